@@ -1,0 +1,121 @@
+"""Train one Keras network and predict with it: a program of its own, run by path.
+
+Usage: ``python -P _keras_worker.py FOLDER``. FOLDER holds ``recipe.json`` and ``inputs.npz``; the program
+adds ``outputs.npz`` and, last of all, ``result.json``. It knows nothing of the package around it, so that
+nothing but Keras has to be loaded. Without ``-P`` Python would take the file next to this one for Keras.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Keras looks for these when it is imported and works without them; loading them takes 3 of 8 s.
+OPTIONAL = ("sklearn", "pandas", "matplotlib")
+
+# Only bounds memory: rows are independent of one another in prediction.
+PREDICTION_ROWS = 16384
+
+HEADS = {
+    "binary": ("sigmoid", "binary_crossentropy"),
+    "multiclass": ("softmax", "sparse_categorical_crossentropy"),
+    "regression": ("linear", "mse"),
+}
+
+
+def build(keras: Any, recipe: dict[str, Any], num_inputs: int) -> Any:
+    """Build and compile the network as a user would.
+
+    Args:
+        keras: The module, loaded on the torch backend.
+        recipe: What to build; see ``recipe.json``.
+        num_inputs: Number D of inputs.
+
+    Returns:
+        A compiled ``keras.Sequential``.
+    """
+    activation, loss = HEADS[recipe["task"]]
+    dense = keras.layers.Dense
+    model = keras.Sequential(
+        [
+            keras.Input((num_inputs,)),
+            *(dense(width, activation=recipe["activation"]) for width in recipe["hidden"]),
+            dense(recipe["num_outputs"], activation=activation),
+        ]
+    )
+    optimizer = keras.optimizers.Adam(learning_rate=recipe["learning_rate"])
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    return model
+
+
+def train(keras: Any, model: Any, recipe: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Train by plain ``model.fit``.
+
+    Args:
+        keras: The module.
+        model: What :func:`build` returned; its weights change.
+        recipe: See ``recipe.json``.
+        arrays: ``x`` and ``y``, and ``x_validation`` and ``y_validation`` if there are such rows.
+
+    Returns:
+        The history that Keras recorded: a list of one float an epoch, by name.
+    """
+    validation = (arrays["x_validation"], arrays["y_validation"]) if "x_validation" in arrays else None
+    callbacks = []
+    if recipe["patience"] is not None:
+        stopping = keras.callbacks.EarlyStopping(
+            monitor="val_loss", mode="min", patience=recipe["patience"], restore_best_weights=True
+        )
+        callbacks.append(stopping)
+    return model.fit(
+        arrays["x"],
+        arrays["y"],
+        batch_size=recipe["batch_size"],
+        epochs=recipe["epochs"],
+        validation_data=validation,
+        callbacks=callbacks,
+        verbose=0,
+    ).history
+
+
+def main(folder: Path) -> None:
+    """Read the recipe and the arrays, train, predict, write.
+
+    Args:
+        folder: The folder to read from and write to.
+    """
+    import keras
+    import torch
+
+    recipe = json.loads((folder / "recipe.json").read_text())
+    with np.load(folder / "inputs.npz", allow_pickle=False) as stored:
+        arrays = dict(stored)
+    keras.utils.set_random_seed(recipe["seed"])
+    model = build(keras, recipe, arrays["x"].shape[1])
+    start = time.perf_counter()
+    history = train(keras, model, recipe, arrays)
+    seconds = time.perf_counter() - start
+    outputs = {f"history_{name}": np.asarray(values, dtype=np.float64) for name, values in history.items()}
+    for name, x in arrays.items():
+        if name.startswith("predict_"):
+            outputs[name] = model.predict(x, batch_size=PREDICTION_ROWS, verbose=0)
+    np.savez(folder / "outputs.npz", **outputs)  # pyright: ignore[reportArgumentType]
+    versions = {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+    (folder / "result.json").write_text(json.dumps({"seconds": seconds, "versions": versions}))
+
+
+if __name__ == "__main__":
+    # Setting None makes an import fail at once, in this process only.
+    sys.modules.update(dict.fromkeys(OPTIONAL))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    main(Path(sys.argv[1]))

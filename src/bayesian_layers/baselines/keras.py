@@ -1,0 +1,328 @@
+"""The Keras network that the user has today, trained in a process of its own.
+
+Keras chooses its backend once, when it is first imported, from the environment; a process of its own
+leaves the caller's environment and modules as they are, and one fit cannot influence the next.
+"""
+
+# fit_keras documents what its checks raise, which ruff cannot see from its body.
+# ruff: noqa: DOC502
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import numbers
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import BaselineError, DataError, MissingExtraError, ShapeError
+from ..metrics import numeric_array
+
+_WORKER = Path(__file__).with_name("_keras_worker.py")
+_RESIDUAL_ROWS = "predict_residual"
+
+
+@dataclass(frozen=True)
+class KerasFit:
+    """A trained Keras network, as arrays.
+
+    Attributes:
+        history: ``"loss"`` and, with validation rows, ``"val_loss"``: one value an epoch, shape
+            ``(epochs,)``; mean cross-entropy in nats a row, or mean squared error in squared units of
+            ``y``. Keras averages ``"loss"`` over an epoch while the weights move.
+        predictions: By the names given, ``float32``: P(y = 1), shape ``(M,)``; probabilities,
+            ``(M, K)``; or means, ``(M,)``.
+        epochs: Epochs really run.
+        seconds: Wall-clock time of ``model.fit`` alone, without the start of the process.
+        noise_scale: Regression: the root mean square of the residuals on the validation rows, or on
+            the training rows if there are none, in units of ``y``; else None. The network predicts
+            points, so one deviation for all rows is the only honest answer it has; from training
+            rows, or rows that chose when to stop, it is too small by as much as the network overfits.
+        versions: Of python, keras, torch and numpy, in the process that trained.
+    """
+
+    history: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+    epochs: int
+    seconds: float
+    noise_scale: float | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the worker builds; an invalid one cannot exist."""
+
+    task: str
+    hidden: Sequence[int]
+    activation: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    validation_fraction: float
+    patience: int | None
+    seed: int
+    num_outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.task not in ("binary", "multiclass", "regression"):
+            raise DataError(
+                f"`task` must be 'binary', 'multiclass' or 'regression'; received {self.task!r}. Choose one."
+            )
+        if not isinstance(self.activation, str):
+            raise DataError(f"`activation` must be a name such as 'tanh'; received {self.activation!r}.")
+        if not isinstance(self.hidden, (tuple, list)):
+            raise DataError(f"`hidden` must be a tuple of widths; received {self.hidden!r}. Write (10,).")
+        for width in self.hidden:
+            _check_whole("each width in `hidden`", width, 1)
+        _check_whole("`epochs`", self.epochs, 1)
+        _check_whole("`batch_size`", self.batch_size, 1)
+        _check_whole("`seed`", self.seed, 0, 2**32 - 1)
+        if self.patience is not None:
+            _check_whole("`patience`", self.patience, 1)
+        self._check_reals()
+
+    def _check_reals(self) -> None:
+        rate, fraction = self.learning_rate, self.validation_fraction
+        if not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
+            raise DataError(f"`learning_rate` must be a positive number; received {rate!r}. Try 0.001.")
+        if not (isinstance(fraction, numbers.Real) and 0 <= fraction < 1):
+            raise DataError(f"`validation_fraction` must lie in [0, 1); received {fraction!r}. Try 0.2.")
+        if self.patience is not None and fraction == 0:
+            raise DataError("`patience` needs validation rows; received none. Pass validation_fraction=0.2.")
+
+
+def fit_keras(
+    x: Any,
+    y: Any,
+    predict: Mapping[str, Any],
+    *,
+    task: Literal["binary", "multiclass", "regression"],
+    hidden: Sequence[int] = (10,),
+    activation: str = "tanh",
+    epochs: int = 2000,
+    batch_size: int = 32,
+    learning_rate: float = 0.001,
+    validation_fraction: float = 0.0,
+    patience: int | None = None,
+    seed: int = 0,
+    num_classes: int | None = None,
+) -> KerasFit:
+    """Train a dense Keras network by plain ``model.fit`` and predict with it.
+
+    The output layer is a sigmoid, a softmax or linear, the loss binary or categorical cross-entropy or
+    mean squared error, the optimizer Adam; everything in ``float32``, on one CPU thread (small networks
+    gain nothing from a second). The defaults are those of the article. Equal seeds give equal results.
+    Threads of the caller may call it at the same time: each call has a process of its own.
+
+    Args:
+        x: Inputs, shape ``(N, D)``. Standardize them first, as for any network.
+        y: Targets, shape ``(N,)``: labels 0 and 1, labels 0..K-1, or real numbers.
+        predict: Inputs to predict at, by name, each of shape ``(M, D)``.
+        task: What ``y`` is.
+        hidden: Widths of the hidden layers; ``()`` for none.
+        activation: Of the hidden layers, as Keras names it.
+        epochs: The most passes over the training rows.
+        batch_size: Rows a step.
+        learning_rate: Adam's.
+        validation_fraction: Share of the rows that is held out, chosen by ``seed``, and not trained on.
+        patience: Stop after so many epochs without a better validation loss and take the best epoch's
+            weights. None trains for all epochs.
+        seed: Of the initial weights, the batches and the validation rows.
+        num_classes: K, for ``"multiclass"``; None takes the largest label plus 1.
+
+    Returns:
+        Predictions, history and the rest.
+
+    Raises:
+        MissingExtraError: If Keras is not installed.
+        ShapeError: If an array has another shape than it must have.
+        DataError: If values are not finite, a label is out of range, or an option makes no sense.
+        BaselineError: If the process fails or training diverges; the message has what it printed.
+
+    References:
+        Kingma & Ba (2015), arXiv 1412.6980: Adam.
+
+    Example:
+        >>> from bayesian_layers.baselines import fit_keras
+        >>> fit_keras([[0.0], [1.0]], [[0], [1]], {}, task="binary")
+        Traceback (most recent call last):
+        ...
+        bayesian_layers.errors.ShapeError: `y` must have shape (2,); received (2, 1). One target a row.
+    """
+    _require_keras()
+    options = (activation, epochs, batch_size, learning_rate, validation_fraction, patience, seed)
+    recipe = _Recipe(task, hidden, *options)
+    inputs = _inputs("x", x)
+    targets, num_outputs = _targets(y, task, len(inputs), num_classes)
+    if not isinstance(predict, Mapping):
+        raise DataError(f"`predict` must map names to inputs; received {type(predict).__name__}. Use a dict.")
+    at = {name: _inputs(f"predict[{name!r}]", rows, inputs.shape[1]) for name, rows in predict.items()}
+    kept, held = _split(len(inputs), validation_fraction, seed)
+    arrays = {"x": inputs[kept], "y": targets[kept]}
+    if len(held):
+        arrays |= {"x_validation": inputs[held], "y_validation": targets[held]}
+    arrays |= {f"predict_{i}": rows for i, rows in enumerate(at.values())}
+    rows = held if len(held) else kept
+    if task == "regression":
+        arrays[_RESIDUAL_ROWS] = inputs[rows]
+    outputs, result = _run({**asdict(recipe), "num_outputs": num_outputs}, arrays)
+    return _collect(outputs, result, list(at), targets[rows])
+
+
+def _require_keras() -> None:
+    # find_spec looks for the package without importing it; ValueError: someone has blocked it.
+    try:
+        found = importlib.util.find_spec("keras")
+    except ValueError:
+        found = None
+    if found is None:
+        raise MissingExtraError("keras", "keras")
+
+
+def _check_whole(name: str, value: Any, least: int, most: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
+        span = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise DataError(f"{name} must be an integer {span}; received {value!r}. Pass a whole number.")
+
+
+def _float32(name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused here
+        narrow = array.astype(np.float32)
+    infinite = int(np.isinf(narrow).sum())
+    if infinite:
+        raise DataError(
+            f"`{name}` must be finite in float32; received {infinite} values of {array.size} that are not. "
+            "Standardize them."
+        )
+    return narrow
+
+
+def _inputs(name: str, value: Any, num_inputs: int | None = None) -> np.ndarray:
+    array = numeric_array(name, value)
+    if array.ndim != 2 or 0 in array.shape or num_inputs not in (None, array.shape[1]):
+        hint = "For one input use .reshape(-1, 1)." if array.ndim == 1 else "Rows first, inputs second."
+        raise ShapeError(name, ("N >= 1", num_inputs or "D >= 1"), array.shape, hint)
+    return _float32(name, array)
+
+
+def _targets(y: Any, task: str, rows: int, num_classes: int | None) -> tuple[np.ndarray, int]:
+    # Keras itself takes targets of shape (N, 4) for one output, by broadcasting.
+    array = numeric_array("y", y)
+    if array.shape != (rows,):
+        raise ShapeError("y", (rows,), array.shape, "One target a row.")
+    if task == "regression":
+        return _float32("y", array), 1
+    classes = _num_classes(array, task, num_classes)
+    wrong = (array != np.floor(array)) | (array < 0) | (array >= classes)
+    if wrong.any():
+        raise DataError(
+            f"`y` must hold the labels 0 to {classes - 1}; received {array[wrong][0]:g} among others. "
+            "Number the classes from 0."
+        )
+    return (_float32("y", array), 1) if task == "binary" else (array.astype(np.int64), classes)
+
+
+def _num_classes(labels: np.ndarray, task: str, num_classes: int | None) -> int:
+    if task == "binary":
+        return 2
+    if num_classes is not None:
+        _check_whole("`num_classes`", num_classes, 2)
+        return int(num_classes)
+    classes = max(int(np.nan_to_num(labels.max())), 1) + 1
+    if classes > max(len(labels), 2):  # a column of ids, say, would make a softmax of a million outputs
+        raise DataError(
+            f"`y` must hold labels 0..K-1; received up to {labels.max():g} in {len(labels)} rows. "
+            "Renumber the classes, or pass `num_classes`."
+        )
+    return classes
+
+
+def _split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    # Both parts stay in the caller's order: without validation the arrays are the caller's own.
+    held = max(1, round(fraction * rows)) if fraction else 0
+    if held >= rows:
+        raise DataError(
+            f"`validation_fraction` must leave rows to train on; {fraction} of {rows} leaves none. Lower it."
+        )
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    # KERAS_MAX_EPOCHS and its like, or a keras.json with another float type, would change what is computed.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
+    keras = {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu", "KERAS_HOME": str(folder / "home")}
+    return kept | keras | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _run(
+    recipe: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="bayesian-layers-keras-") as name:
+        folder = Path(name)
+        (folder / "recipe.json").write_text(json.dumps(recipe, default=np.generic.item))
+        np.savez(folder / "inputs.npz", **arrays)  # pyright: ignore[reportArgumentType]
+        _call_worker(folder)
+        with np.load(folder / "outputs.npz", allow_pickle=False) as stored:
+            outputs = dict(stored)
+        return outputs, json.loads((folder / "result.json").read_text())
+
+
+def _call_worker(folder: Path) -> None:
+    # -P keeps the worker's own folder off the path, where this very file would pass for Keras.
+    command = [sys.executable, "-P", str(_WORKER), str(folder)]
+    with subprocess.Popen(
+        command,
+        env=_environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            _, printed = process.communicate()
+        except BaseException:  # a KeyboardInterrupt above all: leave no process behind
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode != 0 or not (folder / "result.json").is_file():
+        tail = printed.decode(errors="replace").strip()[-5000:] or "nothing"
+        raise BaselineError(
+            f"the Keras process must end with status 0 and a result; it ended with {process.returncode}. "
+            f"Mend what its last lines name. It printed:\n{tail}"
+        )
+
+
+def _collect(
+    outputs: dict[str, np.ndarray], result: dict[str, Any], names: list[str], targets: np.ndarray
+) -> KerasFit:
+    history = {key: outputs[f"history_{key}"] for key in ("loss", "val_loss") if f"history_{key}" in outputs}
+    if not all(np.isfinite(array).all() for array in outputs.values()):
+        first = next(
+            (i for i, loss in enumerate(history["loss"]) if not np.isfinite(loss)), len(history["loss"])
+        )
+        raise BaselineError(
+            f"the Keras network must stay finite; its loss was so for {first} of {len(history['loss'])} "
+            "epochs. Standardize `x` and `y`, or lower `learning_rate`."
+        )
+    points = {
+        name: array[:, 0] if array.shape[1] == 1 else array
+        for name, array in outputs.items()
+        if name.startswith("predict_")
+    }
+    scale = None
+    if _RESIDUAL_ROWS in points:
+        residual = targets.astype(np.float64) - points[_RESIDUAL_ROWS]
+        scale = float(np.sqrt(np.mean(residual**2)))
+    predictions = {name: points[f"predict_{i}"] for i, name in enumerate(names)}
+    epochs = len(history["loss"])
+    return KerasFit(history, predictions, epochs, result["seconds"], scale, result["versions"])

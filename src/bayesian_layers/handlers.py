@@ -1,0 +1,114 @@
+"""Pyro effect handlers of our own: given values for latent sites, and tempering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from .errors import DataError, SiteError
+
+
+class Given(Messenger):
+    """Gives latent sites the values of a mapping, and leaves their distributions as they are.
+
+    Unlike ``poutine.condition`` the sites stay latent, so an ELBO still counts their KL. Sites that
+    already have a value (a replayed model) and names that the mapping lacks are left alone.
+
+    Args:
+        values: Site name to value; reshaped to the site's shape, plates included.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["done"] and not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]].reshape(msg["fn"].shape())
+            msg["done"] = True
+
+
+class _ScaleLatent(Messenger):
+    """Multiplies the scale of latent sites; notes which names it met."""
+
+    def __init__(self, weights: float | Mapping[str, float]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.met: set[str] = set()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"]:
+            return
+        self.met.add(msg["name"])
+        if isinstance(self.weights, Mapping):
+            msg["scale"] = msg["scale"] * self.weights.get(msg["name"], 1.0)
+        else:
+            msg["scale"] = msg["scale"] * self.weights
+
+
+class _Tempered(nn.Module):
+    """A Pyro program whose latent sites are scaled."""
+
+    def __init__(self, program: Callable[..., Any], kl_weight: float | Mapping[str, float]) -> None:
+        super().__init__()
+        self.program = program
+        self.kl_weight = dict(kl_weight) if isinstance(kl_weight, Mapping) else float(kl_weight)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _ScaleLatent(self.kl_weight) as handler:
+            result = self.program(*args, **kwargs)
+        check_kl_weight(self.kl_weight, handler.met)
+        return result
+
+
+def temper(program: Callable[..., Any], kl_weight: float | Mapping[str, float]) -> nn.Module:
+    r"""Scale the latent sites of a model or a guide, and so their part of the ELBO.
+
+    With both halves tempered, :math:`\mathrm{ELBO}_w = E_q[\log p(y \mid w)] - \sum_j w_j \mathrm{KL}_j`.
+    Temper BOTH: Pyro's ``TraceMeanField_ELBO`` takes the weight of a KL from the guide's site, other
+    estimators from both.
+
+    Args:
+        program: A Pyro model or guide.
+        kl_weight: One weight for all latent sites, or a mapping from site name to weight; sites that
+            it does not name keep weight 1. Weights are 0 or more.
+
+    Returns:
+        A Pyro program that takes the same arguments and returns the same value.
+
+    Raises:
+        DataError: If a weight is negative or not finite.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
+        >>> cold = bl.temper(model, 0.1), bl.temper(bl.guides.MeanFieldNormal(model), 0.1)
+
+    References:
+        Wenzel et al. (2020), arXiv 2002.02405 (cold posteriors).
+    """
+    check_kl_weight(kl_weight)
+    return _Tempered(program, kl_weight)
+
+
+def check_kl_weight(kl_weight: float | Mapping[str, float], sites: set[str] | None = None) -> None:
+    """Refuse weights that are no weights, and names that no site has.
+
+    Args:
+        kl_weight: As in :func:`temper`.
+        sites: Names of the latent sites, or ``None`` where they are not known yet.
+
+    Raises:
+        DataError: If a weight is negative or not finite.
+        SiteError: If the mapping names a site that does not exist.
+    """
+    weights = kl_weight.values() if isinstance(kl_weight, Mapping) else [kl_weight]
+    for weight in weights:
+        if not 0 <= weight < float("inf"):
+            raise DataError(f"a KL weight must be a finite number, 0 or more; received {weight}")
+    if sites is not None and isinstance(kl_weight, Mapping) and not kl_weight.keys() <= sites:
+        unknown = sorted(kl_weight.keys() - sites)
+        raise SiteError(f"`kl_weight` names {unknown}, which are no latent sites; these are: {sorted(sites)}")

@@ -1,0 +1,62 @@
+"""The dense layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..priors import Prior
+from ._twin import BiasPrior, remember_weight_and_bias, show_priors
+
+
+class Linear(nn.Linear):
+    r"""``torch.nn.Linear`` with priors on its weight and bias: :math:`f = x W^\top + b`.
+
+    A plain module: called by itself it is ``nn.Linear``. In a :class:`~bayesian_layers.BayesianModel` its
+    parameters are latent sites.
+
+    Args:
+        in_features: Inputs D.
+        out_features: Outputs K.
+        bias: Whether there is a bias.
+        device: As in torch.
+        dtype: As in torch.
+        prior: Prior of the weight; ``None`` is the library's default prior.
+        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
+
+    Shape:
+        Input ``(..., D)``, output ``(..., K)``.
+
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
+
+    References:
+        Tran et al. (2019), "Bayesian Layers", arXiv 1812.03973.
+
+    Example:
+        >>> Linear(2, 10, bias_prior=None)
+        Linear(in_features=2, out_features=10, bias=True, weight ~ Normal(loc=0.0, scale=1.0), bias: point)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        prior: Prior | None = None,
+        bias_prior: BiasPrior = "as weight",
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        remember_weight_and_bias(self, prior, bias_prior)
+
+    def extra_repr(self) -> str:
+        """Show sizes and priors.
+
+        Returns:
+            The inside of the layer's ``repr``.
+        """
+        return f"{super().extra_repr()}, {show_priors(self)}"

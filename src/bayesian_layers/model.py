@@ -1,0 +1,206 @@
+"""The joint model p(y, w | x): a network, priors on its parameters, and a likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import Predictive
+from torch import Tensor, nn
+
+from .errors import DataError, SiteError
+from .likelihoods import Likelihood, Prediction, moments
+from .network import Inputs, call, dtype_and_device, evaluating, parameter_sites, place, rows, take
+from .noise import seeded
+from .priors import Site
+
+RESERVED = ("data", "f", "y", "noise_scale")
+_CHUNK = 2**24  # numbers in the widest activation of one chunk of rows: 64 MiB in float32
+
+
+class BayesianModel(nn.Module):
+    r"""A network as a Pyro program: :math:`p(y, w \mid x) = p(w) \prod_n p(y_n \mid f_w(x_n))`.
+
+    Sites: one for each trainable parameter under its own name, the likelihood's own (``noise_scale``),
+    ``f`` (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter
+    without a prior is a site that stands at its value with log density 0; the guide learns it. The
+    network is never written to.
+
+    Args:
+        network: Any module that maps N rows to ``(N, outputs)``.
+        likelihood: What the outputs mean. ``None`` for use inside a larger Pyro program, which then works
+            with the returned ``f`` itself.
+
+    Shape:
+        Call with ``x`` of shape ``(N, ...)`` (or a tuple of such tensors) and ``y`` of shape ``(N,)`` or
+        ``(N, K)``; returns ``f``, ``(N, outputs)``, with the particles' axis in front when vectorized.
+
+    Raises:
+        SiteError: If a parameter of the network has the name of one of the model's own sites.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> model = BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
+        >>> list(model.sites())
+        ['weight', 'bias']
+    """
+
+    def __init__(self, network: nn.Module, likelihood: Likelihood | None = None) -> None:
+        super().__init__()
+        clash = [name for name in parameter_sites(network) if name in RESERVED]
+        if likelihood is not None and clash:
+            raise SiteError(f"parameters of the network are named {clash}, as sites of the model are; rename them")
+        self.network = network
+        self.likelihood = likelihood
+
+    def sites(self) -> dict[str, Site]:
+        """List the latent sites, the network's first, in the order of its parameters.
+
+        Returns:
+            Site name to initial value, prior and support.
+        """
+        return {**parameter_sites(self.network), **self._own_sites()}
+
+    def _own_sites(self) -> dict[str, Site]:
+        dtype, device = dtype_and_device(self.network)
+        return {} if self.likelihood is None else self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
+
+    def forward(self, x: Inputs, y: Tensor | None = None, *, num_data: int | None = None) -> Tensor:
+        """Run the Pyro program.
+
+        Args:
+            x: Inputs with N rows in front, or a tuple of inputs.
+            y: Targets, or ``None`` to draw them.
+            num_data: Rows of the whole data set where ``x`` is a batch of it: scales the likelihood by
+                ``num_data / N``.
+
+        Returns:
+            The network's output ``f``, ``(N, outputs)``, with leading axes for particles.
+
+        Raises:
+            ShapeError: If ``f`` and ``y`` do not belong together.
+            DataError: If ``num_data`` is below the number of rows.
+        """
+        latents = {name: pyro.sample(name, site.distribution()) for name, site in self.sites().items()}
+        own = {name: latents.pop(name) for name in self._own_sites()}
+        f = call(self.network, latents, x)
+        if self.likelihood is None:
+            return f
+        self.likelihood.check_shapes(f, y)
+        n = f.shape[-2]
+        if num_data is not None and num_data < n:
+            raise DataError(f"`num_data` is the size of the whole data set, at least the {n} rows given; "
+                            f"received {num_data}")
+        with pyro.plate("data", n, dim=-1), poutine.scale(scale=(num_data or n) / n):
+            pyro.deterministic("f", f, event_dim=1)
+            pyro.sample("y", self.likelihood.distribution(f, **own), obs=y)
+        return f
+
+    def prior_draws(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Draw the latent sites from their priors; point estimates stay at their values.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        sites = self.sites()
+        draws: dict[str, list[Tensor]] = {name: [] for name in sites}
+        for i in range(num_draws):
+            with seeded(seed, i):
+                for name, site in sites.items():
+                    draws[name].append(site.distribution().sample())
+        return {name: torch.stack(values) for name, values in draws.items()}
+
+    def prior_predict(self, x: Inputs, num_draws: int = 1000, seed: int = 0) -> Prediction:
+        """Predict from the prior alone, before any fit: what the model believes without data.
+
+        Args:
+            x: Inputs with N rows in front, or a tuple of inputs.
+            num_draws: Draws of the weights, at least 2.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+
+        Returns:
+            Moments with the shape of ``y``.
+        """
+        return predict(self, self.prior_draws(num_draws, seed), x)
+
+
+def predict(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> Prediction:
+    """Predictive moments for given draws, by Pyro's ``Predictive``, in chunks of rows.
+
+    Args:
+        model: The model; its network is in ``eval`` mode meanwhile.
+        draws: Site name to ``(S, *shape)``, S at least 2.
+        x: Inputs with N rows in front, or a tuple of inputs.
+
+    Returns:
+        Moments with the shape of ``y``.
+
+    Raises:
+        SiteError: If the model has no likelihood.
+    """
+    if model.likelihood is None:
+        raise SiteError("the model has no likelihood, so no targets to predict; give one to BayesianModel")
+    x = place(x, model.network)
+    own = {name: draws[name].unsqueeze(1) for name in model._own_sites()}
+    parts = [
+        moments(model.likelihood, sample(model, draws, take(x, chunk), "f"), own)
+        for chunk in _chunks(model, draws, rows(x))
+    ]
+    return Prediction(*(torch.cat(fields) for fields in zip(
+        *((part.mean, part.epistemic_std, part.aleatoric_std) for part in parts), strict=True)))
+
+
+def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: str, seed: int = 0) -> Tensor:
+    """Values of a site of the model under given draws, all draws at once.
+
+    Args:
+        model: The model; its network is in ``eval`` mode meanwhile.
+        draws: Site name to ``(S, *shape)``.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        site: ``"f"`` or ``"y"``.
+        seed: Seed of the noise of ``y``.
+
+    Returns:
+        ``(S, N, outputs)`` for ``f``; ``(S, N)`` or ``(S, N, K)`` for ``y``.
+    """
+    # The axis of size 1 is the data plate's, which the network's rows take.
+    given = {name: value.unsqueeze(1) for name, value in draws.items()}
+    predictive = Predictive(model, given, parallel=True, return_sites=(site,))
+    with evaluating(model.network), seeded(seed):
+        return predictive(x)[site]
+
+
+def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
+    """Log likelihood of each row under each draw, from the model's own program.
+
+    Args:
+        model: The model; its network is in ``eval`` mode meanwhile.
+        draws: Site name to ``(S, *shape)``.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        y: Targets, ``(N,)`` or ``(N, K)``.
+
+    Returns:
+        Nats, ``(S, N)``.
+    """
+    given = {name: value.unsqueeze(1) for name, value in draws.items()}
+    size = len(next(iter(draws.values())))
+    parts = []
+    with evaluating(model.network), torch.no_grad():
+        for chunk in _chunks(model, draws, rows(x)):
+            program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
+            site = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
+            parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
+    return torch.cat(parts, dim=1)
+
+
+def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], n: int) -> list[slice]:
+    """Slices of rows so small that all draws of the widest layer stay within the memory set aside."""
+    width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
+    size = max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

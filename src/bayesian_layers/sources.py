@@ -1,0 +1,115 @@
+"""Where the draws of a posterior come from: a guide, or draws that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import StorageError
+from .guides import MeanFieldNormal
+from .model import BayesianModel
+
+
+class Source(Protocol):
+    """What a posterior asks of its draws' origin; an ``nn.Module`` whose state is all there is to keep."""
+
+    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Draw ``(S, *shape)`` a site; draw ``i`` depends on ``(seed, i)`` alone."""
+        ...
+
+    def mean(self) -> dict[str, Tensor]:
+        """Give the mean of each site."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give all arrays that the source consists of."""
+        ...
+
+
+class StoredDraws(nn.Module):
+    """Draws that were made elsewhere, as a source.
+
+    Args:
+        samples: Site name to draws, ``(M, *shape)``; kept as they are, not copied.
+    """
+
+    def __init__(self, samples: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        # Buffers may not have dots in their names, as sites do.
+        self._buffers_of = {name: f"draws_{i}" for i, name in enumerate(samples)}
+        for name, value in samples.items():
+            self.register_buffer(self._buffers_of[name], value.detach())
+
+    @property
+    def samples(self) -> dict[str, Tensor]:
+        """Site name to all stored draws, ``(M, *shape)``."""
+        return {name: self.get_buffer(buffer) for name, buffer in self._buffers_of.items()}
+
+    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Take stored draws in an order that the seed shuffles; after the last the first comes again.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        stored = len(next(iter(self.samples.values())))
+        order = np.random.default_rng(seed).permutation(stored)
+        index = torch.from_numpy(np.resize(order, num_draws))
+        return {name: value[index.to(value.device)] for name, value in self.samples.items()}
+
+    def mean(self) -> dict[str, Tensor]:
+        """Average the stored draws.
+
+        Returns:
+            Site name to a tensor of the site's shape.
+        """
+        return {name: value.mean(0) for name, value in self.samples.items()}
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """Describe a source in JSON's types, but for its arrays.
+
+    Args:
+        source: A guide of the library, or stored draws.
+
+    Returns:
+        Its kind, and what fixes the shapes of its arrays.
+
+    Raises:
+        StorageError: If it is neither.
+    """
+    if isinstance(source, StoredDraws):
+        return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
+    if type(source) is MeanFieldNormal:
+        return {"kind": "MeanFieldNormal"}
+    raise StorageError(f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first")
+
+
+def build(document: Any, model: BayesianModel) -> nn.Module:
+    """Build the source that :func:`describe` described, its arrays not yet filled.
+
+    Args:
+        document: What was read from a file; nothing in it is trusted.
+        model: The model; with parameters on the ``meta`` device the source takes no memory either.
+
+    Returns:
+        A guide, or stored draws.
+
+    Raises:
+        StorageError: If the description is not one of a known source.
+    """
+    if document == {"kind": "MeanFieldNormal"}:
+        return MeanFieldNormal(model)
+    known = isinstance(document, dict) and document.keys() == {"kind", "draws"} and document["kind"] == "StoredDraws"
+    if not known or type(document["draws"]) is not int or not 2 <= document["draws"] < 2**40:
+        raise StorageError(f"the draws must come from a known guide or be stored; received {str(document)[:80]}")
+    sites = model.sites()
+    shape = (document["draws"],)
+    return StoredDraws({name: site.initial.expand(*shape, *site.initial.shape) for name, site in sites.items()})

@@ -1,0 +1,13 @@
+"""Arrays and JSON documents to a folder and back, safely.
+
+A folder holds ``arrays.safetensors``, one ``NAME.json`` a document and ``manifest.json``, which lists the
+others with their sizes and SHA-256. Reading trusts none of it: links, sizes, hashes, JSON and the array
+header are judged first, by this package and then by its caller, and only then is memory taken for arrays.
+Nothing is ever unpickled. The hashes find damage, not forgery; a forged folder is caught because everything
+in it is only data, checked like any other.
+"""
+
+from .arrays import ArraySpec
+from .folder import StoredFolder, read_folder, write_folder
+
+__all__ = ["ArraySpec", "StoredFolder", "read_folder", "write_folder"]

@@ -1,0 +1,253 @@
+"""Tensors as safetensors bytes, with a header that is judged before any array is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import StorageError
+from . import strict_json
+from .regular_files import AGAIN
+
+DTYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_METADATA = "__metadata__"
+_MAX_DIMENSIONS = 64
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What an array is, without its values.
+
+    Attributes:
+        dtype: A real number type of at most 64 bits, or bool.
+        shape: Its axes.
+
+    Raises:
+        StorageError: If no file of the library can hold such an array.
+
+    Example:
+        >>> ArraySpec.of(torch.zeros(3, 2)).nbytes
+        24
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES.values():
+            raise StorageError(f"an array must have one of the dtypes {list(DTYPES)}; received {self.dtype}")
+        if len(self.shape) > _MAX_DIMENSIONS or not all(_is_count(length) for length in self.shape):
+            raise StorageError(f"a shape must be up to {_MAX_DIMENSIONS} whole numbers, none negative")
+        # An axis of length 0 must not hide others whose strides overflow.
+        if math.prod(max(length, 1) for length in self.shape) * self.dtype.itemsize >= 2**63:
+            raise StorageError("a shape must fit in memory; this one has 2**63 bytes or more")
+
+    @classmethod
+    def of(cls, array: Tensor) -> ArraySpec:
+        """Describe a tensor.
+
+        Args:
+            array: Any tensor.
+
+        Returns:
+            Its dtype and shape.
+        """
+        return cls(array.dtype, tuple(array.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the values in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')} {self.shape}"
+
+
+def encode(arrays: Mapping[str, Tensor]) -> bytes:
+    """Write tensors as the bytes of a safetensors file.
+
+    Args:
+        arrays: Name to tensor, on any device; views of one memory are written apart.
+
+    Returns:
+        The bytes; equal arrays give equal bytes.
+
+    Raises:
+        StorageError: If an array could not be read back: another dtype or layout, NaN, an odd name.
+    """
+    copies = {}
+    for name, array in arrays.items():
+        if not isinstance(name, str) or name in {"", _METADATA}:
+            raise StorageError(f"an array must have a text name other than {_METADATA!r}; received {name!r}")
+        if array.layout != torch.strided or array.is_meta or array.is_quantized:
+            raise StorageError(f"array `{name}` must be dense, with values; received {array.layout}")
+        try:
+            ArraySpec.of(array)
+        except StorageError as error:
+            raise StorageError(f"array `{name}` cannot be saved: {error}") from error
+        copies[name] = array.detach().cpu().clone(memory_format=torch.contiguous_format)
+        _check_values(name, copies[name], "the arrays to save")
+    data = safetensors.torch.save(copies)
+    read_header(
+        data[: header_end(data[:8], len(data), "the arrays to save")], len(data), "the arrays to save"
+    )
+    return data
+
+
+def header_end(start: bytes, size: int, where: str) -> int:
+    """Find where the header of a safetensors file ends.
+
+    Args:
+        start: The first 8 bytes of the file, fewer if it has fewer.
+        size: Size of the file in bytes.
+        where: What to call the file in an error.
+
+    Returns:
+        The offset of the first byte after the header.
+
+    Raises:
+        StorageError: If a file of this size cannot begin like this.
+    """
+    disguise = {b"PK": "a zip archive", b"\x80": "a pickle"}
+    kind = next((kind for magic, kind in disguise.items() if start.startswith(magic)), "something else")
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > size - 8:
+        raise StorageError(
+            f"{where} must be a whole safetensors file; received {kind}, or only its beginning. {AGAIN}"
+        )
+    if length > strict_json.MAX_BYTES:
+        raise StorageError(
+            f"the header of {where} must have at most {strict_json.MAX_BYTES} bytes; "
+            f"received {length}. {AGAIN}"
+        )
+    return 8 + length
+
+
+def read_header(beginning: bytes, size: int, where: str) -> dict[str, ArraySpec]:
+    """Read what arrays a safetensors file holds, and check that they fill it exactly.
+
+    Args:
+        beginning: The file up to the end of its header.
+        size: Size of the whole file in bytes.
+        where: What to call the file in an error.
+
+    Returns:
+        Name to dtype and shape, in the order of the file.
+
+    Raises:
+        StorageError: If the header is not of the format, or not that of a file of this size.
+    """
+    entries = strict_json.parse(beginning[8:], f"the header of {where}")
+    entries.pop(_METADATA, None)
+    try:
+        parsed = sorted(((name, *_entry(entry)) for name, entry in entries.items()), key=lambda row: row[2])
+        reached = 0
+        for name, spec, (begin, end) in parsed:
+            if begin != reached or end - begin != spec.nbytes:
+                raise StorageError(f"array {name[:60]!a} ({spec}) does not fill its place")
+            reached = end
+        if reached != size - len(beginning):
+            raise StorageError(f"the arrays take {reached} bytes of {size - len(beginning)}")
+    except StorageError as error:
+        raise StorageError(
+            f"the header of {where} must describe its arrays one after the other; {error}. {AGAIN}"
+        ) from error
+    return {name: spec for name, spec, _ in parsed}
+
+
+def _entry(entry: Any) -> tuple[ArraySpec, tuple[int, int]]:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise StorageError("an entry has other keys than dtype, shape, data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise StorageError(f"a dtype is not one of {list(DTYPES)}")
+    if not isinstance(shape, list) or not isinstance(offsets, list):
+        raise StorageError("a shape or data_offsets is no list")
+    if len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
+        raise StorageError("data_offsets are not two whole numbers")
+    return ArraySpec(DTYPES[dtype], tuple(shape)), (offsets[0], offsets[1])
+
+
+def decode(data: bytes, header: Mapping[str, ArraySpec], where: str) -> dict[str, Tensor]:
+    """Load the arrays of a safetensors file whose header was judged.
+
+    Args:
+        data: The whole file.
+        header: What :func:`read_header` gave for it.
+        where: What to call the file in an error.
+
+    Returns:
+        Name to tensor, on the CPU, in the order of ``header``.
+
+    Raises:
+        StorageError: If a value is NaN, infinite, or no boolean where one must be.
+    """
+    try:
+        arrays = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise StorageError(
+            f"{where} must be a safetensors file; received another ({error}). {AGAIN}"
+        ) from error
+    # Two parsers of one header must agree, or the judgement was passed on something else.
+    if {name: ArraySpec.of(array) for name, array in arrays.items()} != header:
+        raise StorageError(f"{where} must hold what its header says; it holds other arrays. {AGAIN}")
+    for name, array in arrays.items():
+        _check_values(name, array, where)
+    return {name: arrays[name] for name in header}
+
+
+def _check_values(name: str, array: Tensor, where: str) -> None:
+    # In pieces: finding out must not take the memory of the array a third time.
+    bad = sum(int((~_is_good(piece)).sum()) for piece in array.flatten().split(2**20))
+    if bad:
+        raise StorageError(
+            f"array `{name}` of {where} must hold finite values; received {bad} that are not. "
+            "They belong to a fit that failed, or to a damaged file."
+        )
+
+
+def _is_good(array: Tensor) -> Tensor:
+    if array.dtype == torch.bool:  # any other byte makes a boolean that is neither true nor false
+        return array.view(torch.uint8) <= 1
+    return torch.isfinite(array)
+
+
+def check_same(expected: Mapping[str, ArraySpec], header: Mapping[str, ArraySpec], where: str) -> None:
+    """Refuse a header that is not what its reader needs.
+
+    Args:
+        expected: Name to dtype and shape, as the reader needs them.
+        header: The same, as the file has them.
+        where: What to call the file in an error.
+
+    Raises:
+        StorageError: If names, dtypes or shapes differ; it names the first that does.
+    """
+    for name in [*expected, *header]:
+        if expected.get(name) != header.get(name):
+            raise StorageError(
+                f"array {name[:60]!a} of {where} must be {expected.get(name, 'absent')}; "
+                f"received {header.get(name, 'none')}. Load it with the network that it was saved from."
+            )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63

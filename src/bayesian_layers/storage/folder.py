@@ -1,0 +1,214 @@
+"""The folder itself: written whole or not at all, read without trust."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from torch import Tensor
+
+from ..errors import StorageError
+from . import arrays as array_files
+from . import manifest, regular_files, strict_json
+from .arrays import ArraySpec
+from .manifest import ARRAYS, MANIFEST, Entry
+
+
+@dataclass(frozen=True)
+class StoredFolder:
+    """A folder whose documents are read and whose arrays are known, but not yet loaded.
+
+    Attributes:
+        path: Where it is.
+        documents: Name to JSON document.
+        header: Name to dtype and shape of each array.
+    """
+
+    path: Path
+    documents: Mapping[str, dict[str, Any]]
+    header: Mapping[str, ArraySpec]
+    _entry: Entry = field(repr=False)
+    _beginning: bytes = field(repr=False)
+
+    def load_arrays(self, expected: Mapping[str, ArraySpec]) -> dict[str, Tensor]:
+        """Load the arrays, if they are the expected ones.
+
+        Nothing is allocated before names, dtypes and shapes are found equal; then twice the file's size.
+
+        Args:
+            expected: Name to dtype and shape of every array that must be there.
+
+        Returns:
+            Name to tensor, on the CPU, bit for bit as written.
+
+        Raises:
+            StorageError: If the folder holds other arrays, damaged ones, or NaN or infinite values.
+        """
+        path = self.path / ARRAYS
+        array_files.check_same(expected, self.header, str(path))
+        data = self._entry.read(path)
+        if not data.startswith(self._beginning):
+            raise StorageError(f"{path} must stay as it is while it is read; it changed. Try again.")
+        return array_files.decode(data, self.header, str(path))
+
+
+def read_folder(folder: str | os.PathLike[str]) -> StoredFolder:
+    """Read the documents of a folder, and which arrays it has.
+
+    Args:
+        folder: What :func:`write_folder` wrote. Files in it that the manifest does not list are ignored.
+
+    Returns:
+        The documents, and the arrays ready to be judged and loaded.
+
+    Raises:
+        StorageError: If anything in the folder is not as :func:`write_folder` leaves it.
+    """
+    path = _resolved(folder)
+    try:
+        if not path.exists() and _previous(path).exists():  # a write was killed between its two renames
+            path = _previous(path)
+        return _read_folder(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} must be a readable folder; received: {error.strerror}. Check it."
+        ) from error
+
+
+def _read_folder(path: Path) -> StoredFolder:
+    entries = manifest.read(path)
+    entry, where = entries.pop(ARRAYS), path / ARRAYS
+    documents = {
+        name.removesuffix(".json"): strict_json.parse(listed.read(path / name), str(path / name))
+        for name, listed in entries.items()
+    }
+
+    def beginning_of(file: BinaryIO, size: int) -> bytes:
+        start = file.read(8)
+        end = array_files.header_end(start, entry.check_size(size, where), str(where))
+        return start + file.read(end - len(start))
+
+    beginning = regular_files.read(where, beginning_of)
+    header = array_files.read_header(beginning, entry.size, str(where))
+    return StoredFolder(path, documents, header, entry, beginning)
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    arrays: Mapping[str, Tensor],
+    documents: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write arrays and documents as a folder, all of it or nothing.
+
+    The files go to a temporary sibling, are synced, and take the folder's place by renaming. A folder that
+    the library wrote before is replaced; files that others put into it are kept. Parents are made.
+
+    Args:
+        folder: Where; a new name, an empty folder, or one that this function wrote.
+        arrays: Name to tensor; finite values only.
+        documents: Name (in ``[a-z_]``, not ``manifest``) to JSON document.
+
+    Raises:
+        StorageError: If the folder is not ours to replace, something cannot be stored, or the disk fails;
+            what was there before is still there.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as there:
+        ...     write_folder(f"{there}/model", {"loc": torch.zeros(3)}, {"model": {"kind": "mean field"}})
+        ...     stored = read_folder(f"{there}/model")
+        ...     stored.documents["model"], stored.load_arrays(stored.header)["loc"]
+        ({'kind': 'mean field'}, tensor([0., 0., 0.]))
+    """
+    target = _resolved(folder)
+    files = {ARRAYS: array_files.encode(arrays)}
+    files |= {
+        f"{name}.json": strict_json.dump(each, f"document `{name}`") for name, each in documents.items()
+    }
+    files[MANIFEST] = manifest.make(files)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    try:
+        _check_replaceable(target, set(files))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        for name, data in files.items():
+            regular_files.write_synced(partial / name, data)
+        regular_files.sync_directory(partial)
+        _swap(partial, target)
+    except OSError as error:
+        raise StorageError(
+            f"{target} must be writable; received: {error.strerror or error}. "
+            "What was there before is unchanged; free some space, or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_replaceable(target: Path, names: set[str]) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    try:
+        ours = _ours(target)
+    except StorageError as error:
+        raise StorageError(
+            f"{target} exists and must be a folder that this library wrote; received another. "
+            "Choose another name, or remove it yourself."
+        ) from error
+    foreign = {path.name for path in target.iterdir()} - ours
+    if clash := sorted(foreign & names):
+        raise StorageError(
+            f"{target / clash[0]} must be absent; this library did not write it. Move it away."
+        )
+
+
+def _ours(folder: Path) -> set[str]:
+    return {MANIFEST, *manifest.read(folder)}
+
+
+def _swap(partial: Path, target: Path) -> None:
+    """Put the new folder in the old one's place; the old one is deleted last."""
+    previous = _previous(target)
+    replaces = target.exists()
+    if replaces:
+        _discard(previous, target)
+        target.rename(previous)
+    try:
+        partial.rename(target)
+    except BaseException:
+        if replaces:
+            with contextlib.suppress(OSError):
+                previous.rename(target)
+        raise
+    with contextlib.suppress(OSError, StorageError):  # the new folder stands; the next write tries again
+        regular_files.sync_directory(target.parent)
+        _discard(previous, target)
+
+
+def _discard(previous: Path, heir: Path) -> None:
+    """Delete what the library wrote; what others added moves to the heir, where nothing is overwritten."""
+    if not previous.exists():
+        return
+    ours = _ours(previous) if any(previous.iterdir()) else set()
+    for path in list(previous.iterdir()):
+        if path.name not in ours and not os.path.lexists(heir / path.name):
+            path.rename(heir / path.name)
+    for name in sorted(ours, key=MANIFEST.__eq__):  # the manifest last: as long as it is there, it is ours
+        (previous / name).unlink(missing_ok=True)
+    previous.rmdir()
+
+
+def _resolved(folder: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(os.path.realpath(folder))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"a folder must have a path; received {os.fspath(folder)!a}. Check it.") from error
+
+
+def _previous(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")

@@ -1,0 +1,71 @@
+"""One file at a time: read without following links, written through to the disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import StorageError
+
+AGAIN = "Save it again, or take an undamaged copy."
+
+
+def read(path: Path, choose: Callable[[BinaryIO, int], bytes]) -> bytes:
+    """Read from a regular file, through one descriptor.
+
+    Args:
+        path: The file; its last part must not be a link.
+        choose: Reads what it needs, given the open file and its size in bytes; it may refuse the size.
+
+    Returns:
+        What ``choose`` returns.
+
+    Raises:
+        StorageError: If there is no such regular file, or it cannot be read.
+    """
+    if path.is_symlink():  # for the better message; the flag below is what guards
+        raise StorageError(f"{path} must be a regular file; received a symbolic link. {AGAIN}")
+    try:
+        with open(path, "rb", opener=_open_unfollowed) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageError(f"{path} must be a regular file; received another kind. {AGAIN}")
+            return choose(file, status.st_size)
+    except OSError as error:
+        raise StorageError(f"{path} must be a readable file; received: {error.strerror}. {AGAIN}") from error
+
+
+def _open_unfollowed(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a named pipe in the folder would be waited for. Windows has neither flag.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it.
+
+    Args:
+        path: The file, which must not exist.
+        data: Its content.
+    """
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the disk has the names in a folder.
+
+    Args:
+        path: The folder.
+    """
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

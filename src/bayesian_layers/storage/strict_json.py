@@ -1,0 +1,138 @@
+"""JSON documents within limits: small, shallow, without duplicate keys, NaN or infinities."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ..errors import StorageError
+from .regular_files import AGAIN
+
+MAX_BYTES = 8 * 2**20
+# Parsed, the smallest text a value can have grows to some 250 bytes of Python objects: 50 MB at most.
+MAX_VALUES = 200_000
+MAX_DEPTH = 32
+
+# The closing quote is optional, so that a match never fails and no text takes quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class _RefusedError(ValueError):
+    """What was received instead of a plain JSON object."""
+
+
+def parse(text: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object that nobody vouches for.
+
+    Args:
+        text: The bytes of the file, UTF-8.
+        where: What to call the text in an error.
+
+    Returns:
+        The object as a dict; all floats in it are finite.
+
+    Raises:
+        StorageError: If the text is not JSON, or beyond one of the limits.
+
+    Example:
+        >>> parse(b'{"scale": 1.5}', "here")
+        {'scale': 1.5}
+        >>> parse(b'{"scale": NaN}', "here")
+        Traceback (most recent call last):
+        ...
+        bayesian_layers.errors.StorageError: here must be a plain JSON object; received one that holds NaN. \
+Save it again, or take an undamaged copy.
+    """
+    try:
+        return _parse(text)
+    except _RefusedError as error:
+        received = str(error)
+    except (ValueError, RecursionError) as error:
+        received = f"text that is not JSON ({error})"
+    raise StorageError(f"{where} must be a plain JSON object; received {received}. {AGAIN}")
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    _check_limits(text)
+    document = json.loads(
+        text.decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+    )
+    if b"\\u" in text:  # half a surrogate pair parses, but can be neither printed nor saved
+        json.dumps(document, ensure_ascii=False).encode()
+    if not isinstance(document, dict):
+        raise _RefusedError(f"a {type(document).__name__}")
+    return document
+
+
+def dump(document: Mapping[str, Any], where: str) -> bytes:
+    """Write a document as JSON that :func:`parse` gives back.
+
+    Args:
+        document: Dicts with text keys, lists (tuples become lists), text, finite numbers, booleans, ``None``.
+        where: What to call the document in an error.
+
+    Returns:
+        UTF-8 text with a newline at its end.
+
+    Raises:
+        StorageError: If the document holds anything else, or is beyond one of the limits.
+    """
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StorageError(
+            f"{where} must hold only what JSON can; received something else ({error}). "
+            "Use dicts, lists, text and finite numbers."
+        ) from error
+    if not _has_text_keys(document):  # the encoder would make text of them, in silence
+        raise StorageError(f"{where} must have text for keys; received another kind. Use str(key).")
+    parse(text, where)  # what could not be read back is refused now, while there is something to save
+    return text
+
+
+def _check_limits(text: bytes) -> None:
+    """Refuse, before any parsing, what would take much memory or a deep stack.
+
+    Raises:
+        _RefusedError: If a limit is exceeded; the text completes "received ...".
+    """
+    if len(text) > MAX_BYTES:
+        raise _RefusedError(f"{len(text)} bytes, more than the {MAX_BYTES} allowed")
+    values = max(sum(map(text.count, (b",", b"[", b"{"))), text.count(b'"') // 4)
+    if values > MAX_VALUES:
+        raise _RefusedError(f"{values} values, more than the {MAX_VALUES} allowed")
+    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
+    depth = max(itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
+    if depth > MAX_DEPTH:
+        raise _RefusedError(f"one nested {depth} deep, more than the {MAX_DEPTH} allowed")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _RefusedError(f"one that holds {name}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):  # 1e999 is JSON, yet no float
+        raise _RefusedError(f"one that holds {digits:.20}, which is infinite")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise _RefusedError(f"one that has the key {twice[:60]!a} twice")
+    return found
+
+
+def _has_text_keys(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and all(map(_has_text_keys, value.values()))
+    return not isinstance(value, (list, tuple)) or all(map(_has_text_keys, value))

@@ -1,0 +1,204 @@
+"""The cells of one column, whatever pandas made of them, and the few questions a schema asks of them."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import numbers
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas
+
+Label = bool | int | float | str
+Kind = Literal["numbers", "booleans", "text"]
+
+# Not `None`, which is a good name for a category, and not what else pandas would take for missing.
+MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null"})
+# Written by `read_table`: the line of the row with index 0. Index labels survive a selection of rows.
+FIRST_LINE = "bayesian_layers_first_line"
+_SHOWN = 10
+
+
+def import_pandas() -> Any:
+    """Import pandas, which only tables need.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: If pandas is not installed.
+    """
+    try:
+        return importlib.import_module("pandas")
+    except ImportError as error:
+        raise MissingExtraError("pandas", "cli") from error
+
+
+class Cells:
+    """The cells of one column.
+
+    Attributes:
+        name: The column's.
+        missing: Which cells are missing, shape ``(N,)``.
+        kind: What all cells that are not missing are; numbers in text are text.
+        declared: Whether pandas says that it holds categories, be they numbers.
+    """
+
+    def __init__(self, name: str, series: pandas.Series) -> None:
+        self.name = name
+        self._series = series
+        dtype = series.dtype
+        self._plain = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+        self._objects = None if self._plain else series.astype(object).tolist()
+        self.missing = _missing(series, self._objects)
+        self.kind: Kind = self._kind()
+        self.declared = getattr(dtype, "name", "") == "category"
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def _kind(self) -> Kind:
+        if self._objects is None:
+            return "booleans" if self._series.dtype.kind == "b" else "numbers"
+        present = [cell for cell, gone in zip(self._objects, self.missing, strict=True) if not gone]
+        if all(isinstance(cell, (bool, np.bool_)) for cell in present):
+            return "booleans"
+        return "numbers" if all(_is_number(cell) for cell in present) else "text"
+
+    def numbers(self) -> np.ndarray:
+        """Read the cells as numbers.
+
+        Returns:
+            ``float64`` of shape ``(N,)``, NaN where a cell is missing or no number.
+        """
+        if self._plain:
+            return self._series.to_numpy(np.float64)
+        if self.kind == "text":
+            read = import_pandas().to_numeric(np.array(self.texts(), dtype=object), errors="coerce")
+        else:
+            read = [
+                0.0 if gone else _as_float(cell)
+                for cell, gone in zip(self._cells(), self.missing, strict=True)
+            ]
+        return np.where(self.missing, np.nan, np.asarray(read, dtype=np.float64))
+
+    def texts(self) -> list[str]:
+        """Write each cell as text, the same for equal values of different types.
+
+        Returns:
+            ``N`` texts; what a missing cell gives has no meaning.
+        """
+        return [text_of(cell) for cell in self._cells()]
+
+    def labels(self) -> list[Label]:
+        """Read the cells as names of classes, in their own type.
+
+        Returns:
+            ``N`` booleans, numbers or texts, by ``kind``; what a missing cell gives has no meaning.
+        """
+        if self.kind == "text":
+            return list(self.texts())
+        return [_as_label(cell) for cell in self._cells()]
+
+    def place(self, row: int) -> str:
+        """Tell where a cell is.
+
+        Args:
+            row: Its position, from 0.
+
+        Returns:
+            Its line in the file where that is known, else its row's label.
+        """
+        label = self._series.index[row]
+        first_line = self._series.attrs.get(FIRST_LINE)
+        if isinstance(first_line, int) and isinstance(label, (int, np.integer)):
+            return f"line {int(label) + first_line}"
+        return f"row {label}"
+
+    def example(self, rows: np.ndarray) -> str:
+        """Show the first of some cells.
+
+        Args:
+            rows: Which cells, shape ``(N,)``, at least one true.
+
+        Returns:
+            The cell and its place.
+        """
+        row = int(np.argmax(rows))
+        return f"{self.texts()[row][:40]!r} in {self.place(row)}"
+
+    def _cells(self) -> list[Any]:
+        return self._series.tolist() if self._objects is None else self._objects
+
+
+def _missing(series: pandas.Series, objects: list[Any] | None) -> np.ndarray:
+    missing = series.isna().to_numpy(dtype=bool)
+    if objects is None:
+        return missing
+    return missing | np.fromiter(
+        (isinstance(cell, str) and cell in MISSING for cell in objects), bool, len(objects)
+    )
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (numbers.Real, Decimal)) and not isinstance(cell, (bool, np.bool_))
+
+
+def _as_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # whole numbers have no end, floats have
+        return math.inf
+
+
+def _as_label(cell: Any) -> Any:
+    if isinstance(cell, np.generic):
+        return cell.item()
+    return float(cell) if isinstance(cell, Decimal | Fraction) else cell
+
+
+def is_finite_number(value: Any) -> bool:
+    """Tell a number that fits a float from everything else.
+
+    Args:
+        value: Anything, for instance from a file.
+
+    Returns:
+        Whether it is a Python number, no boolean, finite as a float.
+    """
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def text_of(cell: Any) -> str:
+    """Write one cell as text.
+
+    Args:
+        cell: Anything.
+
+    Returns:
+        Text that is equal for equal values: ``1`` and ``1.0`` both give ``"1"``.
+    """
+    if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
+        return str(int(cell))
+    return str(cell)
+
+
+def some(values: list[Any]) -> str:
+    """List values for a message, the first few if there are many.
+
+    Args:
+        values: What to list.
+
+    Returns:
+        The values, quoted and separated by commas.
+    """
+    shown = ", ".join(repr(value) if isinstance(value, str) else str(value) for value in values[:_SHOWN])
+    return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

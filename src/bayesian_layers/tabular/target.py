@@ -1,0 +1,214 @@
+"""The target column: what task it sets, its values as a network is trained on them, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import TableError
+from .cells import Cells, Label, is_finite_number, some, text_of
+from .checks import check_mean_and_scale, check_name, find, finite_numbers, is_too_many, refuse_typos
+from .columns import center
+
+Task = Literal["binary", "multiclass", "regression"]
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+_FEW = range(3, 11)
+
+
+@dataclass(frozen=True)
+class RegressionTarget:
+    r"""A column of numbers, learned as :math:`(y - \text{mean}) / \text{scale}`.
+
+    Attributes:
+        name: Its name in the table.
+        mean: Mean in the table that the schema was learned from.
+        scale: Population standard deviation there, above 0.
+        reason: Why it is one, in a few words.
+
+    Raises:
+        TableError: If an attribute is not of its kind.
+    """
+
+    name: str
+    mean: float
+    scale: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_mean_and_scale(self.name, self.mean, self.scale)
+        _check_reason(self.reason)
+
+    @property
+    def task(self) -> Task:
+        """Always ``"regression"``."""
+        return "regression"
+
+    def encode(self, cells: Cells) -> Tensor:
+        """Standardize the targets of a table.
+
+        Args:
+            cells: ``N`` cells, none missing.
+
+        Returns:
+            ``float32`` of shape ``(N,)``.
+
+        Raises:
+            TableError: If a cell is text, infinite, or too far off for ``float32``.
+        """
+        with np.errstate(over="ignore"):
+            values = ((finite_numbers(cells) - self.mean) / self.scale).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise TableError(
+                f"column `{self.name}` must be near what it was; a cell is out of all proportion"
+            )
+        return torch.from_numpy(values)
+
+    def to_document(self) -> dict[str, Any]:
+        """Describe the target in JSON's types.
+
+        Returns:
+            Its attributes and task.
+        """
+        numbers = {"mean": self.mean, "scale": self.scale}
+        return {"task": self.task, "name": self.name, **numbers, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """A column of classes.
+
+    Attributes:
+        name: Its name in the table.
+        task: ``"binary"`` (learned as 0.0 and 1.0) or ``"multiclass"`` (learned as positions).
+        classes: The labels, all booleans, all numbers or all text, in order.
+        reason: Why it is one, in a few words.
+
+    Raises:
+        TableError: If an attribute is not of its kind.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[Label, ...]
+    reason: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        _check_reason(self.reason)
+        if self.task not in ("binary", "multiclass") or not isinstance(self.classes, tuple):
+            raise TableError(f"target `{self.name}` must be binary or multiclass, with a tuple of classes")
+        kinds = {"number" if is_finite_number(label) else type(label) for label in self.classes}
+        if kinds not in ({bool}, {"number"}, {str}):
+            raise TableError(f"target `{self.name}` must have labels of one type: booleans, numbers or text")
+        if len(set(self.names)) < len(self.classes) or len(self.classes) < 2:
+            raise TableError(f"target `{self.name}` must have at least two classes, all different")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise TableError(f"binary target `{self.name}` must have 2 classes; received {len(self.classes)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels as text."""
+        return tuple(map(text_of, self.classes))
+
+    def encode(self, cells: Cells) -> Tensor:
+        """Number the targets of a table.
+
+        Args:
+            cells: ``N`` cells, none missing.
+
+        Returns:
+            Shape ``(N,)``: ``float32`` 0 and 1 for a binary task, else ``int64`` positions in ``classes``.
+        """
+        positions = torch.from_numpy(find(cells, self.names))
+        return positions.to(torch.float32) if self.task == "binary" else positions
+
+    def to_document(self) -> dict[str, Any]:
+        """Describe the target in JSON's types.
+
+        Returns:
+            Its attributes.
+        """
+        return {"task": self.task, "name": self.name, "classes": list(self.classes), "reason": self.reason}
+
+
+Target = RegressionTarget | ClassTarget
+
+
+def infer_target(cells: Cells, task: str | None) -> Target:
+    """Find out what a target column asks for, or check that it can serve what is asked.
+
+    Args:
+        cells: Its cells, none missing.
+        task: One of the tasks, or ``None``: text and booleans are classes; numbers are two classes if they
+            have two values, classes if they are 3 to 10 different whole numbers, and quantities otherwise.
+
+    Returns:
+        The target.
+
+    Raises:
+        TableError: If the column cannot serve the task, or no task.
+    """
+    if task is not None and task not in TASKS:
+        raise TableError(f"a task must be one of {some(list(TASKS))}; received {task!r}")
+    if task == "regression":
+        return _regression(cells, "as said")
+    numeric = cells.kind == "numbers" and not cells.declared
+    if numeric:
+        finite_numbers(cells)
+    elif task is None:
+        refuse_typos(cells)
+    distinct = sorted(set(cells.labels()))
+    if len(distinct) == 1:
+        kind = "constant" if numeric and task is None else "of one class only"
+        raise TableError(
+            f"target `{cells.name}` must have at least two values; it is {kind}: "
+            f"{some(distinct)} in all {len(cells)} rows. Choose another target."
+        )
+    counted = f"{len(distinct)} distinct {'numbers' if numeric else 'values'}"
+    if task is None and numeric and not _are_classes(distinct):
+        return _regression(cells, counted)
+    return _classes(cells, task, distinct, counted)
+
+
+def _regression(cells: Cells, reason: str) -> RegressionTarget:
+    if cells.kind == "booleans":
+        raise TableError(
+            f"target `{cells.name}` must hold numbers for regression; received booleans. Say binary."
+        )
+    values = finite_numbers(cells)
+    if values.min() == values.max():
+        raise TableError(
+            f"target `{cells.name}` must vary; it is constant: {values[0]:g} in all {len(cells)} rows. "
+            "Choose another target."
+        )
+    return RegressionTarget(cells.name, *center(values, cells.name), reason)
+
+
+def _classes(cells: Cells, task: str | None, distinct: list[Any], counted: str) -> ClassTarget:
+    if is_too_many(len(distinct), len(cells)):
+        raise TableError(
+            f"target `{cells.name}` must have few classes; it has {counted} in {len(cells)} rows, such as "
+            f"{some(distinct[:3])}. Make it numbers for regression, or choose another target."
+        )
+    if task == "binary" and len(distinct) != 2:
+        raise TableError(
+            f"target `{cells.name}` must have 2 values for task binary; it has {counted}: {some(distinct)}"
+        )
+    found: Task = "binary" if task == "binary" or (task is None and len(distinct) == 2) else "multiclass"
+    return ClassTarget(cells.name, found, tuple(distinct), "as said" if task else counted)
+
+
+def _are_classes(distinct: list[Any]) -> bool:
+    return len(distinct) == 2 or (
+        len(distinct) in _FEW and all(float(each).is_integer() for each in distinct)
+    )
+
+
+def _check_reason(reason: Any) -> None:
+    if not isinstance(reason, str):
+        raise TableError(f"the reason for a task must be text; received {reason!r}")
