@@ -169,12 +169,18 @@ def _install(state: dict[str, Any], extras: list[str]) -> None:
     # which a third is ever imported; _compile does that third.
     pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check"]
     target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
+    before = _distributions()
     if _run([*pip, "--no-compile", "-c", str(CONSTRAINTS), "-e", target]) != 0:
         if not state["ours"]:
             STATE.unlink()  # pip gave up by itself: a stranger's environment is as whole as it was
         _stop("pip could not install the package (see above).")
-    _compile(extras)
+    if _distributions() != before:
+        _compile(extras)
     _write_state({**state, "complete": True, "inputs": inputs})
+
+
+def _distributions() -> set[str]:
+    return {path.name for path in VENV.glob("lib/python*/site-packages/*.dist-info")}
 
 
 def _compile(extras: list[str]) -> None:
@@ -244,8 +250,10 @@ def _provide_ensurepip(python: str) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    # The lock is on this folder itself: no file is left behind, and it ends with the process.
-    descriptor = os.open(str(Path(__file__).resolve().parent), os.O_RDONLY)
+    # The lock is on this folder itself: no file is left behind, and it ends with the last process that
+    # holds it. pip inherits it, and so keeps it if this process is killed alone.
+    descriptor = os.open(Path(__file__).resolve().parent, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -273,7 +281,9 @@ def _succeeds(*command: Any) -> bool:
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> int:
     # Standard output belongs to the script that is to run: all of this goes to standard error.
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, env=environment, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=2, env=environment, close_fds=False, check=False
+    )
     return done.returncode
 
 

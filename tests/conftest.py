@@ -4,6 +4,7 @@ import warnings
 
 import pyro
 import pytest
+import sympy  # noqa: F401  (torch.testing imports it on first use, and it adds a filter)
 import torch
 
 from bayesian_layers.noise import seeded

@@ -39,7 +39,7 @@ def parabola(n: int = 200, seed: int = 999) -> Dataset:
     Example:
         >>> x, y = parabola()
         >>> x.shape, y.shape, int(y.sum())
-        (torch.Size([200, 2]), torch.Size([200]), 134)
+        (torch.Size([200, 2]), torch.Size([200]), 62)
     """
     generator = np.random.RandomState(seed)
     x = generator.random_sample((n, 2)) * 2 - 1

@@ -91,7 +91,7 @@ def build_model(document: Any, network: nn.Module | None, header: Mapping[str, A
         header: Dtypes and shapes of the stored arrays, not loaded yet.
 
     Returns:
-        A model; without ``network`` its parameters are on the ``meta`` device and take no memory.
+        A model; without ``network`` its parameters have the stored shapes and types, and no values yet.
 
     Raises:
         StorageError: If the description does not hold together, or there is none and no network.
@@ -105,24 +105,29 @@ def build_model(document: Any, network: nn.Module | None, header: Mapping[str, A
         )
     twin = copy.deepcopy(network) if network is not None else architecture.build(document["network"])
     if network is None:
-        _take_dtypes(twin, header)
+        _allocate(twin, header)
     architecture.apply_parameters(twin, document["parameters"])
     return BayesianModel(twin, likelihoods.from_document(document["likelihood"]))
 
 
-def _take_dtypes(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
-    """A described network has the floating types in which its arrays were stored."""
-    for module_name, module in network.named_modules():
+def _allocate(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
+    """Take memory for a described network, where the stored arrays really have these shapes.
+
+    By hand, since torch's functions on ``meta`` tensors import its compiler.
+    """
+    for path, module in network.named_modules():
         for tensors in (module._parameters, module._buffers):
             for name, value in tensors.items():
-                stored = header.get(f"network.{module_name}.{name}".replace("..", "."))
-                if value is not None and stored is not None and value.is_floating_point() and stored.dtype.is_floating_point:
-                    tensors[name] = _like(value, stored.dtype)  # pyright: ignore
+                if value is not None:
+                    tensors[name] = _empty(f"{path}.{name}".lstrip("."), value, header)
 
 
-def _like(value: Tensor, dtype: torch.dtype) -> Tensor:
-    changed = value.detach().to(dtype)
-    return nn.Parameter(changed) if isinstance(value, nn.Parameter) else changed
+def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
+    stored = header.get(f"network.{name}")
+    if stored is None or stored.shape != like.shape or stored.dtype.is_floating_point != like.is_floating_point():
+        raise StorageError(f"the described network has `{name}` of shape {tuple(like.shape)}; stored is {stored}")
+    memory = torch.empty(stored.shape, dtype=stored.dtype)
+    return nn.Parameter(memory) if isinstance(like, nn.Parameter) else memory
 
 
 def fill(module: nn.Module, arrays: Mapping[str, Tensor], prefix: str, *, keep_tensors: bool) -> None:

@@ -177,7 +177,15 @@ class Posterior:
         Returns:
             A pandas ``DataFrame`` with one row an entry (``0.weight[3, 1]``); the name of its columns' axis
             says the KL weight, and so any tempering.
+
+        Raises:
+            DataError: If ``interval_prob`` is not between 0 and 1, or there are fewer than two draws.
         """
+        if not 0 < interval_prob < 1 or num_draws < 2:
+            raise DataError(
+                "a summary needs an `interval_prob` between 0 and 1 and at least 2 draws; "
+                f"received {interval_prob} and {num_draws}"
+            )
         draws = {name: value.cpu().numpy() for name, value in self.sample(num_draws, seed).items()}
         table = inference_data.summarize(draws, interval_prob=interval_prob)
         return table.rename_axis(columns=self.describe_tempering())

@@ -97,7 +97,7 @@ def build(document: Any, model: BayesianModel) -> nn.Module:
 
     Args:
         document: What was read from a file; nothing in it is trusted.
-        model: The model; with parameters on the ``meta`` device the source takes no memory either.
+        model: The model.
 
     Returns:
         A guide, or stored draws.

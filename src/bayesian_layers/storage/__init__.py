@@ -8,6 +8,6 @@ in it is only data, checked like any other.
 """
 
 from .arrays import ArraySpec
-from .folder import StoredFolder, read_folder, write_folder
+from .folder import StoredFolder, check_replaceable, read_folder, write_folder
 
-__all__ = ["ArraySpec", "StoredFolder", "read_folder", "write_folder"]
+__all__ = ["ArraySpec", "StoredFolder", "check_replaceable", "read_folder", "write_folder"]

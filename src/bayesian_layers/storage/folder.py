@@ -150,6 +150,22 @@ def write_folder(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_replaceable(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that :func:`write_folder` would refuse, before the work whose result it is for.
+
+    Args:
+        folder: Where one means to write.
+
+    Raises:
+        StorageError: If something is there that the library did not write, or cannot be read.
+    """
+    target = _resolved(folder)
+    try:
+        _check_replaceable(target, set())
+    except OSError as error:
+        raise StorageError(f"{target} must be writable; received: {error.strerror or error}.") from error
+
+
 def _check_replaceable(target: Path, names: set[str]) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return

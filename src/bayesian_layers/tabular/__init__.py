@@ -6,6 +6,7 @@ pandas is imported on first use only: it belongs to the extra ``cli``.
 from .columns import CategoricalColumn, NumericColumn
 from .reading import read_table
 from .schema import TableSchema
+from .table_model import TableModel, fit_table, make_network
 from .target import ClassTarget, RegressionTarget
 
 __all__ = [
@@ -13,6 +14,9 @@ __all__ = [
     "ClassTarget",
     "NumericColumn",
     "RegressionTarget",
+    "TableModel",
     "TableSchema",
+    "fit_table",
+    "make_network",
     "read_table",
 ]

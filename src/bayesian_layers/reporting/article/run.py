@@ -1,0 +1,166 @@
+"""Running the article: every method under every seed, and what is shown of the first seed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import datasets, metrics
+from ...baselines import KerasFit, fit_keras
+from ...errors import DataError
+from ...fitting import FitResult, fit
+from ...model import sample
+from ...posterior import Posterior
+from ..provenance import hash_of, provenance
+from .methods import BAYESIAN, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
+from .results import (
+    HISTOGRAM_AT,
+    NUM_DRAWS,
+    SEPARATE_AT,
+    TEST_ROWS,
+    TEST_SEED,
+    ArticleRun,
+    BayesShown,
+    KerasShown,
+    MethodRun,
+)
+
+
+def run_article(
+    seeds: Sequence[int],
+    *,
+    keras_epochs: int = 2000,
+    max_steps: int | None = None,
+    progress: bool = True,
+    command: str = "",
+) -> ArticleRun:
+    """Run the article: Keras, the article's recipe, N(0, 1), N(0, 2) and the limit under each seed.
+
+    All learn from the 200 rows of ``bl.datasets.parabola()`` and answer for the 20,000 of
+    ``bl.datasets.parabola(20000, seed=4243)``. Keras trains in a process beside the fits.
+
+    Args:
+        seeds: One or more.
+        keras_epochs: Epochs of the Keras networks.
+        max_steps: Steps of the fits; ``None`` takes the default.
+        progress: Whether to say on stderr what is done.
+        command: The command line, for the record.
+
+    Returns:
+        All results.
+
+    Raises:
+        DataError: If there is no seed, or one comes twice.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise DataError(f"`seeds` must be one or more different whole numbers; received {list(seeds)}")
+    data, test = datasets.parabola(), datasets.parabola(TEST_ROWS, seed=TEST_SEED)
+    runs: list[MethodRun] = []
+    shown: dict[str, BayesShown] = {}
+    with _beside(data, test, seeds, keras_epochs) as keras:
+        _say(progress, f"Keras trains in a process beside this: {keras_epochs} epochs a seed, about a minute")
+        for seed in seeds:
+            for method in BAYESIAN:
+                _say(progress, f"seed {seed}: fitting {LABELS[method]}")
+                result = _fit(method, seed, data, max_steps, progress)
+                runs.append(_bayes_run(method, seed, result, test))
+                if seed == seeds[0]:
+                    shown[method] = _bayes_shown(result, data, seed)
+        fits = [_wait(each, seed, progress) for each, seed in zip(keras, seeds, strict=True)]
+    runs += [
+        MethodRun(KERAS, seed, _scores(test.y, each.predictions["test"]), each.seconds)
+        for each, seed in zip(fits, seeds, strict=True)
+    ]
+    runs += [MethodRun(LIMIT, seed, _scores(test.y, limit(test.x))) for seed in seeds]
+    first = fits[0].predictions
+    hashes = {"the training rows": hash_of(*data), "the test rows": hash_of(*test)}
+    return ArticleRun(
+        seeds=tuple(seeds),
+        x=data.x.numpy(),
+        y=data.y.numpy(),
+        runs=tuple(runs),
+        keras=KerasShown(fits[0].history["loss"], first["train"], first["mesh"]),
+        bayes=shown,
+        provenance=provenance(seeds, hashes, command),
+    )
+
+
+@contextmanager
+def _beside(
+    data: datasets.Dataset, test: datasets.Dataset, seeds: Sequence[int], epochs: int
+) -> Iterator[list[Future[KerasFit]]]:
+    """Keras networks one after the other while the block runs; if it fails, no further one is begun."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    predict = {"train": data.x, "test": test.x, "mesh": mesh()}
+    try:
+        yield [
+            pool.submit(fit_keras, data.x, data.y, predict, task="binary", epochs=epochs, seed=seed)
+            for seed in seeds
+        ]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _wait(future: Future[KerasFit], seed: int, progress: bool) -> KerasFit:
+    if not future.done():
+        _say(progress, f"seed {seed}: waiting for Keras")
+    return future.result()
+
+
+def _fit(method: str, seed: int, data: datasets.Dataset, max_steps: int | None, progress: bool) -> FitResult:
+    model, options = build(method, seed)
+    return fit(model, *data, seed=seed, max_steps=max_steps, progress=progress, **options)
+
+
+def _scores(y: Any, p: Any) -> dict[str, float]:
+    return {name: getattr(metrics, name)(y, p) for name in ("accuracy", "nll", "brier", "ece")}
+
+
+def _bayes_run(method: str, seed: int, result: FitResult, test: datasets.Dataset) -> MethodRun:
+    posterior = result.posterior
+    mean = posterior.predict(test.x, NUM_DRAWS, seed).mean
+    deviation = posterior.predict(torch.from_numpy(mesh()), NUM_DRAWS, seed).epistemic_std
+    near, far = near_and_far(deviation.numpy())
+    facts = (result.seconds, result.elbo, result.elbo_stderr, near, far)
+    return MethodRun(method, seed, _scores(test.y, mean), *facts)
+
+
+def _bayes_shown(result: FitResult, data: datasets.Dataset, seed: int) -> BayesShown:
+    posterior = result.posterior
+    on_mesh = posterior.predict(torch.from_numpy(mesh()), NUM_DRAWS, seed)
+    table = posterior.summary(NUM_DRAWS, seed)
+    at = torch.tensor([SEPARATE_AT])
+    return BayesShown(
+        history=result.history,
+        train=posterior.predict(data.x, NUM_DRAWS, seed).mean.numpy(),
+        mesh_mean=on_mesh.mean.numpy(),
+        mesh_std=on_mesh.epistemic_std.numpy(),
+        separate=tuple(_probabilities(posterior, at, number)[0] for number in range(3)),
+        together=tuple(_probabilities(posterior, at.expand(3, 2), 0)),
+        point=_point_draws(posterior, seed),
+        summary={str(name): tuple(map(float, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)},
+        summary_columns=tuple(map(str, table.columns)),
+        tempering=posterior.describe_tempering(),
+        tempered=result.kl_weight != 1.0,
+    )
+
+
+def _probabilities(posterior: Posterior, x: torch.Tensor, seed: int) -> list[float]:
+    return posterior.function(seed)(x).squeeze(-1).sigmoid().tolist()
+
+
+def _point_draws(posterior: Posterior, seed: int) -> np.ndarray:
+    draws = posterior.sample(NUM_DRAWS, seed)
+    f = sample(posterior.model, draws, torch.tensor([HISTOGRAM_AT]), "f")
+    return f[:, 0, 0].sigmoid().numpy()
+
+
+def _say(progress: bool, text: str) -> None:
+    if progress:
+        print(text, file=sys.stderr, flush=True)

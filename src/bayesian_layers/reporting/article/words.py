@@ -1,0 +1,181 @@
+"""What the article's numbers say, in sentences that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..scores import Duel, Estimate, Metric, duel, estimate, number, outcome, verdict
+from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, WIDE
+from .results import ArticleRun
+
+METRICS = (
+    Metric("accuracy", "accuracy", "higher"),
+    Metric("nll", "NLL", "lower"),
+    Metric("brier", "Brier score", "lower"),
+    Metric("ece", "ECE", "lower"),
+)
+ELBO = Metric("elbo", "ELBO", "higher", digits=2)
+
+
+def scores(run: ArticleRun, method: str, key: str) -> list[float]:
+    """Gather a score.
+
+    Args:
+        run: The run.
+        method: Which method.
+        key: Which score.
+
+    Returns:
+        One value a seed.
+    """
+    return [each.scores[key] for each in run.of(method)]
+
+
+def field(run: ArticleRun, method: str, name: str) -> Estimate | None:
+    """Average a fact about the fits over the seeds.
+
+    Args:
+        run: The run.
+        method: Which method.
+        name: An attribute of ``MethodRun``.
+
+    Returns:
+        The mean, or ``None`` where the method has no such fact.
+    """
+    values = [getattr(each, name) for each in run.of(method)]
+    return None if None in values else estimate(values)
+
+
+def duels(run: ArticleRun, ours: str, theirs: str = KERAS) -> list[Duel]:
+    """Compare two methods by all metrics, seed by seed.
+
+    Args:
+        run: The run.
+        ours: The one.
+        theirs: The other.
+
+    Returns:
+        One comparison a metric.
+    """
+    return [duel(each, scores(run, ours, each.key), scores(run, theirs, each.key)) for each in METRICS]
+
+
+def in_short(run: ArticleRun) -> tuple[tuple[str, str], ...]:
+    """Say what came out.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Headings and sentences.
+    """
+    against = [
+        (f"Keras or {LABELS[method]}?", verdict(duels(run, method), LABELS[method].capitalize(), LABELS[KERAS]))
+        for method in BAYESIAN
+    ]
+    return (
+        *against,
+        ("The prior's scale.", _prior_scale(run)),
+        ("Tempering.", tempering(run)),
+        ("Where it does not know.", _near_far(run)),
+        ("The limit.", _limit(run)),
+    )
+
+
+def tempering(run: ArticleRun) -> str:
+    """Say which of the fits are tempered, and how.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Sentences.
+    """
+    tempered = [method for method in BAYESIAN if run.bayes[method].tempered]
+    plain = [LABELS[method] for method in BAYESIAN if method not in tempered]
+    said = [
+        f"{LABELS[method].capitalize()} is {run.bayes[method].tempering}. Its fit does not maximise the ELBO: the KL "
+        "from the prior counts with these weights instead of 1, so what it finds is not the posterior of the prior "
+        "that it names, and it claims to know the weights better or worse than that posterior does."
+        for method in tempered
+    ]
+    return " ".join([*said, *([f"Not tempered: {', '.join(plain)}."] if plain else [])])
+
+
+def _prior_scale(run: ArticleRun) -> str:
+    elbos = [[each.elbo for each in run.of(method)] for method in (WIDE, DEFAULT)]
+    gain = estimate(ELBO.gain(*elbos))
+    judged = outcome(gain)
+    size = Estimate(abs(gain.mean), gain.error, gain.runs).text(2)
+    names = {"wide": LABELS[WIDE], "default": LABELS[DEFAULT]}
+    if judged == "unclear":
+        preferred = f"The ELBO, which needs no test rows, does not tell {names['wide']} from {names['default']} ({size} nats)."
+    else:
+        chosen, other = ("wide", "default") if judged in ("better", "ahead") else ("default", "wide")
+        preferred = (
+            f"The ELBO, which needs no test rows, prefers {names[chosen]} to {names[other]} by {size} nats."
+        )
+    return f"{preferred} On the test rows: {verdict(duels(run, WIDE, DEFAULT), names['wide'], names['default'])}"
+
+
+def _near_far(run: ArticleRun) -> str:
+    parts = []
+    for method in BAYESIAN:
+        near, far = (_present(field(run, method, name)) for name in ("near", "far"))
+        parts.append(
+            f"{LABELS[method]}: {number(near, 3)} near the boundary, {number(far, 4)} far from it, "
+            f"{ratio(near, far)} times as much"
+        )
+    return (
+        "Mean deviation of the probability over the posterior's draws, within 0.1 of the parabola and beyond 0.4 "
+        f"(vertically): {'; '.join(parts)}. Keras gives one probability and no deviation."
+    )
+
+
+def ratio(near: float, far: float) -> str:
+    """Divide the deviation near the parabola by that far from it.
+
+    Args:
+        near: The one.
+        far: The other.
+
+    Returns:
+        The ratio as text.
+    """
+    return number(near / far, 1) if far > 0 else number(float("inf"))
+
+
+def _limit(run: ArticleRun) -> str:
+    said = []
+    for metric in METRICS[:2]:
+        best = best_of(run, metric, (KERAS, *BAYESIAN))
+        bound, reached = (float(np.mean(scores(run, method, metric.key))) for method in (LIMIT, best))
+        said.append(
+            f"{metric.label} {number(bound)} for who knows the rule and the noise; {LABELS[best]} comes nearest "
+            f"with {number(reached)}"
+        )
+    return f"The labels are noisy, so no method can be right always: {'; '.join(said)}."
+
+
+def best_of(run: ArticleRun, metric: Metric, methods: Sequence[str]) -> str:
+    """Find the method with the best mean.
+
+    Args:
+        run: The run.
+        metric: By which metric.
+        methods: Among which methods.
+
+    Returns:
+        The method.
+    """
+    return max(methods, key=lambda method: _goodness(metric, scores(run, method, metric.key)))
+
+
+def _goodness(metric: Metric, values: Sequence[float]) -> float:
+    return float(np.mean(metric.gain(values, [0.0] * len(values))))
+
+
+def _present(value: Estimate | None) -> float:
+    return float("nan") if value is None else value.mean

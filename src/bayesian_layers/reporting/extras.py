@@ -1,0 +1,27 @@
+"""Libraries of the extra ``report``, imported when a report is made and not before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..errors import MissingExtraError
+
+
+def require(module: str, package: str) -> Any:
+    """Import a module that only reports need.
+
+    Args:
+        module: Its name.
+        package: The package that brings it, as pip knows it.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(package, "report") from error

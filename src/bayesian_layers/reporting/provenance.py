@@ -1,0 +1,91 @@
+"""Where the numbers of a report come from."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from .. import documents
+
+_PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
+
+
+def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) -> dict[str, Any]:
+    """Gather what a report needs to be made again.
+
+    Args:
+        seeds: Every seed.
+        hashes: Name of a data set to its hash.
+        command: The command line, without folders of the machine.
+
+    Returns:
+        Seeds, hashes, versions, command and date.
+    """
+    versions = documents.versions()
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {
+        "seeds": list(seeds),
+        "sha256": dict(hashes),
+        "versions": versions,
+        "command": command,
+        "date": date,
+    }
+
+
+def hash_of(*arrays: Any) -> str:
+    """Compute the SHA-256 of arrays: of dtype, shape and little-endian content of each.
+
+    Args:
+        *arrays: Anything that NumPy reads.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for each in arrays:
+        array = np.ascontiguousarray(each)
+        array = array.astype(array.dtype.newbyteorder("<"))
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def hash_of_table(frame: Any) -> str:
+    """Compute the SHA-256 of a table as a CSV file in UTF-8, without row numbers.
+
+    Args:
+        frame: A pandas ``DataFrame``.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode("utf-8")).hexdigest()
+
+
+def as_rows(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Lay a record of :func:`provenance` out as rows of a table.
+
+    Args:
+        record: What :func:`provenance` returned.
+
+    Returns:
+        What and its value, in words.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        ("command", record["command"] or "called from Python"),
+        ("seeds", ", ".join(map(str, record["seeds"]))),
+        *((f"SHA-256 of {name}", value) for name, value in record["sha256"].items()),
+        ("versions", versions),
+        ("date", record["date"]),
+    )

@@ -1,0 +1,75 @@
+"""What only a fresh process can show: what importing changes, and what a whole session leaves behind."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code):
+    """Warnings are errors in the child, so that none goes unseen."""
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_importing_changes_nothing_and_loads_no_extra():
+    run("""
+        import signal, sys, warnings
+        import torch, pyro
+        def state():
+            return (torch.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads(),
+                    list(warnings.filters), signal.getsignal(signal.SIGINT), pyro.settings.get(),
+                    torch.is_grad_enabled())
+        before = state()
+        import bayesian_layers
+        assert state() == before
+        extra = {"keras", "sklearn", "matplotlib", "arviz", "pandas", "jinja2", "torch._dynamo", "sympy"}
+        assert not extra & sys.modules.keys(), extra & sys.modules.keys()
+    """)
+
+
+@pytest.mark.parametrize("before", ["", "pyro.enable_validation(False)"])
+def test_a_whole_session_leaves_the_process_as_it_was(before, tmp_path):
+    run(f"""
+        import signal, sys, warnings
+        import torch, pyro
+        from torch import nn
+        import bayesian_layers as bl
+        {before}
+        x, y = bl.datasets.parabola()
+        network = nn.Sequential(bl.Linear(2, 10), nn.Tanh(), bl.Linear(10, 1))
+        model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
+        def state():
+            return (torch.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads(),
+                    list(warnings.filters), signal.getsignal(signal.SIGINT), pyro.settings.get(),
+                    dict(pyro.get_param_store().items()), torch.is_grad_enabled(), network.training)
+        state_before = state()
+        model.prior_predict(x, num_draws=5)
+        posterior = bl.fit(model, x, y, max_steps=10, progress=False).posterior
+        posterior.predict(x, num_draws=5)
+        posterior.function(1)(x)
+        posterior.save({str(tmp_path / "p")!r})
+        bl.load({str(tmp_path / "p")!r}).predict(x, num_draws=5)
+        assert state() == state_before
+        assert "torch._dynamo" not in sys.modules
+    """)
+
+
+def test_a_fit_is_the_same_in_another_process():
+    code = """
+        import torch
+        from torch import nn
+        import bayesian_layers as bl
+        torch.manual_seed(3)
+        torch.set_num_threads(1)
+        model = bl.BayesianModel(nn.Sequential(bl.Linear(2, 3), nn.Tanh(), bl.Linear(3, 1)), bl.likelihoods.Bernoulli())
+        result = bl.fit(model, *bl.datasets.parabola(), max_steps=20, progress=False)
+        print(result.elbo.hex(), result.posterior.predict(torch.ones(2, 2)).mean.tolist())
+    """
+    assert run(code) == run(code)

@@ -1,0 +1,112 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import bayesian_layers as bl
+
+WIDE = bl.priors.Normal(scale=3.0)
+
+
+@pytest.fixture
+def network(build):
+    return build(
+        lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Sequential(nn.Linear(3, 1)))
+    )
+
+
+def lifted(network):
+    return [row.name for row in bl.lifting_report(network).rows if row.status == "prior"]
+
+
+def test_a_deep_copy_is_lifted_and_the_original_is_not(network):
+    state = copy.deepcopy(network.state_dict())
+    result = bl.bayesianize(network, WIDE)
+    assert lifted(network) == []
+    assert lifted(result) == ["0.weight", "0.bias", "3.0.weight", "3.0.bias"]
+    assert type(result[0]) is nn.Linear
+    assert list(result.state_dict()) == list(state)
+    assert all(torch.equal(value, state[name]) for name, value in result.state_dict().items())
+    assert result[0].weight is not network[0].weight
+    priors = {row.name: row.prior for row in bl.lifting_report(result).rows}
+    assert priors["0.weight"] == WIDE
+    assert priors["1.weight"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"only": "0.*"}, ["0.weight", "0.bias"]),
+        ({"only": "*.weight"}, ["0.weight", "1.weight", "3.0.weight"]),
+        ({"only": "3"}, ["3.0.weight", "3.0.bias"]),
+        ({"only": nn.Linear, "skip": ["*.bias"]}, ["0.weight", "3.0.weight"]),
+        ({"only": ["1", "3.0.bias"]}, ["1.weight", "1.bias", "3.0.bias"]),
+        ({"skip": nn.Linear}, []),
+        ({"skip": "3.0"}, ["0.weight", "0.bias"]),
+    ],
+)
+def test_selectors(network, options, expected):
+    assert lifted(bl.bayesianize(network, **options)) == expected
+
+
+def test_a_module_selects_itself(network):
+    assert lifted(bl.bayesianize(network, only=network[3])) == ["3.0.weight", "3.0.bias"]
+
+
+@pytest.mark.parametrize("selector", ["4.*", nn.Conv2d, nn.Linear(1, 1, device="meta")])
+def test_a_selector_that_matches_nothing_is_refused(network, selector):
+    for argument in ("only", "skip"):
+        with pytest.raises(bl.errors.SiteError, match=f"`{argument}`"):
+            bl.bayesianize(network, **{argument: selector})
+
+
+def test_frozen_parameters_stay_frozen_and_own_priors_stay(build):
+    network = build(lambda: nn.Sequential(bl.Linear(2, 2, prior=WIDE, bias_prior=None), nn.Linear(2, 1)))
+    network[1].bias.requires_grad_(False)
+    result = bl.bayesianize(network)
+    assert not result[1].bias.requires_grad
+    rows = {row.name: row for row in bl.lifting_report(result).rows}
+    assert rows["0.weight"].prior == WIDE
+    assert rows["0.bias"].status == "point estimate"
+    assert rows["1.bias"].status == "frozen"
+    assert rows["1.weight"].prior == bl.priors.default()
+
+
+def test_tied_parameters_stay_tied(build):
+    network = build(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    network[1].weight = network[0].weight
+    result = bl.bayesianize(network)
+    assert result[1].weight is result[0].weight
+    assert list(bl.BayesianModel(result).sites()) == ["0.weight", "0.bias", "1.bias"]
+    assert lifted(bl.bayesianize(network, only="1.weight")) == ["0.weight"]
+
+
+def test_the_report_says_why(network):
+    text = str(bl.lifting_report(bl.bayesianize(network, skip="3.*")))
+    assert "1.weight    3    point estimate              normalisation layer" in text
+    assert "in `skip`" in text
+    assert "Normal(loc=0.0, scale=1.0)" in text
+    assert "no prior was given" in str(bl.lifting_report(network))
+    assert "not in `only`" in str(bl.lifting_report(bl.bayesianize(network, only="0")))
+
+
+def test_a_lazy_network_is_refused():
+    with pytest.raises(bl.errors.SiteError, match="call the network once"):
+        bl.bayesianize(nn.Sequential(nn.LazyLinear(3)))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # GRU cells: right, if not fast
+def test_a_network_never_heard_of(build):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+            self.cell = nn.GRUCell(2, 3)
+
+        def forward(self, x):
+            return self.scale * self.cell(x)
+
+    model = bl.BayesianModel(bl.bayesianize(build(Odd)), bl.likelihoods.Normal(1.0))
+    assert list(model.sites()) == ["scale", *(f"cell.{n}_{s}" for n in ("weight", "bias") for s in ("ih", "hh"))]
+    assert model.prior_predict(torch.zeros(4, 2), num_draws=5).mean.shape == (4, 3)
