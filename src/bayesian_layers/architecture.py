@@ -15,11 +15,13 @@ from . import layers, priors
 from .errors import StorageError
 
 _TORCH = (
-    "Sequential Linear Identity Flatten Unflatten Dropout Dropout1d Dropout2d Dropout3d AlphaDropout "
-    "BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm GroupNorm "
-    "ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Softplus Softsign Softmax LogSoftmax Sigmoid "
-    "LogSigmoid Tanh Tanhshrink Hardsigmoid Hardswish"
-).split()
+    *("Sequential", "Linear", "Identity", "Flatten", "Unflatten"),
+    *("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"),
+    *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm"),
+    *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish"),
+    *("Softplus", "Softsign", "Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid"),
+    *("Tanh", "Tanhshrink", "Hardsigmoid", "Hardswish"),
+)
 _CLASSES: dict[str, type[nn.Module]] = {
     **{f"torch.nn.{name}": getattr(nn, name) for name in _TORCH},
     **{f"bayesian_layers.{name}": getattr(layers, name) for name in layers.__all__},
@@ -168,7 +170,11 @@ def apply_parameters(network: nn.Module, document: Any) -> None:
         raise StorageError(f"the file is of a network with the parameters {stored}; this one has {names}")
     for name, parameter in network.named_parameters():
         entry = document[name]
-        if not isinstance(entry, dict) or entry.keys() != {"prior", "frozen"} or not isinstance(entry["frozen"], bool):
+        if (
+            not isinstance(entry, dict)
+            or entry.keys() != {"prior", "frozen"}
+            or not isinstance(entry["frozen"], bool)
+        ):
             raise StorageError(f"`{name}` must say its prior and whether it is frozen; received {entry}")
         path, _, leaf = name.rpartition(".")
         priors.remember(network.get_submodule(path), {leaf: priors.from_document(entry["prior"])})

@@ -181,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
 
     summarize = commands.add_parser("summarize", help="print a model and the table of its weights")
     summarize.add_argument("model", type=Path, help="folder that fit wrote")
-    summarize.add_argument("--interval", type=float, default=0.94, help="probability of the intervals (%(default)s)")
+    summarize.add_argument(
+        "--interval", type=float, default=0.94, help="probability of the intervals (%(default)s)"
+    )
     summarize.add_argument("--rows", type=int, default=50, help="weights to print, 0 for all (%(default)s)")
     _add_draws(summarize)
     summarize.set_defaults(run=_summarize)
@@ -206,8 +208,12 @@ def _add_table_and_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", type=Path, help="CSV, TSV or Parquet file")
     parser.add_argument("--target", required=True, help="name of the column to predict")
     parser.add_argument("--task", choices=_TASKS, help="default: found out from the target")
-    parser.add_argument("--hidden", type=_units, default=[20], help="units of the hidden layers (default: 20)")
-    parser.add_argument("--prior-scale", type=float, default=1.0, help="deviation of the weights' prior (%(default)s)")
+    parser.add_argument(
+        "--hidden", type=_units, default=[20], help="units of the hidden layers (default: 20)"
+    )
+    parser.add_argument(
+        "--prior-scale", type=float, default=1.0, help="deviation of the weights' prior (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
 
 

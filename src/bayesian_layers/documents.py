@@ -69,8 +69,12 @@ def check_posterior(document: Any) -> dict[str, Any]:
     """
     fields = {"model", "source", "elbo", "kl_weight", "versions"}
     if not isinstance(document, dict) or document.keys() != fields:
-        raise StorageError(f"the folder must hold a posterior with the fields {sorted(fields)}; it holds something else")
-    weights = document["kl_weight"].values() if isinstance(document["kl_weight"], dict) else [document["kl_weight"]]
+        raise StorageError(
+            f"the folder must hold a posterior with the fields {sorted(fields)}; it holds something else"
+        )
+    weights = (
+        document["kl_weight"].values() if isinstance(document["kl_weight"], dict) else [document["kl_weight"]]
+    )
     if not all(_is_number(weight) and weight >= 0 for weight in weights):
         raise StorageError(f"`kl_weight` must be numbers, 0 or more; received {document['kl_weight']}")
     if document["elbo"] is not None and not _is_number(document["elbo"]):
@@ -124,8 +128,14 @@ def _allocate(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
 
 def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
     stored = header.get(f"network.{name}")
-    if stored is None or stored.shape != like.shape or stored.dtype.is_floating_point != like.is_floating_point():
-        raise StorageError(f"the described network has `{name}` of shape {tuple(like.shape)}; stored is {stored}")
+    if (
+        stored is None
+        or stored.shape != like.shape
+        or stored.dtype.is_floating_point != like.is_floating_point()
+    ):
+        raise StorageError(
+            f"the described network has `{name}` of shape {tuple(like.shape)}; stored is {stored}"
+        )
     memory = torch.empty(stored.shape, dtype=stored.dtype)
     return nn.Parameter(memory) if isinstance(like, nn.Parameter) else memory
 

@@ -61,7 +61,9 @@ class MeanFieldNormal(nn.Module):
     def __init__(self, model: BayesianModel, *, init_scale: float = 0.1) -> None:
         super().__init__()
         if not 0 < init_scale < float("inf"):
-            raise DataError(f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}")
+            raise DataError(
+                f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}"
+            )
         sites = model.sites()
         if not sites:
             raise SiteError("the model has no latent site: every parameter of its network is frozen")
@@ -144,9 +146,7 @@ class MeanFieldNormal(nn.Module):
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
-        noise = standard_normal(
-            seed, num_draws, len(self.loc), dtype=self.loc.dtype, device=self.loc.device
-        )
+        noise = standard_normal(seed, num_draws, len(self.loc), dtype=self.loc.dtype, device=self.loc.device)
         return {name: value.detach() for name, value in self.transform(noise).items()}
 
     def mean(self) -> dict[str, Tensor]:
@@ -168,7 +168,9 @@ class MeanFieldNormal(nn.Module):
             Site name to KL in nats; 0 for point estimates.
         """
         sites = model.sites()
-        return {name: kl_divergence(q, sites[name].distribution()) for name, q in self.distributions().items()}
+        return {
+            name: kl_divergence(q, sites[name].distribution()) for name, q in self.distributions().items()
+        }
 
     def _constrain(self, name: str, value: Tensor) -> Tensor:
         return value.exp() if name in self._positive else value
@@ -206,7 +208,9 @@ def check_covers(guide: MeanFieldNormal, model: BayesianModel) -> None:
     expected = {name: tuple(site.initial.shape) for name, site in model.sites().items()}
     received = {name: tuple(shape) for name, shape in guide.shapes.items()}
     if expected != received:
-        raise SiteError(f"the guide was made for another model: it has the sites {received}, the model has {expected}")
+        raise SiteError(
+            f"the guide was made for another model: it has the sites {received}, the model has {expected}"
+        )
 
 
 def _fresh_name() -> str:

@@ -54,7 +54,7 @@ def from_arrays(
     Raises:
         ValueError: If ``posterior`` is empty, if there are fewer than two draws, if arrays disagree on
             the number of draws or of rows, or if ArviZ cannot store a variable under its name.
-    """  # noqa: DOC502 (the checks below raise it)
+    """
     drawn = {
         "posterior": _checked_posterior(posterior),
         "posterior_predictive": _numeric(posterior_predictive),

@@ -57,7 +57,9 @@ class LiftingReport:
         ]
         widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
         return "\n".join(
-            "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]).rstrip()
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]
+            ).rstrip()
             for line in lines
         )
 
@@ -136,7 +138,9 @@ def lifting_report(network: nn.Module) -> LiftingReport:
         if not parameter.requires_grad:
             rows.append(LiftingRow(name, tuple(parameter.shape), "frozen", None, "requires_grad is False"))
         elif prior is not None:
-            rows.append(LiftingRow(name, tuple(parameter.shape), "prior", prior, note or "the layer's own prior"))
+            rows.append(
+                LiftingRow(name, tuple(parameter.shape), "prior", prior, note or "the layer's own prior")
+            )
         else:
             own = "the layer's own choice" if id(parameter) in remembered else "no prior was given"
             rows.append(LiftingRow(name, tuple(parameter.shape), "point estimate", None, note or own))

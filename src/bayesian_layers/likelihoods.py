@@ -1,6 +1,7 @@
 """Likelihoods: from the network's output to the distribution of the targets, with its moments.
 
-``f`` has shape ``(*batch, N, outputs)``. Targets have shape ``(N,)`` where there is one a row, else ``(N, K)``.
+``f`` has shape ``(*batch, N, outputs)``. Targets have shape ``(N,)`` where there is one a row, else
+``(N, K)``.
 """
 
 from __future__ import annotations
@@ -109,10 +110,14 @@ class Likelihood(ABC):
                 likelihood has it.
         """
         if f.dim() < 2:
-            raise ShapeError("network(x)", ("N", "outputs"), f.shape, "Keep the axis of outputs, even for one.")
+            raise ShapeError(
+                "network(x)", ("N", "outputs"), f.shape, "Keep the axis of outputs, even for one."
+            )
         if y is None:
             return
-        expected = f.shape[-2:-1] if self.outputs_per_target == "classes" or f.shape[-1] == 1 else f.shape[-2:]
+        expected = (
+            f.shape[-2:-1] if self.outputs_per_target == "classes" or f.shape[-1] == 1 else f.shape[-2:]
+        )
         if y.shape != expected:
             raise ShapeError("y", expected, y.shape, _hint(y, expected))
 
@@ -159,7 +164,7 @@ class Bernoulli(Likelihood):
         torch.Size([1, 5])
     """
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def distribution(self, f: Tensor, **latents: Tensor) -> Any:  # noqa: ARG002
         """Build the distribution of the labels; see :meth:`Likelihood.distribution`.
 
         Args:
@@ -201,7 +206,7 @@ class Categorical(Likelihood):
 
     outputs_per_target = "classes"
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def distribution(self, f: Tensor, **latents: Tensor) -> Any:  # noqa: ARG002
         """Build the distribution of the classes; see :meth:`Likelihood.distribution`.
 
         Args:
@@ -213,7 +218,7 @@ class Categorical(Likelihood):
         """
         return dist.Categorical(logits=f, validate_args=False)
 
-    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Give probability and variance of each class's indicator.
 
         Args:
@@ -237,8 +242,10 @@ class Categorical(Likelihood):
             DataError: If a class is not a whole number from 0 to K - 1, or K is below 2.
         """
         if outputs < 2:
-            raise DataError("Categorical needs a network with one output a class, at least 2; for two classes "
-                            "and one output there is Bernoulli")
+            raise DataError(
+                "Categorical needs a network with one output a class, at least 2; for two classes "
+                "and one output there is Bernoulli"
+            )
         bad = int(((y < 0) | (y >= outputs) | (y != y.long())).sum())
         if bad:
             raise DataError(
@@ -304,7 +311,7 @@ class Normal(Likelihood):
             A Normal with batch shape ``(*batch, N)``.
         """
         mean, event_dim = _last_axis(f)
-        scale = latents.get("noise_scale", self.noise_scale)
+        scale: Any = latents.get("noise_scale", self.noise_scale)
         if event_dim and isinstance(scale, Tensor):
             scale = scale.unsqueeze(-1)
         return dist.Normal(mean, scale).to_event(event_dim)
@@ -361,7 +368,9 @@ def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
         return None
     name = type(likelihood).__name__
     if type(likelihood) not in (Bernoulli, Categorical, Normal):
-        raise StorageError(f"a likelihood of the class {name} cannot be saved: it is not one of bl.likelihoods")
+        raise StorageError(
+            f"a likelihood of the class {name} cannot be saved: it is not one of bl.likelihoods"
+        )
     if not isinstance(likelihood, Normal):
         return {"name": name}
     scale = likelihood.noise_scale

@@ -7,7 +7,6 @@ probable classes the one with the lowest label is the prediction, so P(y = 1) = 
 """
 
 # The functions document what their shared checks raise, which ruff cannot see from their bodies.
-# ruff: noqa: DOC502
 
 from __future__ import annotations
 

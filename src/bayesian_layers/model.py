@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyro
 import torch
@@ -51,7 +52,9 @@ class BayesianModel(nn.Module):
         super().__init__()
         clash = [name for name in parameter_sites(network) if name in RESERVED]
         if likelihood is not None and clash:
-            raise SiteError(f"parameters of the network are named {clash}, as sites of the model are; rename them")
+            raise SiteError(
+                f"parameters of the network are named {clash}, as sites of the model are; rename them"
+            )
         self.network = network
         self.likelihood = likelihood
 
@@ -65,7 +68,11 @@ class BayesianModel(nn.Module):
 
     def _own_sites(self) -> dict[str, Site]:
         dtype, device = dtype_and_device(self.network)
-        return {} if self.likelihood is None else self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
+        return (
+            {}
+            if self.likelihood is None
+            else self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
+        )
 
     def forward(self, x: Inputs, y: Tensor | None = None, *, num_data: int | None = None) -> Tensor:
         """Run the Pyro program.
@@ -91,8 +98,10 @@ class BayesianModel(nn.Module):
         self.likelihood.check_shapes(f, y)
         n = f.shape[-2]
         if num_data is not None and num_data < n:
-            raise DataError(f"`num_data` is the size of the whole data set, at least the {n} rows given; "
-                            f"received {num_data}")
+            raise DataError(
+                f"`num_data` is the size of the whole data set, at least the {n} rows given; "
+                f"received {num_data}"
+            )
         with pyro.plate("data", n, dim=-1), poutine.scale(scale=(num_data or n) / n):
             pyro.deterministic("f", f, event_dim=1)
             pyro.sample("y", self.likelihood.distribution(f, **own), obs=y)
@@ -152,8 +161,14 @@ def predict(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> Pre
         moments(model.likelihood, sample(model, draws, take(x, chunk), "f"), own)
         for chunk in _chunks(model, draws, rows(x))
     ]
-    return Prediction(*(torch.cat(fields) for fields in zip(
-        *((part.mean, part.epistemic_std, part.aleatoric_std) for part in parts), strict=True)))
+    return Prediction(
+        *(
+            torch.cat(fields)
+            for fields in zip(
+                *((part.mean, part.epistemic_std, part.aleatoric_std) for part in parts), strict=True
+            )
+        )
+    )
 
 
 def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: str, seed: int = 0) -> Tensor:
@@ -194,7 +209,7 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
     with evaluating(model.network), torch.no_grad():
         for chunk in _chunks(model, draws, rows(x)):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
-            site = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
+            site: Any = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
     return torch.cat(parts, dim=1)
 

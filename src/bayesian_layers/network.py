@@ -91,7 +91,9 @@ def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
     batches = {name: _batch_shape(name, value, shapes[name]) for name, value in values.items()}
     batch = broadcast_shape(*batches.values())
     flat = {
-        name: value.reshape(*batches[name], *shapes[name]).expand(*batch, *shapes[name]).flatten(0, len(batch) - 1)
+        name: value.reshape(*batches[name], *shapes[name])
+        .expand(*batch, *shapes[name])
+        .flatten(0, len(batch) - 1)
         if batches[name]
         else value.reshape(shapes[name])
         for name, value in values.items()
@@ -112,7 +114,11 @@ def _batch_shape(name: str, value: Tensor, shape: torch.Size) -> torch.Size:
 
 
 def _call_many(
-    network: nn.Module, values: dict[str, Tensor], axes: dict[str, int | None], inputs: tuple[Tensor, ...], size: int
+    network: nn.Module,
+    values: dict[str, Tensor],
+    axes: dict[str, int | None],
+    inputs: tuple[Tensor, ...],
+    size: int,
 ) -> Tensor:
     """Vectorize over draws; loop where vmap has no rule (LSTM, control flow that looks at data)."""
     try:
@@ -123,7 +129,8 @@ def _call_many(
         if not any(sign in str(error) for sign in _NO_VMAP):
             raise
     draws = (
-        {name: value if axes[name] is None else value[i] for name, value in values.items()} for i in range(size)
+        {name: value if axes[name] is None else value[i] for name, value in values.items()}
+        for i in range(size)
     )
     return torch.stack([functional_call(network, draw, inputs) for draw in draws])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,21 +39,22 @@ def standard_normal(
         >>> bool((many[:2] == few).all())
         True
     """
-    numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
+    numpy_dtype: Any = np.float64 if dtype == torch.float64 else np.float32
     rows = np.empty((num_draws, size), dtype=numpy_dtype)
     for i, row in enumerate(rows):
         stream = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, i, 0]))
-        stream.standard_normal(dtype=numpy_dtype, out=row)
+        row[:] = stream.standard_normal(size, dtype=numpy_dtype)
     return torch.from_numpy(rows).to(device=device, dtype=dtype)
 
 
 class PairedNoise:
     r"""Standard normal noise for a fit: antithetic pairs on a scrambled Sobol sequence.
 
-    Each row is standard normal by itself, so every average over rows is unbiased. Together the rows fill the space evenly,
-    within a step by their signs and over the steps by the sequence: where a gradient is nearly quadratic in
-    the noise, as near an optimum, deviations settle ten times closer than with independent rows
-    (``reports/decisions/002-default-fit.md``). Beyond the 21,201 dimensions that the sequence has, pairs are independent.
+    Each row is standard normal by itself, so every average over rows is unbiased. Together the rows fill
+    the space evenly, within a step by their signs and over the steps by the sequence: where a gradient is
+    nearly quadratic in the noise, as near an optimum, deviations settle ten times closer than with
+    independent rows (``reports/decisions/002-default-fit.md``). Beyond the 21,201 dimensions that the
+    sequence has, pairs are independent.
 
     Args:
         size: Numbers P a row.
@@ -61,8 +63,8 @@ class PairedNoise:
         device: Where the result lives.
 
     References:
-        Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz, Wenzel & Mandt (2018), "Quasi-Monte Carlo
-        variational inference", arXiv 1807.01604.
+        Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz, Wenzel & Mandt (2018),
+        "Quasi-Monte Carlo variational inference", arXiv 1807.01604.
     """
 
     def __init__(

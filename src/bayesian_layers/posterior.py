@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import documents, inference_data, sources, storage
-from .errors import DataError, ShapeError, SiteError, StorageError
+from .errors import DataError, ShapeError, SiteError
 from .guides import MeanFieldNormal, check_covers
 from .likelihoods import Prediction
 from .model import BayesianModel, log_likelihood, predict, sample

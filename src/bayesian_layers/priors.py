@@ -224,4 +224,6 @@ def from_document(document: Any) -> Prior | None:
         arguments = dict(document)
         return kinds[arguments.pop("name")](**arguments)
     except (TypeError, ValueError, KeyError) as error:
-        raise StorageError(f"a prior must be one of {sorted(kinds)} with its numbers; received {document}") from error
+        raise StorageError(
+            f"a prior must be one of {sorted(kinds)} with its numbers; received {document}"
+        ) from error

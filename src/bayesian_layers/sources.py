@@ -89,10 +89,12 @@ def describe(source: Source) -> dict[str, Any]:
         return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
     if type(source) is MeanFieldNormal:
         return {"kind": "MeanFieldNormal"}
-    raise StorageError(f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first")
+    raise StorageError(
+        f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first"
+    )
 
 
-def build(document: Any, model: BayesianModel) -> nn.Module:
+def build(document: Any, model: BayesianModel) -> MeanFieldNormal | StoredDraws:
     """Build the source that :func:`describe` described, its arrays not yet filled.
 
     Args:
@@ -107,9 +109,17 @@ def build(document: Any, model: BayesianModel) -> nn.Module:
     """
     if document == {"kind": "MeanFieldNormal"}:
         return MeanFieldNormal(model)
-    known = isinstance(document, dict) and document.keys() == {"kind", "draws"} and document["kind"] == "StoredDraws"
+    known = (
+        isinstance(document, dict)
+        and document.keys() == {"kind", "draws"}
+        and document["kind"] == "StoredDraws"
+    )
     if not known or type(document["draws"]) is not int or not 2 <= document["draws"] < 2**40:
-        raise StorageError(f"the draws must come from a known guide or be stored; received {str(document)[:80]}")
+        raise StorageError(
+            f"the draws must come from a known guide or be stored; received {str(document)[:80]}"
+        )
     sites = model.sites()
     shape = (document["draws"],)
-    return StoredDraws({name: site.initial.expand(*shape, *site.initial.shape) for name, site in sites.items()})
+    return StoredDraws(
+        {name: site.initial.expand(*shape, *site.initial.shape) for name, site in sites.items()}
+    )

@@ -28,8 +28,16 @@ CASES = {
     "categorical": (lambda: dense(3), bl.likelihoods.Categorical(), torch.arange(12) % 3),
     "normal": (lambda: dense(1), bl.likelihoods.Normal(0.3), REAL),
     "normal, learned noise": (lambda: dense(1), bl.likelihoods.Normal("learned"), REAL),
-    "normal, noise with a prior": (lambda: dense(1), bl.likelihoods.Normal(bl.priors.LogNormal(-1, 0.5)), REAL),
-    "normal, two targets": (lambda: dense(2), bl.likelihoods.Normal("learned"), torch.stack([REAL, -REAL], 1)),
+    "normal, noise with a prior": (
+        lambda: dense(1),
+        bl.likelihoods.Normal(bl.priors.LogNormal(-1, 0.5)),
+        REAL,
+    ),
+    "normal, two targets": (
+        lambda: dense(2),
+        bl.likelihoods.Normal("learned"),
+        torch.stack([REAL, -REAL], 1),
+    ),
     "lifted": (
         lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
         bl.likelihoods.Normal("learned"),
@@ -92,7 +100,9 @@ def test_predictive_gives_the_posteriors_moments(case, parallel):
     error = (1 / size + 1 / 4000) ** 0.5
     assert ((y.mean(0) - ours.mean).abs() < 4.5 * error * ours.std).all()
     assert drawn["f"].shape == (size, 12, drawn["f"].shape[-1])
-    theirs = model.likelihood.moments(drawn["f"], **{k: v.reshape(-1, 1) for k, v in drawn.items() if k == "noise_scale"})
+    theirs = model.likelihood.moments(
+        drawn["f"], **{k: v.reshape(-1, 1) for k, v in drawn.items() if k == "noise_scale"}
+    )
     # 5 standard errors of a deviation, which for heavy tails is over 1 / sqrt(2 S)
     assert (theirs[0].std(0) / ours.epistemic_std - 1).abs().max() < 5 * error
 

@@ -28,7 +28,9 @@ def test_examples_of_docstrings(name):
 
 def test_there_are_examples():
     finder = doctest.DocTestFinder()
-    count = sum(len(test.examples) > 0 for name in modules() for test in finder.find(importlib.import_module(name)))
+    count = sum(
+        len(test.examples) > 0 for name in modules() for test in finder.find(importlib.import_module(name))
+    )
     assert count > 20
 
 

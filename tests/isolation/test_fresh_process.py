@@ -12,7 +12,11 @@ def run(code):
     """Warnings are errors in the child, so that none goes unseen."""
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -46,7 +46,9 @@ def test_default_fit_of_the_article_reaches_its_optimum(build):
     network = build(lambda: nn.Sequential(bl.Linear(2, 10), nn.Tanh(), bl.Linear(10, 1)))
     x, y = bl.datasets.parabola()
     result = bl.fit(bl.BayesianModel(network, bl.likelihoods.Bernoulli()), x, y, progress=False)
-    elbo, error = estimate_elbo(result.posterior.model, result.posterior.source, x, y, num_draws=20_000, seed=5)
+    elbo, error = estimate_elbo(
+        result.posterior.model, result.posterior.source, x, y, num_draws=20_000, seed=5
+    )
     assert elbo > -64.93 - 2 * error
 
 
@@ -58,7 +60,9 @@ def test_same_seed_same_fit_and_other_seed_another(model):
 
 
 def test_network_and_model_are_never_written_to(build):
-    network = build(lambda: nn.Sequential(bl.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.1), bl.Linear(4, 1)))
+    network = build(
+        lambda: nn.Sequential(bl.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.1), bl.Linear(4, 1))
+    )
     build(lambda: network(X))  # statistics that are not those of a new layer
     model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
     before = copy.deepcopy(network.state_dict())
@@ -134,7 +138,12 @@ def test_divergence_is_an_error_with_its_facts(model):
 @pytest.mark.parametrize(
     ("x", "y", "error", "text"),
     [
-        (X, Y[:, None], bl.errors.ShapeError, r"must have shape \(60,\); received \(60, 1\)\. Use y\.squeeze"),
+        (
+            X,
+            Y[:, None],
+            bl.errors.ShapeError,
+            r"must have shape \(60,\); received \(60, 1\)\. Use y\.squeeze",
+        ),
         (X, Y[:-1], bl.errors.ShapeError, "`x` has 60 rows"),
         (X, Y + 1, bl.errors.DataError, "0 and 1"),
         (X.log(), Y, bl.errors.DataError, "NaN or infinite"),
@@ -150,7 +159,14 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
 
 @pytest.mark.parametrize(
     "options",
-    [{"particles": 0}, {"max_steps": 2.5}, {"learning_rate": -1.0}, {"batch_size": 0}, {"kl_weight": -0.1}, {"num_data": 3}],
+    [
+        {"particles": 0},
+        {"max_steps": 2.5},
+        {"learning_rate": -1.0},
+        {"batch_size": 0},
+        {"kl_weight": -0.1},
+        {"num_data": 3},
+    ],
 )
 def test_wrong_settings_are_refused(model, options):
     with pytest.raises(bl.errors.DataError):

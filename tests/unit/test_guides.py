@@ -13,7 +13,9 @@ from bayesian_layers.noise import seeded
 
 @pytest.fixture
 def model(build):
-    network = build(lambda: nn.Sequential(bl.Linear(2, 3, bias_prior=None), nn.Tanh(), bl.Linear(3, 1)).double())
+    network = build(
+        lambda: nn.Sequential(bl.Linear(2, 3, bias_prior=None), nn.Tanh(), bl.Linear(3, 1)).double()
+    )
     return bl.BayesianModel(network, bl.likelihoods.Normal(bl.priors.LogNormal(-1.0, 0.5)))
 
 

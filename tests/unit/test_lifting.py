@@ -108,5 +108,8 @@ def test_a_network_never_heard_of(build):
             return self.scale * self.cell(x)
 
     model = bl.BayesianModel(bl.bayesianize(build(Odd)), bl.likelihoods.Normal(1.0))
-    assert list(model.sites()) == ["scale", *(f"cell.{n}_{s}" for n in ("weight", "bias") for s in ("ih", "hh"))]
+    assert list(model.sites()) == [
+        "scale",
+        *(f"cell.{n}_{s}" for n in ("weight", "bias") for s in ("ih", "hh")),
+    ]
     assert model.prior_predict(torch.zeros(4, 2), num_draws=5).mean.shape == (4, 3)

@@ -15,12 +15,16 @@ F = torch.tensor([[[0.3], [-2.0]], [[1.0], [0.5]], [[0.0], [4.0]]], dtype=torch.
 def test_log_densities_equal_scipys():
     y = torch.tensor([1.0, 0.0])
     p = 1 / (1 + np.exp(-F.squeeze(-1).numpy()))
-    np.testing.assert_allclose(Bernoulli().distribution(F).log_prob(y), stats.bernoulli.logpmf(y, p), rtol=1e-6)
+    np.testing.assert_allclose(
+        Bernoulli().distribution(F).log_prob(y), stats.bernoulli.logpmf(y, p), rtol=1e-6
+    )
     ours = Normal(0.7).distribution(F).log_prob(torch.tensor([0.1, 0.2], dtype=torch.float64))
     np.testing.assert_allclose(ours, stats.norm.logpdf([0.1, 0.2], F.squeeze(-1), 0.7), rtol=1e-6)
     f = torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
     ours = Categorical().distribution(f).log_prob(torch.tensor([2, 0]))
-    np.testing.assert_allclose(ours, np.log([np.exp(2) / np.exp([0, 1, 2]).sum(), np.exp(3) / (np.exp(3) + 2)]), rtol=1e-6)
+    np.testing.assert_allclose(
+        ours, np.log([np.exp(2) / np.exp([0, 1, 2]).sum(), np.exp(3) / (np.exp(3) + 2)]), rtol=1e-6
+    )
 
 
 def test_several_targets_are_one_event():
@@ -45,7 +49,9 @@ def test_moments_of_normal_with_a_scale_a_draw():
     scale = torch.tensor([[0.5], [1.0], [2.0]], dtype=torch.float64)
     prediction = moments(Normal("learned"), F, {"noise_scale": scale})
     assert prediction.mean.shape == (2,)
-    torch.testing.assert_close(prediction.aleatoric_std, torch.full((2,), math.sqrt(5.25 / 3), dtype=torch.float64))
+    torch.testing.assert_close(
+        prediction.aleatoric_std, torch.full((2,), math.sqrt(5.25 / 3), dtype=torch.float64)
+    )
     torch.testing.assert_close(prediction.std**2, F.squeeze(-1).var(0, correction=0) + 5.25 / 3)
 
 
@@ -125,14 +131,19 @@ def test_prediction_fields_must_agree():
         bl.Prediction(torch.zeros(3), torch.zeros(3), torch.zeros(3, 1))
 
 
-@pytest.mark.parametrize("likelihood", [None, Bernoulli(), Categorical(), Normal(0.2), Normal(), Normal(bl.priors.LogNormal())])
+@pytest.mark.parametrize(
+    "likelihood", [None, Bernoulli(), Categorical(), Normal(0.2), Normal(), Normal(bl.priors.LogNormal())]
+)
 def test_document_round_trip(likelihood):
     built = likelihoods.from_document(likelihoods.to_document(likelihood))
     assert type(built) is type(likelihood)
     assert getattr(built, "noise_scale", None) == getattr(likelihood, "noise_scale", None)
 
 
-@pytest.mark.parametrize("document", [1, {}, {"name": "Poisson"}, {"name": "Normal", "noise_scale": "no"}, {"name": "Bernoulli", "a": 1}])
+@pytest.mark.parametrize(
+    "document",
+    [1, {}, {"name": "Poisson"}, {"name": "Normal", "noise_scale": "no"}, {"name": "Bernoulli", "a": 1}],
+)
 def test_a_bad_document_is_refused(document):
     with pytest.raises(bl.errors.StorageError):
         likelihoods.from_document(document)

@@ -48,7 +48,10 @@ class Attention(nn.Module):
 
 NETWORKS = {
     "dense": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), (5, 3)),
-    "convolution": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1)), (5, 2, 6)),
+    "convolution": (
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1)),
+        (5, 2, 6),
+    ),
     "lstm": (Recurrent, (5, 6, 3)),
     "branching": (Branching, (5, 3)),
     "attention": (Attention, (5, 6, 4)),
@@ -127,9 +130,14 @@ def test_a_lazy_parameter_is_refused():
 def test_evaluating_gives_each_module_its_own_mode_back():
     network = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()))
     network[0].eval()
-    with pytest.raises(RuntimeError), evaluating(network):
-        assert not any(module.training for module in network.modules())
-        raise RuntimeError
+
+    def fail():
+        with evaluating(network):
+            assert not any(module.training for module in network.modules())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [module.training for module in network.modules()] == [True, False, True, True]
 
 

@@ -108,7 +108,9 @@ def test_summary_is_arvizs_table_and_names_tempering(model, posterior):
     table = posterior.summary(num_draws=500)
     draws = posterior.sample(500)
     assert len(table) == sum(value[0].numel() for value in draws.values())
-    assert table.loc["2.weight[0, 3]", "mean"] == pytest.approx(float(draws["2.weight"][:, 0, 3].mean()), rel=1e-5)
+    assert table.loc["2.weight[0, 3]", "mean"] == pytest.approx(
+        float(draws["2.weight"][:, 0, 3].mean()), rel=1e-5
+    )
     assert table.columns.name == "KL weight 1"
     cold = bl.fit(model, X, Y, max_steps=5, kl_weight=0.1, progress=False).posterior
     assert "TEMPERED: KL weight 0.1" in cold.summary(num_draws=10).to_string()
@@ -165,7 +167,9 @@ LIKELIHOODS = [
 def test_save_and_load_bit_for_bit(build, tmp_path, likelihood, dtype):
     layer = nn.Sequential(nn.LayerNorm(3), nn.GELU("tanh"), nn.Dropout(0.1))
     network = build(
-        lambda: nn.Sequential(bl.Linear(2, 3, prior=bl.priors.Normal(0.5, 2.0)), layer, bl.Linear(3, 1, bias=False))
+        lambda: nn.Sequential(
+            bl.Linear(2, 3, prior=bl.priors.Normal(0.5, 2.0)), layer, bl.Linear(3, 1, bias=False)
+        )
     ).to(dtype)
     network[1][0].weight.requires_grad_(False)
     model = bl.BayesianModel(network, likelihood)
@@ -175,10 +179,16 @@ def test_save_and_load_bit_for_bit(build, tmp_path, likelihood, dtype):
     assert same(loaded, posterior)
     assert (loaded.elbo, loaded.kl_weight) == (posterior.elbo, {"0.weight": 0.5})
     assert loaded.model.sites().keys() == posterior.model.sites().keys()
-    assert [s.prior for s in loaded.model.sites().values()] == [s.prior for s in posterior.model.sites().values()]
+    assert [s.prior for s in loaded.model.sites().values()] == [
+        s.prior for s in posterior.model.sites().values()
+    ]
     assert not loaded.model.network[1][0].weight.requires_grad
     assert loaded.source.loc.dtype == dtype
-    assert {path.name for path in (tmp_path / "p").iterdir()} == {"arrays.safetensors", "manifest.json", "posterior.json"}
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {
+        "arrays.safetensors",
+        "manifest.json",
+        "posterior.json",
+    }
 
 
 class Own(nn.Module):
@@ -256,7 +266,9 @@ def corrupt(folder, change):
         lambda d: d["model"]["network"]["children"]["0"]["arguments"].update(out_features=10**9),
         lambda d: d["model"]["network"]["children"]["0"]["arguments"].update(out_features="four"),
         lambda d: d["model"]["network"]["children"]["0"]["arguments"].update(prior=1),
-        lambda d: d["model"]["network"]["children"].update({"a.b": {"class": "torch.nn.Tanh", "arguments": {}}}),
+        lambda d: d["model"]["network"]["children"].update(
+            {"a.b": {"class": "torch.nn.Tanh", "arguments": {}}}
+        ),
         lambda d: d["model"]["parameters"].pop("0.bias"),
         lambda d: d["model"]["parameters"]["0.bias"].update(prior={"name": "Normal", "scale": -1.0}),
         lambda d: d["model"]["parameters"]["0.bias"].update(frozen="yes"),

@@ -10,7 +10,9 @@ from bayesian_layers import priors
 
 
 @pytest.mark.parametrize("kind", [bl.priors.Normal, bl.priors.LogNormal])
-@pytest.mark.parametrize("arguments", [{"scale": 0.0}, {"scale": -1.0}, {"scale": math.nan}, {"loc": math.inf}])
+@pytest.mark.parametrize(
+    "arguments", [{"scale": 0.0}, {"scale": -1.0}, {"scale": math.nan}, {"loc": math.inf}]
+)
 def test_an_invalid_prior_cannot_be_built(kind, arguments):
     with pytest.raises(bl.errors.DataError, match="prior"):
         kind(**arguments)
@@ -50,7 +52,8 @@ def test_document_round_trip(prior):
 
 
 @pytest.mark.parametrize(
-    "document", [3, "Normal", {}, {"name": "Cauchy"}, {"name": "Normal", "scale": -1}, {"name": "Normal", "x": 1}]
+    "document",
+    [3, "Normal", {}, {"name": "Cauchy"}, {"name": "Normal", "scale": -1}, {"name": "Normal", "x": 1}],
 )
 def test_a_bad_document_is_refused(document):
     with pytest.raises(bl.errors.StorageError):

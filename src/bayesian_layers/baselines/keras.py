@@ -5,7 +5,6 @@ leaves the caller's environment and modules as they are, and one fit cannot infl
 """
 
 # fit_keras documents what its checks raise, which ruff cannot see from its body.
-# ruff: noqa: DOC502
 
 from __future__ import annotations
 

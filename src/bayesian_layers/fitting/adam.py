@@ -1,7 +1,7 @@
 """Adam over a few flat parameters.
 
-Not ``torch.optim.Adam``: making one imports torch's compiler, which takes a second of every process and changes the
-caller's warnings filters.
+Not ``torch.optim.Adam``: making one imports torch's compiler, which takes a second of every process and
+changes the caller's warnings filters.
 """
 
 from __future__ import annotations

@@ -27,12 +27,19 @@ def check_data(x: Inputs, y: Tensor | None) -> Tensor:
         DataError: If ``x`` holds values that are not finite.
     """
     parts = x if isinstance(x, tuple) else (x,)
-    for name, part in [*((f"x[{i}]" if len(parts) > 1 else "x", part) for i, part in enumerate(parts)), ("y", y)]:
+    for name, part in [
+        *((f"x[{i}]" if len(parts) > 1 else "x", part) for i, part in enumerate(parts)),
+        ("y", y),
+    ]:
         if not isinstance(part, Tensor):
-            raise TypeError(f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor.")
+            raise TypeError(
+                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
+            )
         if name != "y" and part.is_floating_point() and not torch.isfinite(part).all():
             count = int((~torch.isfinite(part)).sum())
-            raise DataError(f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows")
+            raise DataError(
+                f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows"
+            )
     n = rows(x)
     if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != n:
         raise ShapeError("y", (n, "..."), getattr(y, "shape", ()), f"`x` has {n} rows.")

@@ -52,10 +52,10 @@ def fit(
     fit normalisation layers use their running statistics, frozen; dropout follows the network's mode.
     The caller's random state is left as it was.
 
-    **Tempering.** Any ``kl_weight`` but 1 gives a tempered posterior, and every summary says so. A loss that is the MEAN negative log
-    likelihood plus ``c`` times, for each layer, the MEAN over the elements of its kernel of the KL, as in
-    the article on tensor2tensor's layers with ``c = 0.01``, is after multiplication by N this objective with weight
-    ``N * c / size`` a kernel::
+    **Tempering.** Any ``kl_weight`` but 1 gives a tempered posterior, and every summary says so. The
+    article on tensor2tensor's layers minimised the MEAN negative log likelihood plus ``c = 0.01`` times the
+    sum over the layers of the MEAN over a kernel's elements of the KL. Multiplied by N that is this
+    objective, with weight ``N * c / size`` a kernel::
 
         network = nn.Sequential(bl.Linear(2, 10, bias_prior=None), nn.Tanh(), bl.Linear(10, 1, bias_prior=None))
         kl_weight = {"0.weight": 200 * 0.01 / 20, "2.weight": 200 * 0.01 / 10}    # 0.1 and 0.2
@@ -171,7 +171,9 @@ def _outputs(model: BayesianModel, x: Inputs, seed: int) -> int:
     with seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))
     if f.dim() != 2 or len(f) != rows(few):
-        raise ShapeError("network(x)", (rows(few), "outputs"), f.shape, "This is the answer to the first rows of x.")
+        raise ShapeError(
+            "network(x)", (rows(few), "outputs"), f.shape, "This is the answer to the first rows of x."
+        )
     return f.shape[-1]
 
 

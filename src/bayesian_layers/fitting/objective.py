@@ -33,7 +33,8 @@ def neg_elbo(
     .. math:: -\tfrac{N}{B} \, \tfrac1S \sum_s \sum_{n \in B} \log p(y_n \mid x_n, w_s)
               + \sum_j \text{weight}_j \, \mathrm{KL}(q_j \| p_j)
 
-    The draws are :math:`w_s = \text{loc} \pm \text{scale}\,\epsilon_s` from a :class:`~bayesian_layers.noise.PairedNoise` of the fit's own; the KL is in closed form.
+    The draws are :math:`w_s = \text{loc} \pm \text{scale}\,\epsilon_s`, antithetic pairs from a
+    :class:`~bayesian_layers.noise.PairedNoise` of the fit's own; the KL is in closed form.
 
     Args:
         model: The model.

@@ -19,7 +19,8 @@ class FitResult:
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
         elbo: The ELBO at KL weight 1, in nats of the whole data set, on fresh draws.
         elbo_stderr: Monte Carlo standard error of ``elbo``.
-        objective: What was minimised (the negative ELBO, tempered if ``kl_weight`` is not 1), on the same draws.
+        objective: What was minimised on the same draws: the negative ELBO, tempered if ``kl_weight`` is
+            not 1.
         kl_weight: The weight of the KL that was minimised: a number, or one a site.
         steps: Steps taken.
         seconds: Wall-clock time of the whole call.
@@ -43,5 +44,7 @@ class FitResult:
             "convergence: not tested; all steps of the schedule were taken, the learning rate ended at 0",
         ]
         if self.kl_weight != 1.0:
-            lines.append(f"TEMPERED: fitted with KL weight {self.kl_weight}, objective {self.objective:.2f} nats")
+            lines.append(
+                f"TEMPERED: fitted with KL weight {self.kl_weight}, objective {self.objective:.2f} nats"
+            )
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])

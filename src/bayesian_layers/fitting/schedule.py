@@ -47,7 +47,9 @@ class Schedule:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise DataError(f"`{name}` must be a whole number, 1 or more; received {value!r}")
         if not 0 < self.learning_rate < math.inf:
-            raise DataError(f"`learning_rate` must be a finite number above 0; received {self.learning_rate!r}")
+            raise DataError(
+                f"`learning_rate` must be a finite number above 0; received {self.learning_rate!r}"
+            )
 
     def rate(self, step: int) -> float:
         """Give the learning rate of a step.

@@ -19,6 +19,9 @@ def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior:
         module: The layer; parameters whose name begins with ``bias`` are its biases.
         prior: Prior of all others; ``None`` is the library's default prior.
         bias_prior: Prior of the biases, ``"as weight"`` for the weight's, ``None`` for point estimates.
+
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
     """
     weight = priors.default() if prior is None else prior
     bias = weight if bias_prior == "as weight" else bias_prior

@@ -144,9 +144,7 @@ def histogram(
     return figure
 
 
-def reliability(
-    answers: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, bins: int = 10
-) -> Figure:
+def reliability(answers: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, bins: int = 10) -> Figure:
     """Draw the share of right answers against the confidence.
 
     Args:
@@ -171,7 +169,9 @@ def reliability(
         )
         axes.plot(center, share, color=colour, lw=1.5)
         # The area of a mark is the share of the rows that it stands for.
-        axes.scatter(center, share, s=20 + 300 * count[full] / count.sum(), color=colour, alpha=0.7, label=name)
+        axes.scatter(
+            center, share, s=20 + 300 * count[full] / count.sum(), color=colour, alpha=0.7, label=name
+        )
     lowest = min(float(np.min(confidence)) for confidence, _ in answers.values())
     axes.set(xlabel="confidence (probability of the predicted class)", ylabel="share of right answers")
     axes.set(xlim=(max(0.0, lowest - 0.05), 1.03), ylim=(-0.03, 1.05))
@@ -217,9 +217,7 @@ def predicted_against_actual(
     return figure
 
 
-def coverage_curves(
-    levels: np.ndarray, covered: Mapping[str, np.ndarray], title: str
-) -> Figure:
+def coverage_curves(levels: np.ndarray, covered: Mapping[str, np.ndarray], title: str) -> Figure:
     """Draw the share of targets inside intervals against the level of the intervals.
 
     Args:

@@ -36,7 +36,9 @@ def check_report_folder(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise StorageError(f"{folder} must be a readable folder; received: {error.strerror}.") from error
     if foreign:
-        raise StorageError(f"{folder} must hold only the files of a report; {foreign[0]} is none. Move it away.")
+        raise StorageError(
+            f"{folder} must hold only the files of a report; {foreign[0]} is none. Move it away."
+        )
 
 
 def write_report(

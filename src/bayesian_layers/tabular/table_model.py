@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,16 @@ class TableModel:
         schema, posterior = TableSchema.from_document(document), load(folder)
         first = next(posterior.model.network.parameters())
         if first.shape[-1] != len(schema.input_names):
-            raise StorageError(f"{folder} holds a schema of {len(schema.input_names)} inputs for a network of "
-                               f"{first.shape[-1]}")
+            raise StorageError(
+                f"{folder} holds a schema of {len(schema.input_names)} inputs for a network of "
+                f"{first.shape[-1]}"
+            )
         return cls(schema, posterior)
 
 
-def make_network(schema: TableSchema, hidden: Sequence[int] = (20,), prior_scale: float = 1.0) -> nn.Sequential:
+def make_network(
+    schema: TableSchema, hidden: Sequence[int] = (20,), prior_scale: float = 1.0
+) -> nn.Sequential:
     """Build a dense network of the sizes that a table needs, with tanh between the layers.
 
     Args:
@@ -112,7 +117,7 @@ def make_network(schema: TableSchema, hidden: Sequence[int] = (20,), prior_scale
     sizes = [len(schema.input_names), *hidden, outputs]
     prior = Normal(scale=prior_scale)
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in itertools.pairwise(sizes):
         layers += [Linear(before, after, prior=prior), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 

@@ -53,7 +53,9 @@ def _sections(run: ArticleRun) -> tuple[Section, ...]:
         Section("In short", (Points(in_short(run)),)),
         Section("Who predicts best", (_scores_table(run), _duels_table(run), Points(_METHOD_NOTES))),
         Section("The data, and the Keras network", (Text((first,)), pictures.data(run))),
-        Section("Fitting the Bayesian network", (Text((_beside(),)), pictures.losses(run), pictures.coloured(run))),
+        Section(
+            "Fitting the Bayesian network", (Text((_beside(),)), pictures.losses(run), pictures.coloured(run))
+        ),
         Section("One draw is one function", (*pictures.printed(run), pictures.histograms(run))),
         Section("What it knows, and where it does not", (means, deviations, _near_far_table(run))),
         Section("The weights", (Text((_ABOUT_WEIGHTS,)), *_summaries(run))),
@@ -114,7 +116,9 @@ def _duels_table(run: ArticleRun) -> Table:
     for method in BAYESIAN:
         for each in duels(run, method):
             gain = each.gain.text(each.metric.digits, sign=True)
-            rows.append((LABELS[method], each.metric.label, gain, winner(each, LABELS[method], LABELS[KERAS])))
+            rows.append(
+                (LABELS[method], each.metric.label, gain, winner(each, LABELS[method], LABELS[KERAS]))
+            )
     return Table(
         ("against Keras", "metric", "better by", "winner"),
         tuple(rows),
@@ -158,7 +162,9 @@ def metrics(run: ArticleRun) -> dict[str, Any]:
         "report": "article",
         "methods": {method: _method_metrics(run, method) for method in _METHODS},
         "better_than_keras_by": {
-            method: {each.metric.key: _plain(each.gain) | {"outcome": each.outcome} for each in duels(run, method)}
+            method: {
+                each.metric.key: _plain(each.gain) | {"outcome": each.outcome} for each in duels(run, method)
+            }
             for method in BAYESIAN
         },
         "shown": {"keras": _keras_shown(run), **{name: _bayes_shown(run, name) for name in run.bayes}},
@@ -175,7 +181,11 @@ def _method_metrics(run: ArticleRun, method: str) -> dict[str, Any]:
         {"seed": each.seed, **each.scores, **{name: getattr(each, name) for name in (*facts, "elbo_stderr")}}
         for each in run.of(method)
     ]
-    return {"label": LABELS[method], "mean": {name: _plain(each) for name, each in means.items()}, "runs": runs}
+    return {
+        "label": LABELS[method],
+        "mean": {name: _plain(each) for name, each in means.items()},
+        "runs": runs,
+    }
 
 
 def _plain(value: Estimate) -> dict[str, Any]:

@@ -56,7 +56,9 @@ def losses(run: ArticleRun) -> Gallery:
     for method in SIDE_BY_SIDE:
         shown = run.bayes[method]
         kind = "tempered objective" if shown.tempered else "objective (negative ELBO)"
-        figure = figures.curves({kind: shown.history}, f"{_title(method)}: {kind}", "step", "nats, all 200 rows")
+        figure = figures.curves(
+            {kind: shown.history}, f"{_title(method)}: {kind}", "step", "nats, all 200 rows"
+        )
         end = float(np.mean(shown.history[-50:]))
         pictures.append(_picture(
             f"{method}_loss", figure, f"Curve of the objective over the steps, {LABELS[method]}",
@@ -97,12 +99,18 @@ def printed(run: ArticleRun) -> tuple[Printed, ...]:
     equal = all(len(set(run.bayes[each].together)) == 1 for each in SIDE_BY_SIDE)
     return (
         Printed(
-            (f"P(label = 1) at {SEPARATE_AT}, three functions drawn from the posterior (seeds 0, 1, 2)", *separate),
+            (
+                f"P(label = 1) at {SEPARATE_AT}, three functions drawn from the posterior (seeds 0, 1, 2)",
+                *separate,
+            ),
             f"The three {'differ' if differ else 'do NOT all differ'}: each draw of the weights is another network, "
             "and each network has its own answer.",
         ),
         Printed(
-            (f"P(label = 1) at {SEPARATE_AT}, that row three times in one call of one function (seed 0)", *together),
+            (
+                f"P(label = 1) at {SEPARATE_AT}, that row three times in one call of one function (seed 0)",
+                *together,
+            ),
             f"The three are {'equal to the last digit' if equal else 'NOT equal'}: one draw is one function, and all "
             "rows of a call see the same weights.",
         ),
@@ -122,7 +130,11 @@ def histograms(run: ArticleRun) -> Gallery:
     for method in SIDE_BY_SIDE:
         p = run.bayes[method].point
         figure = figures.histogram(
-            {"draws": p}, f"{_title(method)}: {len(p)} predictions at {HISTOGRAM_AT}", "P(label = 1)", (0, 1), "draws"
+            {"draws": p},
+            f"{_title(method)}: {len(p)} predictions at {HISTOGRAM_AT}",
+            "P(label = 1)",
+            (0, 1),
+            "draws",
         )
         pictures.append(_picture(
             f"{method}_histogram", figure, f"Histogram of {len(p)} predictions at one point, {LABELS[method]}",

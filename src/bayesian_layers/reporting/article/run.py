@@ -144,7 +144,9 @@ def _bayes_shown(result: FitResult, data: datasets.Dataset, seed: int) -> BayesS
         separate=tuple(_probabilities(posterior, at, number)[0] for number in range(3)),
         together=tuple(_probabilities(posterior, at.expand(3, 2), 0)),
         point=_point_draws(posterior, seed),
-        summary={str(name): tuple(map(float, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)},
+        summary={
+            str(name): tuple(map(float, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)
+        },
         summary_columns=tuple(map(str, table.columns)),
         tempering=posterior.describe_tempering(),
         tempered=result.kl_weight != 1.0,

@@ -72,7 +72,10 @@ def in_short(run: ArticleRun) -> tuple[tuple[str, str], ...]:
         Headings and sentences.
     """
     against = [
-        (f"Keras or {LABELS[method]}?", verdict(duels(run, method), LABELS[method].capitalize(), LABELS[KERAS]))
+        (
+            f"Keras or {LABELS[method]}?",
+            verdict(duels(run, method), LABELS[method].capitalize(), LABELS[KERAS]),
+        )
         for method in BAYESIAN
     ]
     return (
@@ -117,7 +120,9 @@ def _prior_scale(run: ArticleRun) -> str:
         preferred = (
             f"The ELBO, which needs no test rows, prefers {names[chosen]} to {names[other]} by {size} nats."
         )
-    return f"{preferred} On the test rows: {verdict(duels(run, WIDE, DEFAULT), names['wide'], names['default'])}"
+    return (
+        f"{preferred} On the test rows: {verdict(duels(run, WIDE, DEFAULT), names['wide'], names['default'])}"
+    )
 
 
 def _near_far(run: ArticleRun) -> str:
