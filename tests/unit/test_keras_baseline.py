@@ -20,6 +20,7 @@ import pytest
 
 from bayesian_layers.baselines import KerasFit, fit_keras
 from bayesian_layers.baselines import keras as baseline
+from bayesian_layers.baselines._recipe import split
 from bayesian_layers.errors import BaselineError, DataError, MissingExtraError, ShapeError
 
 RNG = np.random.default_rng(0)
@@ -256,13 +257,13 @@ def test_keras_not_installed(no_process, monkeypatch, module):
 
 
 def test_validation_rows_are_chosen_by_the_seed():
-    kept, held = baseline._split(100, 0.25, 3)
+    kept, held = split(100, 0.25, 3)
     assert len(held) == 25
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(100))
-    np.testing.assert_array_equal(baseline._split(100, 0.25, 3)[1], held)
-    assert not np.array_equal(baseline._split(100, 0.25, 4)[1], held)
-    np.testing.assert_array_equal(baseline._split(5, 0.0, 3)[0], np.arange(5))
-    assert len(baseline._split(5, 0.01, 3)[1]) == 1
+    np.testing.assert_array_equal(split(100, 0.25, 3)[1], held)
+    assert not np.array_equal(split(100, 0.25, 4)[1], held)
+    np.testing.assert_array_equal(split(5, 0.0, 3)[0], np.arange(5))
+    assert len(split(5, 0.01, 3)[1]) == 1
 
 
 # --- a process that fails -----------------------------------------------------------------------------

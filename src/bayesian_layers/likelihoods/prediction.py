@@ -1,0 +1,71 @@
+"""Predictive moments, and how draws are reduced to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeError
+from .base import Likelihood
+
+
+@dataclass(frozen=True)
+class Prediction:
+    r"""Moments of the predictive distribution, in the shape and the units of ``y``.
+
+    By the law of total variance
+    :math:`\operatorname{Var}[y] = \operatorname{Var}_w[E[y \mid w]] + E_w[\operatorname{Var}[y \mid w]]`, so
+    ``std**2 == epistemic_std**2 + aleatoric_std**2``. For classes ``mean`` is the probability and
+    ``epistemic_std`` its deviation over the draws of the weights.
+
+    Attributes:
+        mean: Predictive mean; ``P(y = 1)`` for Bernoulli, ``(N, K)`` probabilities for Categorical.
+        epistemic_std: Standard deviation that comes from not knowing the weights.
+        aleatoric_std: Standard deviation that would remain if they were known.
+
+    Raises:
+        ShapeError: If the fields differ in shape.
+
+    References:
+        Kendall & Gal (2017), arXiv 1703.04977.
+    """
+
+    mean: Tensor
+    epistemic_std: Tensor
+    aleatoric_std: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("epistemic_std", "aleatoric_std"):
+            if getattr(self, name).shape != self.mean.shape:
+                raise ShapeError(name, self.mean.shape, getattr(self, name).shape)
+
+    @property
+    def std(self) -> Tensor:
+        """Total standard deviation, in the shape and units of ``y``."""
+        return torch.hypot(self.epistemic_std, self.aleatoric_std)
+
+
+def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) -> Prediction:
+    """Reduce draws of the network's output to predictive moments.
+
+    Args:
+        likelihood: What the output means.
+        f: Outputs for ``S >= 2`` draws, shape ``(S, N, outputs)``.
+        latents: Draws of the likelihood's own sites, each ``(S, 1)``.
+
+    Returns:
+        Moments with the shape of ``y``. The deviation over draws is the population's, divided by S.
+
+    Raises:
+        ShapeError: If ``f`` holds fewer than two draws: they have no deviation.
+
+    References:
+        Kendall & Gal (2017), arXiv 1703.04977.
+    """
+    if f.dim() < 3 or len(f) < 2:
+        raise ShapeError("f", ("S >= 2", "N", "outputs"), f.shape, "Take more draws.")
+    mean, variance = likelihood.moments(f, **latents)
+    return Prediction(mean.mean(0), mean.std(0, correction=0), variance.expand_as(mean).mean(0).sqrt())

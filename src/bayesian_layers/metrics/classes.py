@@ -1,0 +1,128 @@
+"""How good predicted probabilities of classes are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ._checks import classification
+
+
+def accuracy(y: Any, probabilities: Any) -> float:
+    r"""Share of rows whose most probable class is the label, :math:`\frac1N\sum_n [\arg\max_k p_{nk} = y_n]`.
+
+    Args:
+        y: Labels, shape ``(N,)``.
+        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
+
+    Returns:
+        A share between 0 and 1.
+
+    Raises:
+        ShapeError: If the shapes do not fit each other.
+        DataError: If a value is not a label or not a probability.
+
+    Example:
+        >>> accuracy([0, 1, 1, 1], [0.2, 0.9, 0.4, 0.6])
+        0.75
+    """
+    labels, table = classification(y, probabilities)
+    return float(np.mean(table.argmax(axis=1) == labels))
+
+
+def nll(y: Any, probabilities: Any) -> float:
+    r"""Mean negative log probability of the labels, :math:`-\frac1N\sum_n \log p_{n y_n}`, in nats a row.
+
+    A label that was given probability 0 costs infinitely much, and then so does the mean: ``inf`` is
+    returned, without a warning. Nothing is clipped. (A sigmoid in ``float32`` is exactly 1 from 17 on.)
+
+    Args:
+        y: Labels, shape ``(N,)``.
+        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
+
+    Returns:
+        Nats a row, 0 or more, possibly ``inf``.
+
+    Raises:
+        ShapeError: If the shapes do not fit each other.
+        DataError: If a value is not a label or not a probability.
+
+    References:
+        Good (1952), "Rational decisions", J. R. Stat. Soc. B 14: the logarithmic score.
+
+    Example:
+        >>> round(nll([1, 0], [0.5, 0.5]), 4)
+        0.6931
+    """
+    labels, table = classification(y, probabilities)
+    with np.errstate(divide="ignore"):
+        log_prob = np.log(table[np.arange(len(labels)), labels])
+    return float(np.mean(-log_prob))
+
+
+def brier(y: Any, probabilities: Any) -> float:
+    r"""Mean squared distance between probabilities and outcomes, without unit.
+
+    For two classes, ``probabilities`` of shape ``(N,)``: :math:`\frac1N\sum_n (p_n - y_n)^2`, from 0 to 1.
+    For ``(N, K)``, Brier's own definition: :math:`\frac1N\sum_n\sum_k (p_{nk} - [y_n = k])^2`, from 0 to 2;
+    for the same two-class prediction written with K = 2 it is twice the first.
+
+    Args:
+        y: Labels, shape ``(N,)``.
+        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
+
+    Returns:
+        The score; 0 is perfect.
+
+    Raises:
+        ShapeError: If the shapes do not fit each other.
+        DataError: If a value is not a label or not a probability.
+
+    References:
+        Brier (1950), "Verification of forecasts expressed in terms of probability", Mon. Weather Rev. 78.
+
+    Example:
+        >>> brier([1, 0], [0.5, 0.5]), brier([1, 0], [[0.5, 0.5], [0.5, 0.5]])
+        (0.25, 0.5)
+    """
+    labels, table = classification(y, probabilities)
+    distance = np.mean(np.sum((table - np.eye(table.shape[1])[labels]) ** 2, axis=1))
+    return float(distance / 2 if np.ndim(probabilities) == 1 else distance)
+
+
+def ece(y: Any, probabilities: Any, bins: int = 15) -> float:
+    r"""Expected calibration error: how far the confidence is from the share of right answers.
+
+    Rows fall into ``bins`` equal bins :math:`B_b` of :math:`(0, 1]`, each closed on the right, by confidence
+    (the probability of the predicted class):
+    :math:`\sum_b \frac{|B_b|}{N}\,|\text{accuracy}(B_b) - \text{mean confidence}(B_b)|`.
+
+    Args:
+        y: Labels, shape ``(N,)``.
+        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
+        bins: Number of bins. With two classes the confidence is above 0.5, so the lower half stays empty.
+
+    Returns:
+        A share between 0 and 1.
+
+    Raises:
+        ShapeError: If the shapes do not fit each other.
+        DataError: If a value is not a label or not a probability, or ``bins`` is no positive integer.
+
+    References:
+        Guo, Pleiss, Sun & Weinberger (2017), arXiv 1706.04599, equation 3.
+
+    Example:
+        >>> round(ece([1, 1, 1, 0], [0.9, 0.9, 0.9, 0.9]), 4)
+        0.15
+    """
+    if not isinstance(bins, (int, np.integer)) or bins < 1:
+        raise DataError(f"`bins` must be an integer of at least 1; received {bins!r}. 15 is usual.")
+    labels, table = classification(y, probabilities)
+    confidence = table.max(axis=1)
+    right = table.argmax(axis=1) == labels
+    index = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence, side="left")
+    # A bin's weight times its gap is the sum of its rows' gaps over N; empty bins add nothing.
+    return float(np.abs(np.bincount(index, weights=right - confidence)).sum() / len(labels))

@@ -1,0 +1,140 @@
+"""The scripts for a table, end to end, and what they say to mistakes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesian_layers.cli import main
+
+QUICK = ("--max-steps", "60", "--hidden", "4")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_fit_summarize_predict(script, table, frame, tmp_path, task):
+    fitted = script("fit_posterior.py", table(task), "--target", task, "--out", "model", *QUICK)
+    assert fitted.returncode == 0, fitted.stderr
+    assert f"target `{task}`: {task}" in fitted.stderr
+    assert "ELBO -" in fitted.stderr
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "arrays.safetensors", "manifest.json", "posterior.json", "table.json",
+    }  # fmt: skip
+
+    summary = script("summarize_posterior.py", "model", "--rows", "5")
+    assert summary.returncode == 0, summary.stderr
+    assert "0.weight[0, 0]" in summary.stdout
+    assert "KL weight 1" in summary.stdout
+    assert "age, pet=None, pet=cat, pet=dog" in summary.stdout
+
+    new = frame[["keen", "pet", "age"]].iloc[:7]  # another order of columns
+    new.to_csv(tmp_path / "new.csv", index=False)
+    predicted = script("predict.py", "model", "new.csv", "--out", "predictions.csv")
+    assert predicted.returncode == 0, predicted.stderr
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    assert len(predictions) == 7
+    if task == "regression":
+        assert np.allclose(predictions["std"] ** 2, predictions["epistemic_std"] ** 2 + predictions["aleatoric_std"] ** 2)
+        assert 100 < predictions["aleatoric_std"][0] < 2000  # the units of the target
+    else:
+        assert set(predictions["predicted"]) <= set(frame[task])
+    printed = script("predict.py", "model", "new.csv")
+    assert printed.stdout == (tmp_path / "predictions.csv").read_text()
+
+
+def test_predictions_know_the_target(table, tmp_path, frame):
+    """A sanity check of the whole chain: better than always saying the more frequent class."""
+    path = table("binary")
+    assert main(["fit", str(path), "--target", "binary", "--out", str(tmp_path / "m"), "--max-steps", "300", "--quiet"]) == 0
+    assert main(["predict", str(tmp_path / "m"), str(path), "--out", str(tmp_path / "p.csv")]) == 0
+    predicted = pd.read_csv(tmp_path / "p.csv")["predicted"]
+    assert (predicted == frame["binary"]).mean() > 0.85
+
+
+def fit_arguments(path, target, out):
+    return ["fit", str(path), "--target", target, "--out", str(out), "--quiet", *QUICK]
+
+
+@pytest.mark.parametrize(
+    ("changes", "target", "extra", "said"),
+    [
+        ({}, "nothing", [], "'nothing' is none of"),
+        ({"age": np.nan}, "binary", [], "`age`"),
+        ({"age": [np.inf, *np.zeros(79)]}, "binary", [], "infinite"),
+        ({"binary": "ill"}, "binary", [], "class"),
+        ({"regression": 3.5}, "regression", [], "`regression`"),
+        ({"age": ["abc", *map(str, range(79))]}, "binary", [], "abc"),
+        ({}, "binary", ["--task", "regression"], "`binary`"),
+        ({}, "regression", ["--prior-scale", "0"], "standard deviation"),
+        ({}, "regression", ["--max-steps", "0"], "max_steps"),
+        ({}, "regression", ["--learning-rate", "1e30", "--max-steps", "20"], "learning_rate"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+def test_mistakes_in_fitting(table, tmp_path, capsys, changes, target, extra, said):
+    path = table(target if target in ("binary", "regression") else "binary", **changes)
+    status = main([*fit_arguments(path, target, tmp_path / "model"), *extra])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert said in error
+    assert "Traceback" not in error
+    assert [each.name for each in tmp_path.iterdir()] == ["data.csv"]
+
+
+@pytest.mark.parametrize("content", [None, "", "a,b,binary\n"])
+def test_missing_and_empty_files(tmp_path, capsys, content):
+    path = tmp_path / "data.csv"
+    if content is not None:
+        path.write_text(content)
+    assert main(fit_arguments(path, "binary", tmp_path / "model")) == 2
+    assert "error:" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def model(table, tmp_path):
+    assert main(fit_arguments(table("binary"), "binary", tmp_path / "model")) == 0
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda new: new.assign(age="old"), "`age`"),
+        (lambda new: new.assign(pet="fish"), "fish"),
+        (lambda new: new.drop(columns="age"), "age"),
+        (lambda new: new.assign(more=1), "more"),
+        (lambda new: new.assign(age=np.nan), "`age`"),
+        (lambda new: new.iloc[:0], "row"),
+    ],
+)
+def test_mistakes_in_predicting(model, frame, tmp_path, capsys, change, said):
+    change(frame[["age", "pet", "keen"]]).to_csv(tmp_path / "new.csv", index=False)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    capsys.readouterr()
+    assert main(["predict", str(model), str(tmp_path / "new.csv"), "--out", str(tmp_path / "out.csv")]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_is_not_a_model(model, tmp_path, table, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable")
+    assert main(fit_arguments(table("binary"), "binary", tmp_path / "mine")) == 2
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "irreplaceable"
+    assert main(["summarize", str(tmp_path / "mine")]) == 2
+    assert main(["predict", str(tmp_path / "none"), str(table("binary"))]) == 2
+    assert main(fit_arguments(table("binary"), "binary", model)) == 0  # one of our own is replaced
+    document = json.loads((model / "posterior.json").read_text())
+    assert document["kl_weight"] == 1.0
+    assert capsys.readouterr().err.count("error:") == 3
+
+
+def test_wrong_words_of_the_command_line(capsys):
+    for words in ([], ["fit"], ["fit", "a.csv", "--target", "y", "--out", "m", "--hidden", "0"], ["guess"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
