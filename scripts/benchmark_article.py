@@ -59,7 +59,10 @@ def measure_elbo(seeds: int) -> None:
         model, options = normal_prior(seed)
         result = bl.fit(model, X, Y, seed=seed, progress=False, **options)
         posterior = result.posterior
-        parts = [estimate_elbo(posterior.model, posterior.source, X, Y, num_draws=25_000, seed=1000 + i) for i in range(4)]
+        parts = [
+            estimate_elbo(posterior.model, posterior.source, X, Y, num_draws=25_000, seed=1000 + i)
+            for i in range(4)
+        ]
         values.append(np.mean([elbo for elbo, _ in parts]))
         error = parts[0][1] / 2
         print(f"seed {seed}: ELBO {values[-1]:.3f} +- {error:.3f}  {result.seconds:.1f} s", flush=True)
@@ -87,14 +90,18 @@ def measure_predictive(pairs: int = 20) -> None:
     errors = (2 * variance / 1000).sqrt(), ((fourth / variance - variance) / 2000).sqrt()
     z_mean = torch.stack([p.mean(0) - q.mean for p, q in zip(theirs, ours, strict=True)]) / errors[0]
     z_std = torch.stack([p.std(0) - q.epistemic_std for p, q in zip(theirs, ours, strict=True)]) / errors[1]
-    print(f"\nPyro's Predictive beside posterior.predict, {pairs} pairs of 1000 draws, 200 rows: in standard errors")
+    print(
+        f"\nPyro's Predictive beside posterior.predict, {pairs} pairs of 1000 draws, 200 rows: in standard errors"
+    )
     for name, z in (("mean", z_mean), ("deviation", z_std)):
         print(f"{name}: root mean square {z.square().mean().sqrt():.2f}, largest {z.abs().max():.2f}")
 
 
 def main() -> None:
     """Run the parts that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recipe-seeds", type=int, default=5, help="0 leaves the part out")
     parser.add_argument("--elbo-seeds", type=int, default=20, help="0 leaves the part out")
     parser.add_argument("--reference", type=Path, help=".npz with `std`, (seeds, 2500)")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from . import priors
-from .errors import ShapeError, SiteError
+from .errors import DataError, ShapeError, SiteError
 from .priors import Prior, Site
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -171,7 +171,7 @@ def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
 
 
 def place(x: Inputs, network: nn.Module) -> Inputs:
-    """Move inputs to the network's device, and floating ones to its dtype.
+    """Check inputs, and move them to the network's device, floating ones to its dtype.
 
     Args:
         x: A tensor or a tuple of tensors.
@@ -179,15 +179,39 @@ def place(x: Inputs, network: nn.Module) -> Inputs:
 
     Returns:
         The same structure.
+
+    Raises:
+        TypeError: If an input is not a tensor.
+        DataError: If an input holds values that are NaN or infinite.
+        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
     """
-    if isinstance(x, tuple):
-        return tuple(_place(part, network) for part in x)
-    return _place(x, network)
-
-
-def _place(x: Tensor, network: nn.Module) -> Tensor:
     dtype, device = dtype_and_device(network)
-    return x.to(device=device, dtype=dtype if x.is_floating_point() else x.dtype)
+    placed = []
+    for name, part in named_parts(x):
+        if not isinstance(part, Tensor):
+            raise TypeError(
+                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
+            )
+        if part.is_floating_point() and not torch.isfinite(part).all():
+            count = int((~torch.isfinite(part)).sum())
+            raise DataError(
+                f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows"
+            )
+        placed.append(part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype))
+    rows(x)
+    return tuple(placed) if isinstance(x, tuple) else placed[0]
+
+
+def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
+    """Name the parts of inputs as an error message names them.
+
+    Args:
+        x: A tensor or a tuple of tensors.
+
+    Returns:
+        ``("x", x)``, or ``("x[0]", x[0])`` and so on.
+    """
+    return [(f"x[{i}]", part) for i, part in enumerate(x)] if isinstance(x, tuple) else [("x", x)]
 
 
 def rows(x: Inputs) -> int:
@@ -203,8 +227,7 @@ def rows(x: Inputs) -> int:
         ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
     """
     parts = x if isinstance(x, tuple) else (x,)
-    for i, part in enumerate(parts):
-        name = f"x[{i}]" if isinstance(x, tuple) else "x"
+    for name, part in named_parts(x):
         if part.dim() == 0 or len(part) == 0:
             raise ShapeError(name, ("N", "..."), part.shape, "There must be at least one row.")
         if len(part) != len(parts[0]):

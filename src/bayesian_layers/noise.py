@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from .errors import DataError
+
 
 def standard_normal(
     seed: int, num_draws: int, size: int, *, dtype: torch.dtype, device: torch.device | None = None
@@ -108,7 +110,12 @@ def seeded(*key: int) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        DataError: If a seed is negative or no whole number.
     """
+    if any(isinstance(word, bool) or not isinstance(word, int) or word < 0 for word in key):
+        raise DataError(f"a seed must be a whole number, 0 or more; received {key[0]!r}")
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     with torch.random.fork_rng():
         torch.manual_seed(state >> 1)  # torch takes 63 bits and a sign

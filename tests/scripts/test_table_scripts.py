@@ -34,7 +34,9 @@ def test_fit_summarize_predict(script, table, frame, tmp_path, task):
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert len(predictions) == 7
     if task == "regression":
-        assert np.allclose(predictions["std"] ** 2, predictions["epistemic_std"] ** 2 + predictions["aleatoric_std"] ** 2)
+        assert np.allclose(
+            predictions["std"] ** 2, predictions["epistemic_std"] ** 2 + predictions["aleatoric_std"] ** 2
+        )
         assert 100 < predictions["aleatoric_std"][0] < 2000  # the units of the target
     else:
         assert set(predictions["predicted"]) <= set(frame[task])
@@ -45,7 +47,22 @@ def test_fit_summarize_predict(script, table, frame, tmp_path, task):
 def test_predictions_know_the_target(table, tmp_path, frame):
     """A sanity check of the whole chain: better than always saying the more frequent class."""
     path = table("binary")
-    assert main(["fit", str(path), "--target", "binary", "--out", str(tmp_path / "m"), "--max-steps", "300", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                str(path),
+                "--target",
+                "binary",
+                "--out",
+                str(tmp_path / "m"),
+                "--max-steps",
+                "300",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert main(["predict", str(tmp_path / "m"), str(path), "--out", str(tmp_path / "p.csv")]) == 0
     predicted = pd.read_csv(tmp_path / "p.csv")["predicted"]
     assert (predicted == frame["binary"]).mean() > 0.85

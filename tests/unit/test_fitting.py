@@ -166,6 +166,7 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
         {"batch_size": 0},
         {"kl_weight": -0.1},
         {"num_data": 3},
+        {"seed": -1},
     ],
 )
 def test_wrong_settings_are_refused(model, options):

@@ -99,6 +99,17 @@ def test_wrong_numbers_are_refused(posterior, num_draws, seed):
         posterior.predict(X, num_draws, seed)
 
 
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [(X.numpy(), TypeError), (X.log(), bl.errors.DataError), (X[:0], bl.errors.ShapeError)],
+)
+def test_wrong_inputs_are_refused(posterior, x, error):
+    with pytest.raises(error, match="`x`"):
+        posterior.predict(x)
+    with pytest.raises(error, match="`x`"):
+        posterior.to_arviz(x, Y)
+
+
 def test_one_draw_has_no_deviation(posterior):
     with pytest.raises(bl.errors.ShapeError, match="more draws"):
         posterior.predict(X, num_draws=1)

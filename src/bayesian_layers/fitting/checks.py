@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
-from ..network import Inputs, rows
+from ..errors import ShapeError
+from ..network import Inputs, named_parts
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
 
-def check_data(x: Inputs, y: Tensor | None) -> Tensor:
-    """Refuse data that no model could be fitted to.
+def check_targets(y: Tensor | None, n: int) -> Tensor:
+    """Refuse targets that are no tensor, or of other rows than the inputs.
 
     Args:
-        x: Inputs with N rows in front, or a tuple of inputs.
         y: Targets.
+        n: Rows of the inputs.
 
     Returns:
         ``y``, now surely a tensor.
 
     Raises:
-        TypeError: If ``x`` or ``y`` is not a tensor (or tuple of tensors).
-        ShapeError: If ``x`` and ``y`` differ in rows.
-        DataError: If ``x`` holds values that are not finite.
+        TypeError: If ``y`` is not a tensor.
+        ShapeError: If it has other rows.
     """
-    parts = x if isinstance(x, tuple) else (x,)
-    for name, part in [
-        *((f"x[{i}]" if len(parts) > 1 else "x", part) for i, part in enumerate(parts)),
-        ("y", y),
-    ]:
-        if not isinstance(part, Tensor):
-            raise TypeError(
-                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
-            )
-        if name != "y" and part.is_floating_point() and not torch.isfinite(part).all():
-            count = int((~torch.isfinite(part)).sum())
-            raise DataError(
-                f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows"
-            )
-    n = rows(x)
-    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != n:
-        raise ShapeError("y", (n, "..."), getattr(y, "shape", ()), f"`x` has {n} rows.")
+    if not isinstance(y, Tensor):
+        raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
+    if y.dim() == 0 or len(y) != n:
+        raise ShapeError("y", (n, "..."), y.shape, f"`x` has {n} rows.")
     return y
 
 
@@ -56,11 +41,9 @@ def scale_warnings(x: Inputs, y: Tensor) -> list[str]:
     Returns:
         A sentence for each array that is off.
     """
-    parts = x if isinstance(x, tuple) else (x,)
-    named = [(f"x[{i}]" if len(parts) > 1 else "x", part) for i, part in enumerate(parts)]
     return [
         f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
-        for name, part in [*named, ("y", y)]
+        for name, part in [*named_parts(x), ("y", y)]
         if part.is_floating_point() and len(part) > 1 and (what := _off_scale(part.detach().float()))
     ]
 

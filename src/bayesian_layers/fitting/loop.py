@@ -21,7 +21,7 @@ from ..network import Inputs, place, rows, take
 from ..noise import seeded
 from ..posterior import Posterior
 from .adam import Adam
-from .checks import check_data, fresh_normalisation, scale_warnings
+from .checks import check_targets, fresh_normalisation, scale_warnings
 from .objective import Objective, estimate_elbo, final_draws, neg_elbo
 from .result import FitResult
 from .schedule import Schedule, choose
@@ -157,8 +157,8 @@ def _prepare(
         raise SiteError("the model has no likelihood, so nothing to fit; give one to BayesianModel")
     check_covers(guide, model)
     check_kl_weight(kl_weight, set(guide.shapes))
-    y = check_data(x, y)
     x = place(x, model.network)
+    y = check_targets(y, rows(x))
     outputs = _outputs(model, x, seed)
     model.likelihood.check_shapes(torch.empty(rows(x), outputs, device="meta"), y)
     model.likelihood.check_values(y, outputs)
