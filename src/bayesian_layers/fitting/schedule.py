@@ -14,7 +14,7 @@ PARTICLES = 16
 FULL_BATCH_STEPS = 1000
 EPOCHS = 100
 LEARNING_RATE = 0.1
-SMALL_NETWORK = 1000  # sites' entries up to which LEARNING_RATE is safe
+SMALL_NETWORK = 50_000  # entries up to which LEARNING_RATE is right; beyond, with the root of their number
 
 
 @dataclass(frozen=True)

@@ -96,14 +96,13 @@ def number(value: float, digits: int = 4, sign: bool = False) -> str:
         sign: Whether a positive one shows its sign.
 
     Returns:
-        Text; an infinity is the sign for it, NaN a dash.
+        Text; an infinity is the sign for it, NaN a hyphen.
     """
     if math.isnan(value):
-        return "–"
+        return "-"
     if math.isinf(value):
-        return "−∞" if value < 0 else "∞"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return text.replace("-", "−")
+        return "-∞" if value < 0 else "∞"
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 
 def estimate(values: Sequence[float] | np.ndarray, test_to_train: float = 0.0) -> Estimate:
@@ -185,28 +184,8 @@ def duel(metric: Metric, ours: Sequence[float], theirs: Sequence[float], test_to
     Returns:
         Scores and gain.
     """
-    scores = (estimate(each, test_to_train) for each in (ours, theirs))
-    return Duel(metric, *scores, estimate(metric.gain(ours, theirs), test_to_train))
-
-
-def winner(each: Duel, ours: str, theirs: str) -> str:
-    """Name the winner for a cell of a table.
-
-    Args:
-        each: One metric.
-        ours: Name of the one method.
-        theirs: Name of the other.
-
-    Returns:
-        A few words.
-    """
-    return {
-        "better": ours,
-        "worse": theirs,
-        "unclear": "not clear",
-        "ahead": f"{ours} ahead",
-        "behind": f"{theirs} ahead",
-    }[each.outcome]
+    one, other, gain = (estimate(each, test_to_train) for each in (ours, theirs, metric.gain(ours, theirs)))
+    return Duel(metric, one, other, gain)
 
 
 def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
@@ -231,9 +210,23 @@ def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
     ]
     if open_:
         said.append(f"On {_listed(open_)} there is no clear difference.")
-    if duels and duels[0].gain.runs < 2:
-        said.append("That is one run, which cannot tell merit from luck.")
     return " ".join(said)
+
+
+def caveat(runs: int) -> str:
+    """Say what the number of runs does not allow to say.
+
+    Args:
+        runs: Number of seeds or splits.
+
+    Returns:
+        A sentence, or nothing.
+    """
+    return (
+        "There was one run, which cannot tell merit from luck; more runs give standard errors."
+        if runs < 2
+        else ""
+    )
 
 
 def _is_clear(duels: Sequence[Duel]) -> bool:

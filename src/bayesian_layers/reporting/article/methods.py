@@ -24,6 +24,7 @@ LABELS = {
     WIDE: "N(0, 2)",
     LIMIT: "the limit",
 }
+TITLES = {method: label[0].upper() + label[1:] for method, label in LABELS.items()}
 BAYESIAN = (RECIPE, DEFAULT, WIDE)
 Recipe = tuple[BayesianModel, dict[str, Any]]
 

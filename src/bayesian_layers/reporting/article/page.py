@@ -8,9 +8,9 @@ import numpy as np
 
 from ..page import Block, Folded, Page, Points, Report, Section, Table, Text, render
 from ..provenance import as_rows
-from ..scores import RULE, Estimate, estimate, number, winner
+from ..scores import RULE, Estimate, estimate, number
 from . import pictures
-from .methods import BAYESIAN, KERAS, LABELS, LIMIT, near_and_far
+from .methods import BAYESIAN, KERAS, LABELS, LIMIT, TITLES, near_and_far
 from .results import HISTOGRAM_AT, SEPARATE_AT, ArticleRun
 from .words import METRICS, best_of, duels, field, in_short, ratio, scores
 
@@ -25,8 +25,8 @@ _METHOD_NOTES = (
     ("The article's recipe:", "the same network with N(0, 1) priors on the two kernels, biases as point estimates, and "
      "the article's loss exactly. Only the optimizer is another: this library's default schedule (Adam with 16 "
      "draws a step and a cosine decay) in place of Adam at 0.05 with one draw for 30,000 steps."),
-    ("The default, N(0, 1):", "a prior N(0, 1) on all 41 weights and biases, fitted as the library does when nothing is "
-     "said: full ELBO, nothing tempered."),
+    ("The default, N(0, 1):", "a prior N(0, 1) on all 41 weights and biases, fitted as the library does when "
+     "nothing is said: full ELBO, nothing tempered."),
     ("N(0, 2):", "the same with deviation 2."),
     ("The limit:", "P(label = 1) computed from the rule and the noise that made the data, by numerical integration. "
      "No method knows these."),
@@ -103,26 +103,47 @@ def _scores_table(run: ArticleRun) -> Table:
     )
 
 
+def scores_as_text(run: ArticleRun) -> str:
+    """Write the table of scores for a terminal.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Lines of text.
+    """
+    table = _scores_table(run)
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
 def _elbo(run: ArticleRun, method: str) -> str:
     return _optional(field(run, method, "elbo"), 2)
 
 
 def _optional(value: Estimate | None, digits: int) -> str:
-    return "–" if value is None else value.text(digits)
+    return "-" if value is None else value.text(digits)
 
 
 def _duels_table(run: ArticleRun) -> Table:
-    rows = []
-    for method in BAYESIAN:
-        for each in duels(run, method):
-            gain = each.gain.text(each.metric.digits, sign=True)
-            rows.append(
-                (LABELS[method], each.metric.label, gain, winner(each, LABELS[method], LABELS[KERAS]))
-            )
+    rows, best = [], set()
+    for i, method in enumerate(BAYESIAN):
+        fought = duels(run, method)
+        rows.append((LABELS[method], *(each.gain.text(each.metric.digits, sign=True) for each in fought)))
+        best |= {(i, j + 1) for j, each in enumerate(fought) if each.outcome == "better"}
     return Table(
-        ("against Keras", "metric", "better by", "winner"),
+        ("better than Keras by", *(each.label for each in METRICS)),
         tuple(rows),
-        f"Paired differences to Keras, seed by seed; positive: better than Keras. {RULE}",
+        "Paired differences to Keras, seed by seed. Positive, and emphasized where clear: better than Keras; "
+        f"negative: Keras is better. {RULE}",
+        frozenset(best),
     )
 
 
@@ -130,7 +151,7 @@ def _near_far_table(run: ArticleRun) -> Table:
     rows = []
     for method in BAYESIAN:
         near, far = field(run, method, "near"), field(run, method, "far")
-        shown = "–" if near is None or far is None else ratio(near.mean, far.mean)
+        shown = "-" if near is None or far is None else ratio(near.mean, far.mean)
         rows.append((LABELS[method], _optional(near, 4), _optional(far, 4), shown))
     return Table(
         ("", "near (within 0.1)", "far (beyond 0.4)", "near / far"),
@@ -145,7 +166,7 @@ def _summaries(run: ArticleRun) -> tuple[Block, ...]:
         shown = run.bayes[method]
         rows = tuple((name, *(number(v, 3) for v in values)) for name, values in shown.summary.items())
         table = Table(("", *shown.summary_columns), rows, shown.tempering)
-        blocks.append(Folded(f"{LABELS[method].capitalize()}: {len(rows)} weights and biases", table))
+        blocks.append(Folded(f"{TITLES[method]}: {len(rows)} weights and biases", table))
     return tuple(blocks)
 
 
@@ -203,6 +224,7 @@ def _bayes_shown(run: ArticleRun, method: str) -> dict[str, Any]:
     near, far = near_and_far(shown.mesh_std)
     return {
         "tempering": shown.tempering,
+        "kl_weight": shown.kl_weight,
         "steps": len(shown.history),
         "first_objective": shown.history[0],
         "last_50_objectives_mean": np.mean(shown.history[-50:]),

@@ -7,7 +7,7 @@ import numpy as np
 from .. import figures
 from ..page import Gallery, Picture, Printed
 from ..scores import number
-from .methods import DEFAULT, LABELS, RECIPE, near_and_far
+from .methods import DEFAULT, LABELS, RECIPE, TITLES, near_and_far
 from .results import HISTOGRAM_AT, SEPARATE_AT, ArticleRun
 from .words import ratio
 
@@ -57,7 +57,7 @@ def losses(run: ArticleRun) -> Gallery:
         shown = run.bayes[method]
         kind = "tempered objective" if shown.tempered else "objective (negative ELBO)"
         figure = figures.curves(
-            {kind: shown.history}, f"{_title(method)}: {kind}", "step", "nats, all 200 rows"
+            {kind: shown.history}, f"{TITLES[method]}: {kind}", "step", "nats, all 200 rows"
         )
         end = float(np.mean(shown.history[-50:]))
         pictures.append(_picture(
@@ -78,7 +78,7 @@ def coloured(run: ArticleRun) -> Gallery:
     Returns:
         Picture 6, twice.
     """
-    return Gallery(tuple(_coloured(run, each, _title(each), run.bayes[each].train) for each in SIDE_BY_SIDE))
+    return Gallery(tuple(_coloured(run, each, TITLES[each], run.bayes[each].train) for each in SIDE_BY_SIDE))
 
 
 def printed(run: ArticleRun) -> tuple[Printed, ...]:
@@ -131,15 +131,16 @@ def histograms(run: ArticleRun) -> Gallery:
         p = run.bayes[method].point
         figure = figures.histogram(
             {"draws": p},
-            f"{_title(method)}: {len(p)} predictions at {HISTOGRAM_AT}",
+            f"{TITLES[method]}: {len(p)} predictions at {HISTOGRAM_AT}",
             "P(label = 1)",
             (0, 1),
             "draws",
         )
         pictures.append(_picture(
             f"{method}_histogram", figure, f"Histogram of {len(p)} predictions at one point, {LABELS[method]}",
-            f"{len(p)} draws answer at {HISTOGRAM_AT}, which is close to the boundary: mean {number(np.mean(p), 3)}, "
-            f"deviation {number(np.std(p), 3)}; {100 * np.mean(p > 0.5):.0f} % of them say label 1.",
+            f"{len(p)} draws answer at {HISTOGRAM_AT}, which is close to the boundary: mean "
+            f"{number(float(np.mean(p)), 3)}, deviation {number(float(np.std(p)), 3)}; "
+            f"{100 * np.mean(p > 0.5):.0f} % of them say label 1.",
         ))  # fmt: skip
     return Gallery(tuple(pictures))
 
@@ -160,14 +161,14 @@ def maps(run: ArticleRun) -> tuple[Gallery, Gallery]:
         between = float(np.mean(np.abs(shown.mesh_mean - 0.5) <= 0.4))
         means.append(_picture(
             f"{method}_mean",
-            figures.heat_map(shown.mesh_mean, f"{_title(method)}: mean", "mean of P(label = 1)"),
+            figures.heat_map(shown.mesh_mean, f"{TITLES[method]}: mean", "mean of P(label = 1)"),
             f"Heat map of the mean prediction over the square, {LABELS[method]}",
             f"Mean of 1000 predictions. {100 * between:.0f} % of the square lies between 0.1 and 0.9.",
         ))  # fmt: skip
         near, far = near_and_far(shown.mesh_std)
         deviations.append(_picture(
             f"{method}_deviation",
-            figures.heat_map(shown.mesh_std, f"{_title(method)}: deviation", "deviation of P(label = 1)", largest),
+            figures.heat_map(shown.mesh_std, f"{TITLES[method]}: deviation", "deviation of P(label = 1)", largest),
             f"Heat map of the deviation of the predictions over the square, {LABELS[method]}",
             f"Standard deviation of 1000 predictions: {number(near, 3)} near the parabola, {number(far, 4)} far "
             f"from it, {ratio(near, far)} times as much. Both maps have the same colour scale.",
@@ -184,10 +185,6 @@ def _coloured(run: ArticleRun, name: str, title: str, p: np.ndarray) -> Picture:
         f"The training rows, coloured by the prediction cut at 0.5: {wrong} of {len(p)} have another colour than "
         "their label.",
     )  # fmt: skip
-
-
-def _title(method: str) -> str:
-    return LABELS[method][0].upper() + LABELS[method][1:]
 
 
 def _picture(name: str, figure: figures.Figure, alt: str, caption: str) -> Picture:

@@ -67,8 +67,7 @@ class BayesShown:
         point: 1000 predictions at one point.
         summary: ArviZ's table of the weights: name and its columns' values.
         summary_columns: Names of the columns.
-        tempering: Which KL weight was minimised, in words.
-        tempered: Whether that is not 1.
+        kl_weight: The weight of the KL that was minimised, one number or one a site.
     """
 
     history: np.ndarray
@@ -80,8 +79,21 @@ class BayesShown:
     point: np.ndarray
     summary: Mapping[str, tuple[float, ...]]
     summary_columns: tuple[str, ...]
-    tempering: str
-    tempered: bool
+    kl_weight: float | Mapping[str, float]
+
+    @property
+    def tempered(self) -> bool:
+        """Whether something else than the ELBO was maximised."""
+        return self.kl_weight != 1.0
+
+    @property
+    def tempering(self) -> str:
+        """The weight of the KL, in words."""
+        if not self.tempered:
+            return "KL weight 1"
+        if not isinstance(self.kl_weight, Mapping):
+            return f"TEMPERED: KL weight {self.kl_weight:g}"
+        return "TEMPERED: KL weight " + ", ".join(f"{w:g} for {site}" for site, w in self.kl_weight.items())
 
 
 @dataclass(frozen=True)

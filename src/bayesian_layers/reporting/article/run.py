@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ...errors import DataError
 from ...fitting import FitResult, fit
 from ...model import sample
 from ...posterior import Posterior
+from ..beside import one_at_a_time
 from ..provenance import hash_of, provenance
 from .methods import BAYESIAN, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
 from .results import (
@@ -63,7 +63,11 @@ def run_article(
     data, test = datasets.parabola(), datasets.parabola(TEST_ROWS, seed=TEST_SEED)
     runs: list[MethodRun] = []
     shown: dict[str, BayesShown] = {}
-    with _beside(data, test, seeds, keras_epochs) as keras:
+    at = {"train": data.x, "test": test.x, "mesh": mesh()}
+    with one_at_a_time() as pool:
+        keras = [
+            pool.submit(fit_keras, *data, at, task="binary", epochs=keras_epochs, seed=each) for each in seeds
+        ]
         _say(progress, f"Keras trains in a process beside this: {keras_epochs} epochs a seed, about a minute")
         for seed in seeds:
             for method in BAYESIAN:
@@ -89,22 +93,6 @@ def run_article(
         bayes=shown,
         provenance=provenance(seeds, hashes, command),
     )
-
-
-@contextmanager
-def _beside(
-    data: datasets.Dataset, test: datasets.Dataset, seeds: Sequence[int], epochs: int
-) -> Iterator[list[Future[KerasFit]]]:
-    """Keras networks one after the other while the block runs; if it fails, no further one is begun."""
-    pool = ThreadPoolExecutor(max_workers=1)
-    predict = {"train": data.x, "test": test.x, "mesh": mesh()}
-    try:
-        yield [
-            pool.submit(fit_keras, data.x, data.y, predict, task="binary", epochs=epochs, seed=seed)
-            for seed in seeds
-        ]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _wait(future: Future[KerasFit], seed: int, progress: bool) -> KerasFit:
@@ -148,8 +136,7 @@ def _bayes_shown(result: FitResult, data: datasets.Dataset, seed: int) -> BayesS
             str(name): tuple(map(float, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)
         },
         summary_columns=tuple(map(str, table.columns)),
-        tempering=posterior.describe_tempering(),
-        tempered=result.kl_weight != 1.0,
+        kl_weight=result.kl_weight,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..scores import Duel, Estimate, Metric, duel, estimate, number, outcome, verdict
-from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, WIDE
+from ..scores import Duel, Estimate, Metric, caveat, duel, estimate, number, outcome, verdict
+from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, TITLES, WIDE
 from .results import ArticleRun
 
 METRICS = (
@@ -74,11 +74,13 @@ def in_short(run: ArticleRun) -> tuple[tuple[str, str], ...]:
     against = [
         (
             f"Keras or {LABELS[method]}?",
-            verdict(duels(run, method), LABELS[method].capitalize(), LABELS[KERAS]),
+            verdict(duels(run, method), TITLES[method], LABELS[KERAS]),
         )
         for method in BAYESIAN
     ]
+    alone = caveat(len(run.seeds))
     return (
+        *([("One seed.", alone)] if alone else []),
         *against,
         ("The prior's scale.", _prior_scale(run)),
         ("Tempering.", tempering(run)),
@@ -99,22 +101,33 @@ def tempering(run: ArticleRun) -> str:
     tempered = [method for method in BAYESIAN if run.bayes[method].tempered]
     plain = [LABELS[method] for method in BAYESIAN if method not in tempered]
     said = [
-        f"{LABELS[method].capitalize()} is {run.bayes[method].tempering}. Its fit does not maximise the ELBO: the KL "
-        "from the prior counts with these weights instead of 1, so what it finds is not the posterior of the prior "
-        "that it names, and it claims to know the weights better or worse than that posterior does."
+        f"{TITLES[method]} is {run.bayes[method].tempering}. Its fit does not maximise the ELBO, which counts the KL "
+        "from the prior with weight 1, so what it finds is not the posterior of the prior that it names: "
+        f"{_effect(run.bayes[method].kl_weight)}."
         for method in tempered
     ]
-    return " ".join([*said, *([f"Not tempered: {', '.join(plain)}."] if plain else [])])
+    return " ".join([*said, *([f"Not tempered: {'; '.join(plain)}."] if plain else [])])
+
+
+def _effect(kl_weight: float | Mapping[str, float]) -> str:
+    weights = kl_weight.values() if isinstance(kl_weight, Mapping) else [kl_weight]
+    if max(weights) < 1:
+        return (
+            "the prior counts for less, and the network is surer of its weights, as if there were more rows"
+        )
+    if min(weights) > 1:
+        return "the prior counts for more, and the network is less sure of its weights, as if there were fewer rows"
+    return "for some weights the prior counts for more, for others for less"
 
 
 def _prior_scale(run: ArticleRun) -> str:
-    elbos = [[each.elbo for each in run.of(method)] for method in (WIDE, DEFAULT)]
+    elbos = [[each.elbo for each in run.of(method) if each.elbo is not None] for method in (WIDE, DEFAULT)]
     gain = estimate(ELBO.gain(*elbos))
     judged = outcome(gain)
     size = Estimate(abs(gain.mean), gain.error, gain.runs).text(2)
     names = {"wide": LABELS[WIDE], "default": LABELS[DEFAULT]}
     if judged == "unclear":
-        preferred = f"The ELBO, which needs no test rows, does not tell {names['wide']} from {names['default']} ({size} nats)."
+        preferred = f"The ELBO, which needs no test rows, does not tell the two apart ({size} nats)."
     else:
         chosen, other = ("wide", "default") if judged in ("better", "ahead") else ("default", "wide")
         preferred = (
@@ -158,8 +171,8 @@ def _limit(run: ArticleRun) -> str:
         best = best_of(run, metric, (KERAS, *BAYESIAN))
         bound, reached = (float(np.mean(scores(run, method, metric.key))) for method in (LIMIT, best))
         said.append(
-            f"{metric.label} {number(bound)} for who knows the rule and the noise; {LABELS[best]} comes nearest "
-            f"with {number(reached)}"
+            f"{metric.label} {number(bound)} for someone who knows the rule and the noise; {LABELS[best]} comes "
+            f"nearest with {number(reached)}"
         )
     return f"The labels are noisy, so no method can be right always: {'; '.join(said)}."
 

@@ -1,0 +1,100 @@
+"""Random training and test parts of a table, and the schema that each training part teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import DataError, TableError
+from ...tabular import NumericColumn, RegressionTarget, TableSchema
+from ...tabular.cells import Cells
+from ...tabular.columns import infer_column
+from ...tabular.target import infer_target
+from ..extras import require
+
+if TYPE_CHECKING:
+    import pandas
+
+TEST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a table.
+
+    Attributes:
+        seed: Of the split, and of everything random that is done with it.
+        train: Rows to learn from, by position.
+        test: Rows to answer for, by position.
+    """
+
+    seed: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def split(frame: pandas.DataFrame, schema: TableSchema, count: int, seed: int) -> list[Split]:
+    """Split a table at random, several times; each class keeps its share in both parts.
+
+    Args:
+        frame: The table.
+        schema: Its schema.
+        count: Number of splits.
+        seed: Of the first; the others count on.
+
+    Returns:
+        The splits.
+
+    Raises:
+        DataError: If ``count`` is below 1.
+        TableError: If there are too few rows, or too few of a class.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise DataError(f"the number of splits must be a whole number, 1 or more; received {count!r}")
+    selection = require("sklearn.model_selection", "scikit-learn")
+    classes = schema.targets(frame).numpy() if schema.classes else None
+    rows = np.arange(len(frame))
+    options = {"test_size": TEST_SHARE, "stratify": classes}
+    try:
+        parts = [selection.train_test_split(rows, random_state=seed + i, **options) for i in range(count)]
+    except ValueError as error:
+        raise TableError(f"the table must have rows enough to test on a quarter of them: {error}") from error
+    return [Split(seed + i, np.sort(train), np.sort(test)) for i, (train, test) in enumerate(parts)]
+
+
+def training_schema(whole: TableSchema, train: pandas.DataFrame) -> TableSchema:
+    """Learn means and scales from the training part alone; categories and classes are those of the whole table.
+
+    Means and scales would tell of the test rows. That a category exists tells nothing about its rows, and
+    without it a test row that alone has it could not be answered for.
+
+    Args:
+        whole: The schema of the whole table.
+        train: The training part.
+
+    Returns:
+        The schema.
+    """
+    cells = {str(name): Cells(str(name), column) for name, column in train.items()}
+    columns = tuple(
+        infer_column(cells[each.name]) if isinstance(each, NumericColumn) else each for each in whole.columns
+    )
+    target = whole.target
+    if isinstance(target, RegressionTarget):
+        target = replace(infer_target(cells[target.name], "regression"), reason=target.reason)
+    return TableSchema(columns, target)
+
+
+def overlap(splits: Sequence[Split]) -> float:
+    """Compute what :func:`~bayesian_layers.reporting.scores.estimate` needs to know of the splits.
+
+    Args:
+        splits: The splits.
+
+    Returns:
+        Rows of a test part over those of a training part.
+    """
+    return len(splits[0].test) / len(splits[0].train)
