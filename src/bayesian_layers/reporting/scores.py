@@ -204,12 +204,12 @@ def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
         for outcomes in (("better", "ahead"), ("worse", "behind"), ("unclear",))
     )
     said = [
-        f"{name} {'wins' if _is_clear(each) else 'is ahead'} on {_listed(each)}."
+        f"{name} {'wins' if _is_clear(each) else 'is ahead'} on {_listed(each, 'by')}."
         for name, each in ((theirs, lost), (ours, won))
         if each
     ]
     if open_:
-        said.append(f"On {_listed(open_)} there is no clear difference.")
+        said.append(f"No clear difference on {_listed(open_, 'difference')}.")
     return " ".join(said)
 
 
@@ -233,11 +233,11 @@ def _is_clear(duels: Sequence[Duel]) -> bool:
     return all(each.outcome in ("better", "worse") for each in duels)
 
 
-def _listed(duels: Sequence[Duel]) -> str:
-    parts = [_shown(each) for each in duels]
+def _listed(duels: Sequence[Duel], word: str) -> str:
+    parts = [f"{each.metric.label} ({word} {_size(each)})" for each in duels]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _shown(each: Duel) -> str:
+def _size(each: Duel) -> str:
     gain = Estimate(abs(each.gain.mean), each.gain.error, each.gain.runs)
-    return f"{each.metric.label} (by {gain.text(each.metric.digits)})"
+    return gain.text(each.metric.digits)
