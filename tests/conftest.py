@@ -9,6 +9,8 @@ import torch
 
 from bayesian_layers.noise import seeded
 
+torch.set_num_threads(1)  # for networks this small, threads only wait for each other
+
 
 @pytest.fixture(autouse=True)
 def unchanged_global_state():

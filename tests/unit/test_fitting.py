@@ -127,6 +127,19 @@ def test_num_data_larger_than_the_data(model):
     assert ten.elbo + kl == pytest.approx(10 * (one.elbo + kl), rel=1e-4)
 
 
+def test_a_parameter_that_the_network_does_not_use(build):
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.spare = bl.Linear(2, 1, bias=False), nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return self.used(x)
+
+    posterior = quick(bl.BayesianModel(build(Spare), bl.likelihoods.Bernoulli())).posterior
+    assert torch.equal(posterior.source.point, torch.ones(2))
+
+
 @pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro's own, beside our error
 def test_divergence_is_an_error_with_its_facts(model):
     with pytest.raises(bl.errors.DivergenceError, match="learning_rate") as caught:

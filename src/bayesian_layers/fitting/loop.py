@@ -22,7 +22,7 @@ from ..noise import seeded
 from ..posterior import Posterior
 from .adam import Adam
 from .checks import check_targets, fresh_normalisation, scale_warnings
-from .objective import Objective, estimate_elbo, final_draws, neg_elbo
+from .objective import Objective, expected_log_likelihood, final_draws, neg_elbo, weighted_kl
 from .result import FitResult
 from .schedule import Schedule, choose
 
@@ -102,9 +102,10 @@ def fit(
     guide = MeanFieldNormal(model) if guide is None else guide
     program = _fitting_copy(model)
     x, y = _prepare(program, guide, x, y, kl_weight, seed)
+    size = len(guide.loc) + len(guide.point)
     schedule = choose(
         rows(x),
-        sum(parameter.numel() for parameter in (guide.loc, guide.point)),
+        size,
         particles=particles,
         max_steps=max_steps,
         learning_rate=learning_rate,
@@ -120,15 +121,16 @@ def fit(
         bar = tqdm(range(schedule.max_steps), desc="fit", unit="step", disable=not progress)
         label = "ELBO" if kl_weight == 1.0 else "tempered ELBO"
         history = _minimise(objective, guide, _batches(x, y, schedule, generator), schedule, bar, label)
-    final = {"num_draws": final_draws(rows(x)), "seed": seed + 1, "num_data": num_data}
-    elbo, stderr = estimate_elbo(program, guide, x, y, **final)
-    tempered, _ = estimate_elbo(program, guide, x, y, kl_weight=kl_weight, **final)
+    log_p, stderr = expected_log_likelihood(
+        program, guide, x, y, num_draws=final_draws(rows(x), size), seed=seed + 1, num_data=num_data
+    )
+    elbo = log_p - weighted_kl(program, guide)
     return FitResult(
         posterior=Posterior.from_guide(model, guide, elbo=elbo, kl_weight=kl_weight),
         history=history,
         elbo=elbo,
         elbo_stderr=stderr,
-        objective=-tempered,
+        objective=weighted_kl(program, guide, kl_weight) - log_p,
         kl_weight=kl_weight,
         steps=len(history),
         seconds=time.perf_counter() - start,
@@ -208,7 +210,10 @@ def _minimise(
             history[step] = loss.item()
             if not np.isfinite(history[step]):
                 raise DivergenceError(step, float(history[step]))
-            optimizer.step(torch.autograd.grad(loss, trained), schedule.rate(step))
+            gradients = torch.autograd.grad(
+                loss, trained, materialize_grads=True
+            )  # a parameter may be unused
+            optimizer.step(gradients, schedule.rate(step))
             if step % 10 == 0:
                 recent = -history[max(0, step - 9) : step + 1].mean()
                 bar.set_postfix_str(f"{label} {recent:.1f}", refresh=False)

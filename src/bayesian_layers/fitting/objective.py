@@ -17,6 +17,7 @@ from ..noise import PairedNoise
 Objective = Callable[[Inputs, Tensor], Tensor]
 _FORWARD_PASSES = 2**20  # rows x draws for the final estimate; between these bounds of draws:
 _FEWEST, _MOST = 64, 4096
+_NUMBERS = 2**25  # draws x size: 128 MiB in float32
 
 
 def neg_elbo(
@@ -58,20 +59,21 @@ def neg_elbo(
     return objective
 
 
-def final_draws(n: int) -> int:
+def final_draws(n: int, size: int) -> int:
     """Choose how many draws the final estimate takes.
 
     Args:
         n: Rows of the data.
+        size: Numbers a draw has.
 
     Returns:
-        A number between 64 and 4096, smaller for more rows.
+        A number between 64 and 4096, smaller for more rows and for larger networks.
     """
-    return min(_MOST, max(_FEWEST, _FORWARD_PASSES // n))
+    return min(_MOST, max(_FEWEST, min(_FORWARD_PASSES // n, _NUMBERS // max(size, 1))))
 
 
 @torch.no_grad()
-def estimate_elbo(
+def expected_log_likelihood(
     model: BayesianModel,
     guide: MeanFieldNormal,
     x: Inputs,
@@ -80,9 +82,8 @@ def estimate_elbo(
     num_draws: int,
     seed: int,
     num_data: int | None = None,
-    kl_weight: float | Mapping[str, float] = 1.0,
 ) -> tuple[float, float]:
-    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \text{weight}_j \mathrm{KL}_j` on fresh draws.
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)]` on fresh draws.
 
     Args:
         model: The model.
@@ -92,15 +93,50 @@ def estimate_elbo(
         num_draws: Draws S, at least 2.
         seed: Seed of the draws.
         num_data: Rows of the whole data set, where ``x`` is a part of it.
-        kl_weight: As in :func:`bayesian_layers.temper`; 1 for the ELBO itself.
 
     Returns:
         The estimate and its Monte Carlo standard error, in nats of the whole data set.
     """
     scale = (num_data or len(y)) / len(y)
     log_p = scale * log_likelihood(model, guide.draw(num_draws, seed), x, y).double().sum(1)
-    kl = sum(
+    return float(log_p.mean()), float(log_p.std()) / num_draws**0.5
+
+
+@torch.no_grad()
+def weighted_kl(
+    model: BayesianModel, guide: MeanFieldNormal, kl_weight: float | Mapping[str, float] = 1.0
+) -> float:
+    r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        kl_weight: As in :func:`bayesian_layers.temper`.
+
+    Returns:
+        Nats.
+    """
+    return sum(
         float(value) * (kl_weight.get(name, 1.0) if isinstance(kl_weight, Mapping) else kl_weight)
         for name, value in guide.kl_divergence(model).items()
     )
-    return float(log_p.mean()) - kl, float(log_p.std()) / num_draws**0.5
+
+
+def estimate_elbo(
+    model: BayesianModel, guide: MeanFieldNormal, x: Inputs, y: Tensor, *, num_draws: int, seed: int
+) -> tuple[float, float]:
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        x: All inputs.
+        y: All targets.
+        num_draws: Draws S, at least 2.
+        seed: Seed of the draws.
+
+    Returns:
+        The ELBO and its Monte Carlo standard error, in nats.
+    """
+    log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
+    return log_p - weighted_kl(model, guide), stderr

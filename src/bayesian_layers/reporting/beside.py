@@ -22,8 +22,10 @@ def one_at_a_time() -> Iterator[ThreadPoolExecutor]:
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(max_workers=1)
     torch.set_num_threads(max(1, threads - 1))
+    done = False
     try:
         yield pool
+        done = True
     finally:
         torch.set_num_threads(threads)
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=not done)

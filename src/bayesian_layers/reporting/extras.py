@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from ..errors import MissingExtraError
@@ -22,6 +23,7 @@ def require(module: str, package: str) -> Any:
         MissingExtraError: If it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():  # scikit-learn and SciPy add filters of their own to the process
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(package, "report") from error

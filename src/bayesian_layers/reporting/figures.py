@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LABEL_COLOURS = ("#2166ac", "#b2182b")
 METHOD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's
 _PROBABILITY, _DEVIATION = "RdBu_r", "viridis"
-_DPI = 90
+_DPI = 130
 _COLOURS = 256  # a palette makes a file a third as large, and no eye sees it
 _T = np.linspace(-1.0, 1.0, 201)
 
@@ -38,7 +38,9 @@ def png(figure: Figure) -> bytes:
     raw, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=_DPI, facecolor="white")
     with image.open(raw) as drawn:
-        small = drawn.convert("RGB").quantize(_COLOURS, dither=image.Dither.NONE)
+        # By coverage: the rare colours of a colour bar stay what they are.
+        method, dither = image.Quantize.MAXCOVERAGE, image.Dither.NONE
+        small = drawn.convert("RGB").quantize(_COLOURS, method=method, dither=dither)
     small.save(packed, format="png", optimize=True)
     return packed.getvalue()
 
@@ -171,9 +173,9 @@ def reliability(answers: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
             for each in (confidence, right)
         )
         axes.plot(center, share, color=colour, lw=1.5)
-        # The area of a mark is the share of the rows that it stands for.
+        # The area of a mark grows with the share of the rows that it stands for.
         axes.scatter(
-            center, share, s=20 + 300 * count[full] / count.sum(), color=colour, alpha=0.7, label=name
+            center, share, s=20 + 200 * count[full] / count.sum(), color=colour, alpha=0.7, label=name
         )
     lowest = min(float(np.min(confidence)) for confidence, _ in answers.values())
     axes.set(xlabel="confidence (probability of the predicted class)", ylabel="share of right answers")

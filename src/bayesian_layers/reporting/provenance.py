@@ -72,20 +72,20 @@ def hash_of_table(frame: Any) -> str:
     return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode("utf-8")).hexdigest()
 
 
-def as_rows(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Lay a record of :func:`provenance` out as rows of a table.
+def as_points(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Lay a record of :func:`provenance` out as a list.
 
     Args:
         record: What :func:`provenance` returned.
 
     Returns:
-        What and its value, in words.
+        Headings and values.
     """
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
-        ("command", record["command"] or "called from Python"),
-        ("seeds", ", ".join(map(str, record["seeds"]))),
-        *((f"SHA-256 of {name}", value) for name, value in record["sha256"].items()),
-        ("versions", versions),
-        ("date", record["date"]),
+        ("Command:", record["command"] or "called from Python"),
+        ("Seeds:", ", ".join(map(str, record["seeds"]))),
+        *((f"SHA-256 of {name}:", value) for name, value in record["sha256"].items()),
+        ("Versions:", versions),
+        ("Date:", record["date"]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..page import Block, Folded, Page, Points, Report, Section, Table, Text, render
-from ..provenance import as_rows
+from ..provenance import as_points
 from ..scores import RULE, Estimate, estimate, number
 from . import pictures
 from .methods import BAYESIAN, KERAS, LABELS, LIMIT, TITLES, near_and_far
@@ -59,7 +59,7 @@ def _sections(run: ArticleRun) -> tuple[Section, ...]:
         Section("One draw is one function", (*pictures.printed(run), pictures.histograms(run))),
         Section("What it knows, and where it does not", (means, deviations, _near_far_table(run))),
         Section("The weights", (Text((_ABOUT_WEIGHTS,)), *_summaries(run))),
-        Section("How this was made", (Table(("", "value"), as_rows(run.provenance)),)),
+        Section("How this was made", (Points(as_points(run.provenance)),)),
     )
 
 

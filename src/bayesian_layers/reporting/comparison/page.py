@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..page import Folded, Page, Points, Report, Section, Table, Text, render
-from ..provenance import as_rows
+from ..provenance import as_points
 from ..scores import RULE, Duel, Estimate, caveat, duel, estimate, number, verdict
 from . import pictures
 from .results import KERAS, LABELS, OURS, ComparisonRun
@@ -54,12 +54,12 @@ def _sections(run: ComparisonRun) -> tuple[Section, ...]:
                 Folded(weights, Table(run.weights.header, run.weights.rows, "ArviZ's summary of 1000 draws")),
             ),
         ),
-        Section("How this was made", (Table(("", "value"), as_rows(run.provenance)),)),
+        Section("How this was made", (Points(as_points(run.provenance)),)),
     )
 
 
 _ABOUT_ANSWERS = (
-    "What the Bayesian network says about the first test rows; `row` counts the rows of the table from 1. "
+    "What the Bayesian network says about the first test rows; row counts the rows of the table from 1. "
     "epistemic_std is the deviation that comes from not knowing the weights."
 )
 
@@ -128,8 +128,8 @@ def _fairness(run: ComparisonRun) -> tuple[tuple[str, str], ...]:
          f"tanh), scores in the units of the target. Task: {run.task_line}.{stratified} Means and scales are learned "
          "from the training rows alone; which categories and classes exist, from the whole table."),
         ("Keras:", f"Adam at its defaults, batches of 32 rows, at most {run.keras_epochs} epochs; "
-         f"{VALIDATION_SHARE:.0%} of its training rows are held out, it stops after {PATIENCE} epochs without a better "
-         "loss on them and takes the weights of the best." + _keras_noise(run)),
+         f"{100 * VALIDATION_SHARE:.0f} % of its training rows are held out, it stops after {PATIENCE} epochs "
+         "without a better loss on them and takes the weights of the best." + _keras_noise(run)),
         ("Bayesian network:", f"prior N(0, {run.prior_scale:g}) on all weights and biases, default fit of the full "
          "ELBO on all training rows, nothing tempered, nothing held out, nothing tuned by these splits."),
         ("Standard errors:", "the splits share rows, so their scores are not independent; the errors are widened "
@@ -149,13 +149,13 @@ def _scores_table(run: ComparisonRun) -> Table:
         digits = each.metric.digits
         gain = each.gain.text(digits, sign=True)
         rows.append((each.metric.label, each.ours.text(digits), each.theirs.text(digits), gain))
-        best |= {(i, 1)} if each.gain.mean > 0 else {(i, 2)} if each.gain.mean < 0 else set()
+        best |= {"better": {(i, 1)}, "worse": {(i, 2)}}.get(each.outcome, set())
     spread = "" if len(run.splits) == 1 else "Mean ± standard error over the splits. "
     return Table(
-        ("on the test rows", LABELS[OURS], LABELS[KERAS], "better by"),
+        ("on the test rows", LABELS[OURS], LABELS[KERAS], f"{LABELS[OURS]} better by"),
         tuple(rows),
-        f"{spread}The better mean is emphasized. Better by: the paired difference, positive where the Bayesian "
-        f"network is better. {_meaning(run)} {RULE}",
+        f"{spread}On the right the paired difference, positive where the Bayesian network is better; a clear winner "
+        f"is emphasized. {_meaning(run)} {RULE}",
         frozenset(best),
     )
 

@@ -90,7 +90,7 @@ def _reliability(first: SplitRun) -> Picture:
         figures.reliability(drawn, "Confidence and share of right answers"),
         "Share of right answers against the confidence, for both methods",
         f"Below the dashed line a method claims more than it keeps. Mean confidence and share of right answers "
-        f"on the {len(first.y)} test rows: {'; '.join(said)}. The area of a mark is its share of the rows.",
+        f"on the {len(first.y)} test rows: {'; '.join(said)}. Large marks stand for many rows, small ones for few.",
     )
 
 
