@@ -13,14 +13,14 @@ from _environment import ensure
 
 ensure("report")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from pyro.infer import Predictive  # noqa: E402
+import numpy as np
+import torch
+from pyro.infer import Predictive
 
-import bayesian_layers as bl  # noqa: E402
-from bayesian_layers.fitting.objective import estimate_elbo  # noqa: E402
-from bayesian_layers.noise import seeded  # noqa: E402
-from bayesian_layers.reporting.article.methods import article_recipe, mesh, near_and_far, normal_prior  # noqa: E402
+import bayesian_layers as bl
+from bayesian_layers.fitting.objective import estimate_elbo
+from bayesian_layers.noise import seeded
+from bayesian_layers.reporting.article.methods import article_recipe, mesh, near_and_far, normal_prior
 
 X, Y = bl.datasets.parabola()
 TEST = bl.datasets.parabola(20_000, seed=4243)

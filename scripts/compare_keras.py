@@ -7,6 +7,6 @@ from _environment import ensure
 
 ensure("cli", "keras", "report")
 
-from bayesian_layers.cli import main  # noqa: E402
+from bayesian_layers.cli import main
 
 sys.exit(main(["compare", *sys.argv[1:]]))

@@ -7,6 +7,6 @@ from _environment import ensure
 
 ensure("cli")
 
-from bayesian_layers.cli import main  # noqa: E402
+from bayesian_layers.cli import main
 
 sys.exit(main(["summarize", *sys.argv[1:]]))

@@ -11,7 +11,7 @@ from _environment import ensure
 
 ensure("cli", "report")
 
-from sklearn import datasets  # noqa: E402
+from sklearn import datasets
 
 if TYPE_CHECKING:
     import pandas

@@ -102,7 +102,7 @@ class MeanFieldNormal(nn.Module):
             for name in self._shapes
         }
 
-    def forward(self, x: Any = None, y: Any = None, *, num_data: int | None = None) -> dict[str, Tensor]:  # noqa: ARG002
+    def forward(self, x: Any = None, y: Any = None, *, num_data: int | None = None) -> dict[str, Tensor]:
         """Run the Pyro program; it takes the model's arguments and needs none of them.
 
         Args:

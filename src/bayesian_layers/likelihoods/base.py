@@ -17,7 +17,7 @@ class Likelihood(ABC):
 
     outputs_per_target: Literal["one", "classes"] = "one"
 
-    def sites(self, like: Tensor) -> dict[str, Site]:  # noqa: ARG002
+    def sites(self, like: Tensor) -> dict[str, Site]:
         """List the latent sites that the likelihood adds.
 
         Args:

@@ -23,7 +23,7 @@ class Bernoulli(Likelihood):
         torch.Size([1, 5])
     """
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:  # noqa: ARG002
+    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
         """Build the distribution of the labels; see :meth:`Likelihood.distribution`.
 
         Args:
@@ -37,7 +37,7 @@ class Bernoulli(Likelihood):
         # float labels, as losses take them; the values are checked once, before a fit, not at every step
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
-    def check_values(self, y: Tensor, outputs: int) -> None:  # noqa: ARG002
+    def check_values(self, y: Tensor, outputs: int) -> None:
         """Refuse labels other than 0 and 1.
 
         Args:
@@ -66,7 +66,7 @@ class Categorical(Likelihood):
 
     outputs_per_target = "classes"
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:  # noqa: ARG002
+    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
         """Build the distribution of the classes; see :meth:`Likelihood.distribution`.
 
         Args:
@@ -78,7 +78,7 @@ class Categorical(Likelihood):
         """
         return dist.Categorical(logits=f, validate_args=False)
 
-    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give probability and variance of each class's indicator.
 
         Args:

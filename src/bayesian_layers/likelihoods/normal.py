@@ -78,7 +78,7 @@ class Normal(Likelihood):
             scale = scale.unsqueeze(-1)
         return dist.Normal(mean, scale).to_event(event_dim)
 
-    def check_values(self, y: Tensor, outputs: int) -> None:  # noqa: ARG002
+    def check_values(self, y: Tensor, outputs: int) -> None:
         """Refuse targets that are not finite.
 
         Args:
