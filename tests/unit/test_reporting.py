@@ -130,7 +130,7 @@ def scores(level):
 def shown(seed, kl_weight=1.0):
     random, points = np.random.default_rng(seed), methods.mesh()
     return BayesShown(
-        history=random.uniform(60, 200, 70),
+        history=np.linspace(200, 60 + seed, 70),
         train=random.uniform(0, 1, 200),
         mesh_mean=0.5 + 0.5 * points[:, 1],
         mesh_std=0.1 * (seed + 1) * np.exp(-(points[:, 0] ** 2)),
@@ -192,7 +192,7 @@ def test_every_score_on_the_page_comes_from_the_run(article_report, undrawn):
     moved = [
         dataclasses.replace(
             run,
-            scores={name: value * 0.9 for name, value in run.scores.items()},
+            scores={name: value * 0.87 for name, value in run.scores.items()},
             seconds=run.seconds and run.seconds * 3,
             elbo=run.elbo and run.elbo - 3 * i,
             near=run.near and run.near * 1.5,
@@ -318,7 +318,7 @@ def test_the_metrics_hold_every_score(article_report):
 def test_the_table_for_the_terminal_has_the_scores():
     lines = scores_as_text(article()).splitlines()
     assert len(lines) == 6
-    assert "0.9299 ± 0.0000" in lines[2] or "0.9300" in lines[2]
+    assert lines[2].split("  ")[:2] == ["the article's recipe", "0.9295 ± 0.0005"]
 
 
 def test_the_limit_is_that_of_the_article():
@@ -582,12 +582,15 @@ def test_jobs_run_one_at_a_time_and_none_begins_after_a_failure():
         for i in range(3):
             pool.submit(job, i)
     assert done == [0, 1, 2]
-    failed = one_at_a_time()
-    pool = failed.__enter__()
-    for i in range(3, 9):
-        pool.submit(job, i)
+
+    def fail():
+        with one_at_a_time() as pool:
+            for i in range(3, 9):
+                pool.submit(job, i)
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        failed.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        fail()
     assert 8 not in done
 
 
