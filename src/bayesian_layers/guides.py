@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from .errors import DataError, ShapeError, SiteError
-from .model import BayesianModel
+from .model import BayesianModel, check_is_model
 from .noise import standard_normal
 from .priors import Site
 
@@ -46,6 +46,7 @@ class MeanFieldNormal(nn.Module):
     Raises:
         DataError: If ``init_scale`` is not positive.
         SiteError: If the model has no latent site.
+        TypeError: If ``model`` is not a ``BayesianModel``.
 
     References:
         Graves (2011), "Practical variational inference for neural networks"; Blundell et al. (2015),
@@ -60,6 +61,7 @@ class MeanFieldNormal(nn.Module):
 
     def __init__(self, model: BayesianModel, *, init_scale: float = 0.1) -> None:
         super().__init__()
+        check_is_model(model)
         if not 0 < init_scale < float("inf"):
             raise DataError(
                 f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}"

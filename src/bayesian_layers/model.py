@@ -40,6 +40,7 @@ class BayesianModel(nn.Module):
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
+        TypeError: If ``network`` is not a module or ``likelihood`` not one of ``bl.likelihoods``.
 
     Example:
         >>> import bayesian_layers as bl
@@ -50,6 +51,10 @@ class BayesianModel(nn.Module):
 
     def __init__(self, network: nn.Module, likelihood: Likelihood | None = None) -> None:
         super().__init__()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"`network` must be a torch module; received {network!r}")
+        if not isinstance(likelihood, Likelihood | None):
+            raise TypeError(f"`likelihood` must be one of bl.likelihoods; received {likelihood!r}")
         clash = [name for name in parameter_sites(network) if name in RESERVED]
         if likelihood is not None and clash:
             raise SiteError(
@@ -95,7 +100,7 @@ class BayesianModel(nn.Module):
         f = call(self.network, latents, x)
         if self.likelihood is None:
             return f
-        self.likelihood.check_shapes(f, y)
+        y = self.likelihood.observed(f, y)
         n = f.shape[-2]
         if num_data is not None and num_data < n:
             raise DataError(
@@ -137,6 +142,22 @@ class BayesianModel(nn.Module):
             Moments with the shape of ``y``.
         """
         return predict(self, self.prior_draws(num_draws, seed), x)
+
+
+def check_is_model(model: object) -> None:
+    """Refuse a bare network where a model is needed.
+
+    Args:
+        model: What the caller passed.
+
+    Raises:
+        TypeError: If it is not a :class:`BayesianModel`.
+    """
+    if not isinstance(model, BayesianModel):
+        raise TypeError(
+            f"a BayesianModel is needed; received {type(model).__name__}. "
+            "Wrap the network: bl.BayesianModel(network, likelihood)."
+        )
 
 
 def predict(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> Prediction:

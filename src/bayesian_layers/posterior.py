@@ -47,6 +47,10 @@ class Posterior:
         self.elbo = elbo
         self.kl_weight = kl_weight
 
+    def __repr__(self) -> str:
+        sites = ", ".join(self.model.sites())
+        return f"Posterior({type(self.source).__name__} over {sites}; {self.describe_tempering()})"
+
     @classmethod
     def from_guide(
         cls,

@@ -214,6 +214,31 @@ def test_data_far_from_unit_scale_earn_a_warning(build, x, y, text):
     assert "warning:" in str(result)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8, torch.float64])
+def test_labels_may_have_any_type(model, dtype):
+    expected, ours = quick(model), bl.fit(model, X, Y.to(dtype), max_steps=20, progress=False)
+    np.testing.assert_array_equal(ours.history, expected.history)
+    assert ours.elbo == expected.elbo
+
+
+def test_a_network_without_priors_earns_a_warning(build):
+    with pytest.warns(bl.errors.FitWarning, match="maximum likelihood"):
+        result = quick(bl.BayesianModel(build(lambda: nn.Linear(2, 1)), bl.likelihoods.Bernoulli()))
+    assert float(result.posterior.predict(X).epistemic_std.max()) < 1e-6
+
+
+def test_a_bare_network_is_refused(build):
+    network = build(lambda: bl.Linear(2, 1))
+    for wrong in (
+        lambda: quick(network),
+        lambda: bl.guides.MeanFieldNormal(network),
+        lambda: bl.BayesianModel(network, "bernoulli"),
+        lambda: bl.BayesianModel(lambda x: x),
+    ):
+        with pytest.raises(TypeError, match="received"):
+            wrong()
+
+
 def test_the_progress_bar_shows_the_elbo(model, capsys):
     bl.fit(model, X, Y, max_steps=20)
     assert "ELBO -" in capsys.readouterr().err

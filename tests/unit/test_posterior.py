@@ -37,6 +37,12 @@ def test_two_fits_of_one_model_share_nothing(model):
     assert torch.equal(before.std, after.std)
 
 
+def test_a_posterior_says_what_it_is(posterior):
+    assert repr(posterior) == (
+        "Posterior(MeanFieldNormal over 0.weight, 0.bias, 2.weight, 2.bias; KL weight 1)"
+    )
+
+
 def test_a_posterior_holds_copies(model):
     guide = bl.guides.MeanFieldNormal(model)
     posterior = bl.Posterior.from_guide(model, guide)

@@ -312,6 +312,7 @@ def test_the_metrics_hold_every_score(article_report):
         assert stored.get("elbo") == one.elbo
     assert metrics["better_than_keras_by"]["recipe"]["nll"]["outcome"] == "better"
     assert metrics["shown"]["recipe"]["one_call_with_three_equal_rows"]["values"] == [0.5, 0.5, 0.5]
+    assert "0.700 to 0.062 nats" in metrics["captions"]["keras_loss"]
     assert {"seeds", "sha256", "versions", "command", "date"} == set(metrics["provenance"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..errors import ShapeError
+from ..model import BayesianModel
 from ..network import Inputs, named_parts
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
@@ -29,6 +30,23 @@ def check_targets(y: Tensor | None, n: int) -> Tensor:
     if y.dim() == 0 or len(y) != n:
         raise ShapeError("y", (n, "..."), y.shape, f"`x` has {n} rows.")
     return y
+
+
+def no_priors(model: BayesianModel) -> list[str]:
+    """Say so where nothing has a prior: such a fit is maximum likelihood, and is sure of everything.
+
+    Args:
+        model: The model.
+
+    Returns:
+        A sentence, or nothing.
+    """
+    if any(site.prior is not None for site in model.sites().values()):
+        return []
+    return [
+        "no parameter has a prior, so this is maximum likelihood and every epistemic deviation is 0; lift the "
+        "network with bl.bayesianize, or build it of the library's layers"
+    ]
 
 
 def scale_warnings(x: Inputs, y: Tensor) -> list[str]:

@@ -16,12 +16,12 @@ from tqdm.auto import tqdm
 from ..errors import DivergenceError, FitWarning, ShapeError, SiteError
 from ..guides import MeanFieldNormal, check_covers
 from ..handlers import check_kl_weight
-from ..model import BayesianModel
+from ..model import BayesianModel, check_is_model
 from ..network import Inputs, place, rows, take
 from ..noise import seeded
 from ..posterior import Posterior
 from .adam import Adam
-from .checks import check_targets, fresh_normalisation, scale_warnings
+from .checks import check_targets, fresh_normalisation, no_priors, scale_warnings
 from .objective import Objective, expected_log_likelihood, final_draws, neg_elbo, weighted_kl
 from .result import FitResult
 from .schedule import Schedule, choose
@@ -78,14 +78,15 @@ def fit(
         The posterior, with the history, the ELBO and its error.
 
     Raises:
-        TypeError: If ``x`` or ``y`` is not a tensor.
+        TypeError: If ``model`` is not a ``BayesianModel``, or ``x`` or ``y`` not a tensor.
         ShapeError: If shapes do not belong together.
         DataError: If a value is NaN, infinite or out of range, or a setting is.
         SiteError: If ``kl_weight`` or the guide does not fit the model, or the model has no likelihood.
         DivergenceError: If the objective becomes NaN or infinite.
 
     Warns:
-        FitWarning: If inputs or targets are far from unit scale, or batch normalisation has seen no data.
+        FitWarning: If inputs or targets are far from unit scale, nothing has a prior, or batch
+            normalisation has seen no data.
 
     References:
         Kingma & Welling (2014), arXiv 1312.6114; Kucukelbir et al. (2017), arXiv 1603.00788.
@@ -99,6 +100,7 @@ def fit(
         True
     """
     start = time.perf_counter()
+    check_is_model(model)
     guide = MeanFieldNormal(model) if guide is None else guide
     program = _fitting_copy(model)
     x, y = _prepare(program, guide, x, y, kl_weight, seed)
@@ -111,7 +113,7 @@ def fit(
         learning_rate=learning_rate,
         batch_size=batch_size,
     )
-    said = _say([*scale_warnings(x, y), *fresh_normalisation(model.network)])
+    said = _say([*no_priors(model), *scale_warnings(x, y), *fresh_normalisation(model.network)])
     num_data = rows(x) if num_data is None else num_data
     generator = torch.Generator(guide.loc.device).manual_seed(seed)
     objective = neg_elbo(

@@ -76,6 +76,22 @@ class Likelihood(ABC):
         if y.shape != expected:
             raise ShapeError("y", expected, y.shape, _hint(y, expected))
 
+    def observed(self, f: Tensor, y: Tensor | None) -> Tensor | None:
+        """Check targets against the output, and give them the type that the distribution takes.
+
+        Args:
+            f: Network output.
+            y: Targets of any dtype, or ``None``.
+
+        Returns:
+            The targets, or ``None``.
+
+        Raises:
+            ShapeError: As in :meth:`check_shapes`.
+        """
+        self.check_shapes(f, y)
+        return None if y is None else y.to(f.dtype)
+
     @abstractmethod
     def check_values(self, y: Tensor, outputs: int) -> None:
         """Refuse targets that the likelihood cannot have produced.

@@ -91,6 +91,22 @@ class Categorical(Likelihood):
         probabilities = f.softmax(-1)
         return probabilities, probabilities * (1 - probabilities)
 
+    def observed(self, f: Tensor, y: Tensor | None) -> Tensor | None:
+        """Check classes against the output, and make them whole numbers.
+
+        Args:
+            f: Network output.
+            y: Classes, or ``None``.
+
+        Returns:
+            The classes as ``int64``, or ``None``.
+
+        Raises:
+            ShapeError: As in :meth:`check_shapes`.
+        """
+        self.check_shapes(f, y)
+        return None if y is None else y.long()
+
     def check_values(self, y: Tensor, outputs: int) -> None:
         """Refuse classes out of range.
 

@@ -198,6 +198,14 @@ class Page:
             found[picture.name] = picture.png
         return found
 
+    def captions(self) -> dict[str, str]:
+        """Gather what is said under the pictures, numbers included.
+
+        Returns:
+            File stem to caption.
+        """
+        return {picture.name: picture.caption for picture in self._all_pictures()}
+
     def _all_pictures(self) -> Iterator[Picture]:
         for section in self.sections:
             for block in section.blocks:

@@ -43,7 +43,7 @@ def article_page(run: ArticleRun) -> Report:
         Page, pictures and numbers, ready for ``write_report``.
     """
     page = Page("Bayesian layers: the article, end to end", _LEAD, _sections(run), _footer(run))
-    return Report(render(page), page.pictures(), metrics(run))
+    return Report(render(page), page.pictures(), metrics(run) | {"captions": page.captions()})
 
 
 def _sections(run: ArticleRun) -> tuple[Section, ...]:

@@ -10,7 +10,7 @@ from ..page import Folded, Page, Points, Report, Section, Table, Text, render
 from ..provenance import as_points
 from ..scores import RULE, Duel, Estimate, caveat, duel, estimate, number, verdict
 from . import pictures
-from .results import KERAS, LABELS, OURS, ComparisonRun
+from .results import KERAS, LABELS, OURS, ComparisonRun, Rows
 from .run import PATIENCE, VALIDATION_SHARE
 
 
@@ -34,7 +34,7 @@ def comparison_page(run: ComparisonRun) -> Report:
         "each split, are in metrics.json."
     )
     page = Page(f"{run.name}: a Bayesian network and Keras", lead, _sections(run), footer)
-    return Report(render(page), page.pictures(), metrics(run))
+    return Report(render(page), page.pictures(), metrics(run) | {"captions": page.captions()})
 
 
 def _sections(run: ComparisonRun) -> tuple[Section, ...]:
@@ -215,9 +215,15 @@ def metrics(run: ComparisonRun) -> dict[str, Any]:
         "mean": means,
         "better_than_keras_by": better,
         "splits": [_split_metrics(each) for each in run.splits],
+        "first_rows": _as_lists(run.first_rows),
+        "weights": _as_lists(run.weights),
         "in_short": dict(in_short(run)),
         "provenance": dict(run.provenance),
     }
+
+
+def _as_lists(rows: Rows) -> dict[str, Any]:
+    return {"columns": rows.header, "rows": rows.rows}
 
 
 def _split_metrics(each: Any) -> dict[str, Any]:
