@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fit(arguments: argparse.Namespace) -> None:
     storage.check_replaceable(arguments.out)
     frame = read_table(arguments.table)
-    _say(TableSchema.infer(frame, arguments.target, arguments.task).task_line)
+    schema = TableSchema.infer(frame, arguments.target, arguments.task)
+    _say(schema.task_line)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # the result prints them
         model, result = fit_table(
             frame,
-            arguments.target,
-            task=arguments.task,
+            schema,
             hidden=arguments.hidden,
             prior_scale=arguments.prior_scale,
             seed=arguments.seed,

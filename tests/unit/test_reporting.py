@@ -28,7 +28,7 @@ from bayesian_layers.reporting.comparison import ComparisonRun, comparison_page
 from bayesian_layers.reporting.comparison.page import in_short as comparison_in_short
 from bayesian_layers.reporting.comparison.results import Answer, Rows, SplitRun
 from bayesian_layers.reporting.comparison.run import score
-from bayesian_layers.reporting.comparison.splits import split, training_schema
+from bayesian_layers.reporting.comparison.splits import split
 from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Section, Table, Text, plain, render
 from bayesian_layers.reporting.provenance import hash_of, hash_of_table, provenance
 from bayesian_layers.reporting.scores import (
@@ -629,13 +629,13 @@ def test_too_few_rows_are_refused():
 def test_means_come_from_the_training_part_and_categories_from_the_whole():
     whole = TableSchema.infer(TABLE, "y")
     train = TABLE.iloc[:20]  # no green
-    schema = training_schema(whole, train)
+    schema = whole.rescaled(train)
     size = next(each for each in schema.columns if each.name == "size")
     assert size.mean == pytest.approx(9.5)
     assert schema.input_names == ("size", "colour=blue", "colour=green", "colour=red")
     assert schema.inputs(TABLE).shape == (40, 4)  # a test row with green can be answered for
     real = TABLE.assign(y=np.arange(40.0) ** 2)
-    target = training_schema(TableSchema.infer(real, "y"), real.iloc[:20]).target
+    target = TableSchema.infer(real, "y").rescaled(real.iloc[:20]).target
     assert target.mean == pytest.approx(np.mean(np.arange(20.0) ** 2))
 
 

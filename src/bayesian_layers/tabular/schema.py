@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,31 @@ class TableSchema:
         refuse_infinite([each for each in cells.values() if each.kind == "numbers"])
         columns = tuple(infer_column(each) for name, each in cells.items() if name != target)
         return cls(columns, infer_target(cells[target], task))
+
+    def rescaled(self, part: pandas.DataFrame) -> TableSchema:
+        """Learn means and scales from a part of the table; categories and classes stay those of the whole.
+
+        For honest tests: means and scales would tell of the rows held out. That a category exists tells
+        nothing about its rows, and without it a row that alone has it could not be answered for.
+
+        Args:
+            part: Some rows of the table.
+
+        Returns:
+            The schema for this part.
+
+        Raises:
+            TableError: If the part cannot serve.
+        """
+        cells = _cells_of(part)
+        columns = tuple(
+            infer_column(cells[each.name]) if isinstance(each, NumericColumn) else each
+            for each in self.columns
+        )
+        target = self.target
+        if isinstance(target, RegressionTarget):
+            target = replace(infer_target(cells[target.name], "regression"), reason=target.reason)
+        return TableSchema(columns, target)
 
     @property
     def task(self) -> Task:

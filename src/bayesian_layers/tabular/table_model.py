@@ -124,9 +124,8 @@ def make_network(
 
 def fit_table(
     frame: pandas.DataFrame,
-    target: str,
+    schema: TableSchema,
     *,
-    task: str | None = None,
     hidden: Sequence[int] = (20,),
     prior_scale: float = 1.0,
     seed: int = 0,
@@ -140,8 +139,7 @@ def fit_table(
 
     Args:
         frame: The table.
-        target: Name of the target column.
-        task: ``"binary"``, ``"multiclass"`` or ``"regression"``; ``None`` finds it out from the column.
+        schema: Its schema, as :meth:`TableSchema.infer` gives it.
         hidden: Units of each hidden layer.
         prior_scale: Standard deviation of the prior of all weights and biases.
         seed: Seed of the network's start and of the fit.
@@ -152,9 +150,8 @@ def fit_table(
         The model, and the result of the fit.
 
     Raises:
-        TableError: If the table cannot be turned into inputs and targets.
+        TableError: If the table's cells are not as the schema needs them.
     """
-    schema = TableSchema.infer(frame, target, task)
     x, y = schema.inputs(frame), schema.targets(frame)
     with seeded(seed):
         network = make_network(schema, hidden, prior_scale)

@@ -11,31 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ... import likelihoods, metrics
+from ... import metrics
 from ...baselines import KerasFit, fit_keras
 from ...errors import FitWarning
-from ...fitting import FitResult, fit
-from ...model import BayesianModel
-from ...noise import seeded
-from ...tabular import RegressionTarget, TableModel, TableSchema, make_network
-from ...tabular.cells import Cells
+from ...fitting import FitResult
+from ...tabular import RegressionTarget, TableModel, TableSchema, fit_table
 from ..beside import one_at_a_time
 from ..provenance import hash_of_table, provenance
 from .results import KERAS, LEVEL, OURS, Answer, ComparisonRun, Rows, SplitRun, metrics_of
-from .splits import Split, split, training_schema
+from .splits import Split, split
 
 if TYPE_CHECKING:
     import pandas
 
 NUM_DRAWS = 1000
 VALIDATION_SHARE, PATIENCE = 0.2, 50
-_FULL_BATCH, _BATCH = 4096, 1024  # as fit_table has them
 _FIRST_ROWS, _FIRST_WEIGHTS = 8, 12
-_LIKELIHOODS = {
-    "binary": likelihoods.Bernoulli,
-    "multiclass": likelihoods.Categorical,
-    "regression": likelihoods.Normal,
-}
 
 
 def run_comparison(
@@ -110,7 +101,7 @@ class _Prepared:
     def __init__(
         self, part: Split, schema: TableSchema, train: pandas.DataFrame, test: pandas.DataFrame
     ) -> None:
-        self.part, self.schema, self.test = part, schema, test
+        self.part, self.schema, self.train, self.test = part, schema, train, test
         self.x, self.y = schema.inputs(train), schema.targets(train)
         self.x_test = schema.inputs(test)
 
@@ -124,35 +115,30 @@ class _Prepared:
     def y_test(self) -> np.ndarray:
         """What came, in the units of the target."""
         if self.schema.task == "regression":
-            name = self.schema.target.name
-            return Cells(name, self.test.loc[:, name]).numbers()
+            mean, scale = self.scale
+            return self.schema.targets(self.test).double().numpy() * scale + mean
         return self.schema.targets(self.test).numpy().astype(int)
 
 
 def _prepare(frame: pandas.DataFrame, whole: TableSchema, part: Split) -> _Prepared:
     train, test = frame.iloc[part.train], frame.iloc[part.test]
-    return _Prepared(part, training_schema(whole, train), train, test)
+    return _Prepared(part, whole.rescaled(train), train, test)
 
 
 def _fit(
     given: _Prepared, hidden: Sequence[int], prior_scale: float, max_steps: int | None, progress: bool
 ) -> FitResult:
-    seed, rows = given.part.seed, len(given.y)
-    with seeded(seed):
-        network = make_network(given.schema, hidden, prior_scale)
-    model = BayesianModel(network, _LIKELIHOODS[given.schema.task]())
-    batch_size = _BATCH if rows > _FULL_BATCH else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # the page says them
-        return fit(
-            model,
-            given.x,
-            given.y,
-            seed=seed,
-            batch_size=batch_size,
+        return fit_table(
+            given.train,
+            given.schema,
+            hidden=hidden,
+            prior_scale=prior_scale,
+            seed=given.part.seed,
             max_steps=max_steps,
             progress=progress,
-        )
+        )[1]
 
 
 def _fit_keras(given: _Prepared, hidden: Sequence[int], epochs: int) -> KerasFit:

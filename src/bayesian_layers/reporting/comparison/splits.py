@@ -1,18 +1,15 @@
-"""Random training and test parts of a table, and the schema that each training part teaches."""
+"""Random training and test parts of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import DataError, TableError
-from ...tabular import NumericColumn, RegressionTarget, TableSchema
-from ...tabular.cells import Cells
-from ...tabular.columns import infer_column
-from ...tabular.target import infer_target
+from ...tabular import TableSchema
 from ..extras import require
 
 if TYPE_CHECKING:
@@ -63,29 +60,6 @@ def split(frame: pandas.DataFrame, schema: TableSchema, count: int, seed: int) -
     except ValueError as error:
         raise TableError(f"the table must have rows enough to test on a quarter of them: {error}") from error
     return [Split(seed + i, np.sort(train), np.sort(test)) for i, (train, test) in enumerate(parts)]
-
-
-def training_schema(whole: TableSchema, train: pandas.DataFrame) -> TableSchema:
-    """Learn means and scales from the training part alone; categories and classes are those of the whole table.
-
-    Means and scales would tell of the test rows. That a category exists tells nothing about its rows, and
-    without it a test row that alone has it could not be answered for.
-
-    Args:
-        whole: The schema of the whole table.
-        train: The training part.
-
-    Returns:
-        The schema.
-    """
-    cells = {str(name): Cells(str(name), column) for name, column in train.items()}
-    columns = tuple(
-        infer_column(cells[each.name]) if isinstance(each, NumericColumn) else each for each in whole.columns
-    )
-    target = whole.target
-    if isinstance(target, RegressionTarget):
-        target = replace(infer_target(cells[target.name], "regression"), reason=target.reason)
-    return TableSchema(columns, target)
 
 
 def overlap(splits: Sequence[Split]) -> float:
