@@ -194,9 +194,6 @@ class MeanFieldNormal(nn.Module):
         }
 
 
-KINDS: Mapping[str, type[MeanFieldNormal]] = {"MeanFieldNormal": MeanFieldNormal}
-
-
 def check_covers(guide: MeanFieldNormal, model: BayesianModel) -> None:
     """Refuse a guide that was made for another model.
 
