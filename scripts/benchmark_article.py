@@ -18,7 +18,7 @@ import torch
 from pyro.infer import Predictive
 
 import bayesian_layers as bl
-from bayesian_layers.fitting.objective import estimate_elbo
+from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.article.methods import article_recipe, mesh, near_and_far, normal_prior
 

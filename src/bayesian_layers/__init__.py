@@ -1,6 +1,6 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
-from . import baselines, datasets, errors, guides, likelihoods, metrics, priors
+from . import baselines, datasets, errors, guides, likelihoods, metrics, priors, streams
 from .fitting import FitResult, fit
 from .handlers import temper
 from .layers import Linear
@@ -28,5 +28,6 @@ __all__ = [
     "load",
     "metrics",
     "priors",
+    "streams",
     "temper",
 ]

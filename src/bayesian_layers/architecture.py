@@ -168,6 +168,7 @@ def apply_parameters(network: nn.Module, document: Any) -> None:
     if not isinstance(document, dict) or sorted(document) != sorted(names):
         stored = sorted(document) if isinstance(document, dict) else document
         raise StorageError(f"the file is of a network with the parameters {stored}; this one has {names}")
+    found = {}
     for name, parameter in network.named_parameters():
         entry = document[name]
         if (
@@ -176,6 +177,6 @@ def apply_parameters(network: nn.Module, document: Any) -> None:
             or not isinstance(entry["frozen"], bool)
         ):
             raise StorageError(f"`{name}` must say its prior and whether it is frozen; received {entry}")
-        path, _, leaf = name.rpartition(".")
-        priors.remember(network.get_submodule(path), {leaf: priors.from_document(entry["prior"])})
+        found[id(parameter)] = priors.from_document(entry["prior"], parameter)
         parameter.requires_grad_(not entry["frozen"])
+    priors.remember_all(network, found)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import architecture, likelihoods
+from . import architecture, likelihoods, priors
 from .errors import StorageError
 from .model import BayesianModel
 from .network import remembered_priors
@@ -136,8 +136,45 @@ def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
         raise StorageError(
             f"the described network has `{name}` of shape {tuple(like.shape)}; stored is {stored}"
         )
-    memory = torch.empty(stored.shape, dtype=stored.dtype)
+    memory = torch.ones(stored.shape, dtype=stored.dtype)  # priors on positive numbers take this as a start
     return nn.Parameter(memory) if isinstance(like, nn.Parameter) else memory
+
+
+def prior_arrays(network: nn.Module) -> dict[str, Tensor]:
+    """Gather the arrays of priors that have a mean and a deviation for each entry.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        ``prior.<parameter>.loc`` and ``prior.<parameter>.scale``, as the parameter in shape, dtype and device;
+        empty for most networks.
+    """
+    remembered = remembered_priors(network)
+    return {
+        f"prior.{name}.{field}": value
+        for name, parameter in network.named_parameters()
+        for field, value in priors.arrays(remembered.get(id(parameter)), parameter).items()
+    }
+
+
+def fill_priors(network: nn.Module, arrays: Mapping[str, Tensor]) -> None:
+    """Give a network's priors the arrays that :func:`prior_arrays` gathered.
+
+    Args:
+        network: Its priors are replaced; every owner of a tied parameter is told.
+        arrays: Array name to values, names and shapes already checked.
+
+    Raises:
+        StorageError: If a stored deviation is not positive.
+    """
+    found = {}
+    for name, parameter in network.named_parameters():
+        fields = {field: arrays.get(f"prior.{name}.{field}") for field in ("loc", "scale")}
+        own = {field: value.to(parameter.device) for field, value in fields.items() if value is not None}
+        if own:
+            found[id(parameter)] = priors.with_arrays(own)
+    priors.remember_all(network, found)
 
 
 def fill(module: nn.Module, arrays: Mapping[str, Tensor], prefix: str, *, keep_tensors: bool) -> None:

@@ -84,3 +84,7 @@ class MissingExtraError(BayesianLayersError, ImportError):
 
 class FitWarning(UserWarning):
     """A fit went through, but its result deserves a second look."""
+
+
+class ConvergenceWarning(FitWarning):
+    """A fit ended before its test of convergence was passed."""

@@ -1,10 +1,11 @@
-"""Pyro effect handlers of our own: given values for latent sites, and tempering."""
+"""Pyro effect handlers of our own: given values for latent sites, the log likelihood alone, and tempering."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
@@ -29,6 +30,39 @@ class Given(Messenger):
         if not msg["done"] and not msg["is_observed"] and msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]].reshape(msg["fn"].shape())
             msg["done"] = True
+
+
+class Observed(Messenger):
+    """Runs a program on given values of its latent sites, and keeps the log density of what it observes.
+
+    The cheap way to a log likelihood: no trace, no plates of particles, no log density of latent sites.
+
+    Args:
+        values: Latent site's name to its value, put in place as it is: whoever gives it sees to its shape.
+        site: Name of the observed site.
+        weight: Factor of each row's log density, ``(N,)``, or ``None``.
+
+    Attributes:
+        log_prob: Log density of the site, scaled as the program says and summed: a scalar, in nats.
+    """
+
+    log_prob: Tensor
+
+    def __init__(self, values: Mapping[str, Tensor], site: str = "y", weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.values = values
+        self.site = site
+        self.weight = weight
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["done"] and not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] == self.site and msg["is_observed"]:
+            log_prob = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"])
+            self.log_prob = (log_prob if self.weight is None else log_prob * self.weight).sum()
 
 
 class _ScaleLatent(Messenger):

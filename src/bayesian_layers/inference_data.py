@@ -22,6 +22,8 @@ Arrays = Mapping[str, np.ndarray]
 
 _SAMPLE_DIMS = ("chain", "draw")
 
+_EQUAL = 1e-6  # spread of log weights below which they are equal
+
 
 def from_arrays(
     posterior: Arrays,
@@ -121,6 +123,29 @@ def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataF
     # ArviZ sorts NaN among the draws and would report an interval as if they were large numbers.
     table.loc[~np.isfinite(flat).all(axis=0), columns[2:]] = np.nan
     return table.set_axis(list(_row_names(sites)), axis="index")
+
+
+def pareto_k_hat(log_weights: np.ndarray) -> float:
+    """Estimate the shape of the tail of importance weights, by Pareto-smoothed importance sampling.
+
+    Args:
+        log_weights: Logarithms of the weights, up to a constant, shape ``(S,)``.
+
+    Returns:
+        The shape k; below 0.7 importance sampling works. 0 for weights that are all but equal, where ArviZ
+        itself answers infinity although nothing could be better.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), arXiv 1507.02646.
+    """
+    if np.ptp(log_weights) < _EQUAL:
+        return 0.0
+    arviz = _arviz()
+    if _is_before_1(arviz):
+        return float(arviz.psislw(log_weights)[1])
+    from arviz_stats.base import array_stats  # pyright: ignore[reportMissingImports]
+
+    return float(array_stats.psislw(-log_weights, axis=-1)[1])  # 1.x takes the logarithms' negative
 
 
 def _arviz() -> Any:

@@ -92,6 +92,7 @@ def bayesianize(
 
     Raises:
         SiteError: If a selector matches nothing, or a parameter is lazy and has no shape yet.
+        TypeError: If ``prior`` is not one of ``bl.priors``.
 
     Example:
         >>> import torch
@@ -104,6 +105,7 @@ def bayesianize(
         2.weight  1x3  Normal(loc=0.0, scale=1.0)  lifted
         2.bias    1    point estimate              in `skip`
     """
+    priors.check_is_prior(prior)
     chosen = None if only is None else _matches(network, only, "only")
     left_out = set() if skip is None else _matches(network, skip, "skip")
     kind = priors.default() if prior is None else prior

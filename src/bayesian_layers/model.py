@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -13,21 +13,32 @@ from torch import Tensor, nn
 
 from .errors import DataError, SiteError
 from .likelihoods import Likelihood, Prediction, moments
-from .network import Inputs, call, dtype_and_device, evaluating, parameter_sites, place, rows, take
+from .network import (
+    Inputs,
+    call,
+    dtype_and_device,
+    evaluating,
+    hyper_sites,
+    parameter_sites,
+    place,
+    rows,
+    take,
+)
 from .noise import seeded
 from .priors import Site
 
 RESERVED = ("data", "f", "y", "noise_scale")
-_CHUNK = 2**24  # numbers in the widest activation of one chunk of rows: 64 MiB in float32
+_CHUNK = 2**21  # numbers in the widest activation of one chunk of rows: 8 MiB in float32, about a cache
 
 
 class BayesianModel(nn.Module):
     r"""A network as a Pyro program: :math:`p(y, w \mid x) = p(w) \prod_n p(y_n \mid f_w(x_n))`.
 
-    Sites: one for each trainable parameter under its own name, the likelihood's own (``noise_scale``),
-    ``f`` (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter
-    without a prior is a site that stands at its value with log density 0; the guide learns it. The
-    network is never written to.
+    Sites: one for each trainable parameter under its own name, before these ``<name>.prior_scale`` for each
+    whose prior has a scale that is learned or has a prior, the likelihood's own (``noise_scale``), ``f``
+    (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter without a prior
+    is a site that stands at its value with log density 0; the guide learns it. The network is never
+    written to.
 
     Args:
         network: Any module that maps N rows to ``(N, outputs)``.
@@ -40,6 +51,7 @@ class BayesianModel(nn.Module):
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
+        DataError: If a parameter with a prior on the positive numbers is not positive.
         TypeError: If ``network`` is not a module or ``likelihood`` not one of ``bl.likelihoods``.
 
     Example:
@@ -55,21 +67,27 @@ class BayesianModel(nn.Module):
             raise TypeError(f"`network` must be a torch module; received {network!r}")
         if not isinstance(likelihood, Likelihood | None):
             raise TypeError(f"`likelihood` must be one of bl.likelihoods; received {likelihood!r}")
-        clash = [name for name in parameter_sites(network) if name in RESERVED]
+        sites = parameter_sites(network)
+        hyper_sites(sites)  # refuses a clash of names
+        clash = [name for name in sites if name in RESERVED]
         if likelihood is not None and clash:
             raise SiteError(
                 f"parameters of the network are named {clash}, as sites of the model are; rename them"
             )
+        _check_positive(sites)
         self.network = network
         self.likelihood = likelihood
 
     def sites(self) -> dict[str, Site]:
-        """List the latent sites, the network's first, in the order of its parameters.
+        """List the latent sites in the order of the program: prior scales, the network's, the likelihood's.
+
+        A guide that keeps this order passes Pyro's check of the mean-field condition.
 
         Returns:
             Site name to initial value, prior and support.
         """
-        return {**parameter_sites(self.network), **self._own_sites()}
+        network = parameter_sites(self.network)
+        return {**hyper_sites(network), **network, **self._own_sites()}
 
     def _own_sites(self) -> dict[str, Site]:
         dtype, device = dtype_and_device(self.network)
@@ -95,9 +113,9 @@ class BayesianModel(nn.Module):
             ShapeError: If ``f`` and ``y`` do not belong together.
             DataError: If ``num_data`` is below the number of rows.
         """
-        latents = {name: pyro.sample(name, site.distribution()) for name, site in self.sites().items()}
-        own = {name: latents.pop(name) for name in self._own_sites()}
-        f = call(self.network, latents, x)
+        network, own = parameter_sites(self.network), self._own_sites()
+        values = _draw({**hyper_sites(network), **network, **own}, pyro.sample)
+        f = call(self.network, {name: values[name] for name in network}, x)
         if self.likelihood is None:
             return f
         y = self.likelihood.observed(f, y)
@@ -109,11 +127,11 @@ class BayesianModel(nn.Module):
             )
         with pyro.plate("data", n, dim=-1), poutine.scale(scale=(num_data or n) / n):
             pyro.deterministic("f", f, event_dim=1)
-            pyro.sample("y", self.likelihood.distribution(f, **own), obs=y)
+            pyro.sample("y", self.likelihood.distribution(f, **{name: values[name] for name in own}), obs=y)
         return f
 
     def prior_draws(self, num_draws: int, seed: int) -> dict[str, Tensor]:
-        """Draw the latent sites from their priors; point estimates stay at their values.
+        """Draw the latent sites from their priors, scales of priors first; point estimates stay at their values.
 
         Args:
             num_draws: Number of draws S.
@@ -126,8 +144,8 @@ class BayesianModel(nn.Module):
         draws: dict[str, list[Tensor]] = {name: [] for name in sites}
         for i in range(num_draws):
             with seeded(seed, i):
-                for name, site in sites.items():
-                    draws[name].append(site.distribution().sample())
+                for name, value in _draw(sites, lambda _, prior: prior.sample()).items():
+                    draws[name].append(value)
         return {name: torch.stack(values) for name, values in draws.items()}
 
     def prior_predict(self, x: Inputs, num_draws: int = 1000, seed: int = 0) -> Prediction:
@@ -142,6 +160,24 @@ class BayesianModel(nn.Module):
             Moments with the shape of ``y``.
         """
         return predict(self, self.prior_draws(num_draws, seed), x)
+
+
+def _check_positive(sites: Mapping[str, Site]) -> None:
+    for name, site in sites.items():
+        if site.positive and not site.initial.is_meta and not (site.initial > 0).all():
+            raise DataError(
+                f"`{name}` has the prior {site.prior}, which is for positive numbers, and begins at others; "
+                "give it positive values or another prior"
+            )
+
+
+def _draw(sites: Mapping[str, Site], sample_one: Callable[[str, Any], Tensor]) -> dict[str, Tensor]:
+    """Draw sites in their order, so that the scale of a prior is there before what depends on it."""
+    values: dict[str, Tensor] = {}
+    for name, site in sites.items():
+        scale = None if site.scale_site is None else values[site.scale_site]
+        values[name] = sample_one(name, site.distribution(scale))
+    return values
 
 
 def check_is_model(model: object) -> None:

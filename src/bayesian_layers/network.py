@@ -43,7 +43,39 @@ def parameter_sites(network: nn.Module) -> dict[str, Site]:
         if parameter.requires_grad:
             sites[name] = parameter
     remembered = remembered_priors(network)
-    return {name: Site(value.detach(), remembered.get(id(value))) for name, value in sites.items()}
+    return {name: _site(name, value.detach(), remembered.get(id(value))) for name, value in sites.items()}
+
+
+def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
+    if prior is None:
+        return Site(value, None)
+    scale_site = None if prior.hyper(value) is None else f"{name}.prior_scale"
+    return Site(value, prior, prior.positive, scale_site)
+
+
+def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """List the sites that the scales of priors are: learned ones, and ones with a prior of their own.
+
+    Args:
+        sites: Sites of parameters, as :func:`parameter_sites` lists them.
+
+    Returns:
+        ``<name>.prior_scale`` to site, in the order of ``sites``; empty where all scales are given.
+
+    Raises:
+        SiteError: If a parameter has the name of such a site.
+    """
+    found = {}
+    for name, site in sites.items():
+        hyper = None if site.prior is None else site.prior.hyper(site.initial)
+        if site.scale_site is None or hyper is None:
+            continue
+        if site.scale_site in sites:
+            raise SiteError(
+                f"`{site.scale_site}` is a parameter of the network and the prior scale of `{name}`; rename it"
+            )
+        found[site.scale_site] = hyper
+    return found
 
 
 def remembered_priors(network: nn.Module) -> dict[int, Prior | None]:
@@ -87,7 +119,8 @@ def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
         ShapeError: If a value does not end in its parameter's shape.
     """
     inputs = x if isinstance(x, tuple) else (x,)
-    shapes = {name: parameter.shape for name, parameter in network.named_parameters() if name in values}
+    values = _everywhere(network, values)
+    shapes = {name: network.get_parameter(name).shape for name in values}
     batches = {name: _batch_shape(name, value, shapes[name]) for name, value in values.items()}
     batch = broadcast_shape(*batches.values())
     flat = {
@@ -99,7 +132,7 @@ def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
         for name, value in values.items()
     }
     if not batch:
-        return functional_call(network, flat, inputs)
+        return _functional_call(network, flat, inputs)
     axes = {name: 0 if batches[name] else None for name in flat}
     f = _call_many(network, flat, axes, inputs, math.prod(batch))
     return f.unflatten(0, batch)
@@ -123,7 +156,7 @@ def _call_many(
     """Vectorize over draws; loop where vmap has no rule (LSTM, control flow that looks at data)."""
     try:
         return vmap(
-            lambda draw: functional_call(network, draw, inputs), in_dims=(axes,), randomness="different"
+            lambda draw: _functional_call(network, draw, inputs), in_dims=(axes,), randomness="different"
         )(values)
     except RuntimeError as error:
         if not any(sign in str(error) for sign in _NO_VMAP):
@@ -132,7 +165,26 @@ def _call_many(
         {name: value if axes[name] is None else value[i] for name, value in values.items()}
         for i in range(size)
     )
-    return torch.stack([functional_call(network, draw, inputs) for draw in draws])
+    return torch.stack([_functional_call(network, draw, inputs) for draw in draws])
+
+
+def _everywhere(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name each value under every module that owns its parameter, but once a module.
+
+    Torch ties names itself, but puts a draw in place of the parameter for good where one module stands at two
+    places of the network.
+    """
+    first = {id(network.get_parameter(name)): value for name, value in values.items()}
+    return {
+        f"{path}.{name}".lstrip("."): first[id(parameter)]
+        for path, module in network.named_modules()
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        if id(parameter) in first
+    }
+
+
+def _functional_call(network: nn.Module, values: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+    return functional_call(network, values, inputs, tie_weights=False)
 
 
 @contextmanager

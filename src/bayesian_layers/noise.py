@@ -17,6 +17,8 @@ from torch.quasirandom import SobolEngine
 
 from .errors import DataError
 
+_NUMBERS_A_BLOCK = 2**18
+
 
 def standard_normal(
     seed: int, num_draws: int, size: int, *, dtype: torch.dtype, device: torch.device | None = None
@@ -50,7 +52,7 @@ def standard_normal(
 
 
 class PairedNoise:
-    r"""Standard normal noise for a fit: antithetic pairs on a scrambled Sobol sequence.
+    r"""Standard normal noise for the steps of a fit: antithetic pairs on a scrambled Sobol sequence.
 
     Each row is standard normal by itself, so every average over rows is unbiased. Together the rows fill
     the space evenly, within a step by their signs and over the steps by the sequence: where a gradient is
@@ -58,11 +60,15 @@ class PairedNoise:
     independent rows (``reports/decisions/002-default-fit.md``). Beyond the 21,201 dimensions that the
     sequence has, pairs are independent.
 
+    The noise of a step depends on ``(seed, step)`` alone, so a fit can go on where another process stopped.
+
     Args:
         size: Numbers P a row.
         seed: Seed of the scrambling.
+        particles: Rows S a step; an odd number leaves one row without its partner.
         dtype: Floating type of the result.
         device: Where the result lives.
+        block: Steps drawn at a time, at most: many cost little more than one.
 
     References:
         Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz, Wenzel & Mandt (2018),
@@ -70,33 +76,71 @@ class PairedNoise:
     """
 
     def __init__(
-        self, size: int, seed: int, *, dtype: torch.dtype, device: torch.device | None = None
+        self,
+        size: int,
+        seed: int,
+        particles: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+        block: int = 64,
     ) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-        self._size = size
+        self._size, self._seed, self._particles = size, seed, particles
+        self._pairs = (particles + 1) // 2
+        self._to = {"dtype": dtype, "device": device}
+        self._steps = max(1, min(block, _NUMBERS_A_BLOCK // max(1, self._pairs * size)))
         self._sequence = (
             SobolEngine(size, scramble=True, seed=seed) if 0 < size <= SobolEngine.MAXDIM else None
         )
-        self._to = {"dtype": dtype, "device": device}
+        self._number, self._block = -1, torch.empty(0)
 
-    def __call__(self, particles: int) -> Tensor:
-        """Draw the noise of the next step.
+    def at(self, step: int) -> Tensor:
+        """Give the noise of a step; one step after the other is cheap.
 
         Args:
-            particles: Rows S; an odd number leaves one row without its partner.
+            step: Counted from 0.
 
         Returns:
             Noise, ``(S, P)``.
         """
-        half = self._half((particles + 1) // 2).to(**self._to)
-        return torch.cat([half, -half])[:particles]
+        number, index = divmod(step, self._steps)
+        if number != self._number:
+            half = self._half(number).to(**self._to).unflatten(0, (self._steps, self._pairs))
+            self._block = torch.cat([half, -half], dim=1)[:, : self._particles]
+            self._number = number
+        return self._block[index]
 
-    def _half(self, pairs: int) -> Tensor:
+    def _half(self, number: int) -> Tensor:
+        """One of each pair, for the steps of a block, one after the other."""
+        rows = self._steps * self._pairs
         if self._sequence is None:
-            return torch.randn(pairs, self._size, generator=self._generator)
-        uniform = self._sequence.draw(pairs, dtype=torch.float64)
+            return torch.randn(rows, self._size, generator=stream(self._seed, number))
+        ahead = number * rows - self._sequence.num_generated
+        if ahead < 0:
+            self._sequence.reset()
+            ahead = number * rows
+        if ahead:
+            self._sequence.fast_forward(ahead)
+        uniform = self._sequence.draw(rows, dtype=torch.float64)
         # The sequence has 30 bits: the middle of each cell, which is never 0 or 1.
         return torch.special.ndtri(uniform + 2.0**-31)
+
+
+def stream(*key: int) -> torch.Generator:
+    """Make a generator of its own for each purpose.
+
+    Args:
+        *key: Whole numbers, 0 or more; different keys give unrelated streams.
+
+    Returns:
+        A generator on the CPU.
+    """
+    return torch.Generator().manual_seed(_word(*key))
+
+
+def _word(*key: int) -> int:
+    """A seed for torch's generators from several whole numbers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1  # 63 bits and a sign
 
 
 @contextmanager
@@ -116,7 +160,6 @@ def seeded(*key: int) -> Iterator[None]:
     """
     if any(isinstance(word, bool) or not isinstance(word, int) or word < 0 for word in key):
         raise DataError(f"a seed must be a whole number, 0 or more; received {key[0]!r}")
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     with torch.random.fork_rng():
-        torch.manual_seed(state >> 1)  # torch takes 63 bits and a sign
+        torch.manual_seed(_word(*key))
         yield

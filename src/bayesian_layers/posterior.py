@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import documents, inference_data, sources, storage
 from .errors import DataError, ShapeError, SiteError
-from .guides import MeanFieldNormal, check_covers
+from .guides import Guide, check_covers
 from .likelihoods import Prediction
 from .model import BayesianModel, log_likelihood, predict, sample
 from .network import Inputs, place
@@ -55,7 +55,7 @@ class Posterior:
     def from_guide(
         cls,
         model: BayesianModel,
-        guide: MeanFieldNormal,
+        guide: Guide,
         *,
         elbo: float | None = None,
         kl_weight: KlWeight = 1.0,
@@ -247,6 +247,7 @@ class Posterior:
         arrays = {
             **{f"network.{name}": value for name, value in self.model.network.state_dict().items()},
             **{f"source.{name}": value for name, value in self.source.state_dict().items()},
+            **documents.prior_arrays(self.model.network),
         }
         document = {
             "model": documents.describe_model(self.model),
@@ -279,8 +280,10 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Posterior:
     state = {
         **{f"network.{name}": value for name, value in model.network.state_dict().items()},
         **{f"source.{name}": value for name, value in source.state_dict().items()},
+        **documents.prior_arrays(model.network),
     }
     arrays = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in state.items()})
     documents.fill(model.network, arrays, "network.", keep_tensors=network is not None)
     documents.fill(source, arrays, "source.", keep_tensors=network is not None)
+    documents.fill_priors(model.network, arrays)
     return Posterior(model, source, elbo=document["elbo"], kl_weight=document["kl_weight"])

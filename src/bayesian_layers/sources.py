@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import StorageError
-from .guides import MeanFieldNormal
+from .errors import DataError, SiteError, StorageError
+from .guides import FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from .guides.low_rank import check_rank
 from .model import BayesianModel
 
 
@@ -87,15 +88,20 @@ def describe(source: Source) -> dict[str, Any]:
     """
     if isinstance(source, StoredDraws):
         return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
-    if type(source) is MeanFieldNormal:
-        return {"kind": "MeanFieldNormal"}
+    if type(source) is LowRankNormal:
+        return {"kind": "LowRankNormal", "rank": source.rank}
+    if type(source) in (MeanFieldNormal, FullRankNormal):
+        return {"kind": type(source).__name__}
     raise StorageError(
         f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first"
     )
 
 
-def build(document: Any, model: BayesianModel) -> MeanFieldNormal | StoredDraws:
+def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
     """Build the source that :func:`describe` described, its arrays not yet filled.
+
+    An array whose shape the document decides takes memory only when it is filled: by then the shape is known to
+    be that of the stored array.
 
     Args:
         document: What was read from a file; nothing in it is trusted.
@@ -105,21 +111,45 @@ def build(document: Any, model: BayesianModel) -> MeanFieldNormal | StoredDraws:
         A guide, or stored draws.
 
     Raises:
-        StorageError: If the description is not one of a known source.
+        StorageError: If the description is not one of a known source, or not one for this model.
     """
-    if document == {"kind": "MeanFieldNormal"}:
-        return MeanFieldNormal(model)
-    known = (
-        isinstance(document, dict)
-        and document.keys() == {"kind", "draws"}
-        and document["kind"] == "StoredDraws"
-    )
-    if not known or type(document["draws"]) is not int or not 2 <= document["draws"] < 2**40:
-        raise StorageError(
-            f"the draws must come from a known guide or be stored; received {str(document)[:80]}"
-        )
+    try:
+        match document:
+            case {"kind": "MeanFieldNormal", **rest} if not rest:
+                return MeanFieldNormal(model)
+            case {"kind": "FullRankNormal", **rest} if not rest:
+                return FullRankNormal(model)
+            case {"kind": "LowRankNormal", "rank": int(rank), **rest} if not rest:
+                return _low_rank(model, rank)
+            case {"kind": "StoredDraws", "draws": int(draws), **rest} if not rest:
+                return _stored_draws(model, draws)
+    except (DataError, SiteError) as error:
+        raise StorageError(f"the draws do not belong to the model: {error}") from error
+    raise StorageError(f"the draws must come from a known guide or be stored; received {str(document)[:80]}")
+
+
+def _low_rank(model: BayesianModel, rank: int) -> LowRankNormal:
+    guide = LowRankNormal(model, rank=1)
+    check_rank(rank, len(guide.loc))
+    guide.factor = nn.Parameter(guide.factor.detach().expand(-1, rank))
+    guide.register_load_state_dict_pre_hook(_take_memory)
+    return guide
+
+
+def _stored_draws(model: BayesianModel, draws: int) -> StoredDraws:
+    if isinstance(draws, bool) or not 2 <= draws < 2**40:
+        raise DataError(f"there must be 2 stored draws or more; received {draws}")
     sites = model.sites()
-    shape = (document["draws"],)
-    return StoredDraws(
-        {name: site.initial.expand(*shape, *site.initial.shape) for name, site in sites.items()}
+    stored = StoredDraws(
+        {name: site.initial.expand(draws, *site.initial.shape) for name, site in sites.items()}
     )
+    stored.register_load_state_dict_pre_hook(_take_memory)
+    return stored
+
+
+def _take_memory(source: nn.Module, *_: Any) -> None:
+    """Give expanded arrays memory of their own, as copying into them needs."""
+    for name, value in [*source.named_parameters(), *source.named_buffers()]:
+        if not value.is_contiguous():
+            own = value.detach().contiguous()
+            setattr(source, name, nn.Parameter(own) if isinstance(value, nn.Parameter) else own)

@@ -283,3 +283,14 @@ def test_later_use_warns_of_nothing(everything):
         build(everything)
         subject.summarize(everything["posterior"])
     assert caught == []
+
+
+@pytest.mark.parametrize("k", [0.3, 0.6, 0.9, 1.4])
+def test_k_hat_finds_the_tail_of_pareto_weights(k):
+    log_weights = -k * np.log(np.random.default_rng(0).uniform(size=20_000))
+    assert subject.pareto_k_hat(log_weights) == pytest.approx(k, abs=0.15)
+
+
+def test_k_hat_of_light_tails_and_of_equal_weights():
+    assert subject.pareto_k_hat(np.random.default_rng(0).uniform(-1, 0, size=4000)) < 0.1
+    assert subject.pareto_k_hat(np.full(100, -3.0)) == 0.0

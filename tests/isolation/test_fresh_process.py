@@ -55,7 +55,7 @@ def test_a_whole_session_leaves_the_process_as_it_was(before, tmp_path):
                     dict(pyro.get_param_store().items()), torch.is_grad_enabled(), network.training)
         state_before = state()
         model.prior_predict(x, num_draws=5)
-        posterior = bl.fit(model, x, y, max_steps=10, progress=False).posterior
+        posterior = bl.fit(model, x, y, progress=False).posterior
         posterior.predict(x, num_draws=5)
         posterior.function(1)(x)
         posterior.save({str(tmp_path / "p")!r})
@@ -73,7 +73,7 @@ def test_a_fit_is_the_same_in_another_process():
         torch.manual_seed(3)
         torch.set_num_threads(1)
         model = bl.BayesianModel(nn.Sequential(bl.Linear(2, 3), nn.Tanh(), bl.Linear(3, 1)), bl.likelihoods.Bernoulli())
-        result = bl.fit(model, *bl.datasets.parabola(), max_steps=20, progress=False)
+        result = bl.fit(model, *bl.datasets.parabola(), progress=False)
         print(result.elbo.hex(), result.posterior.predict(torch.ones(2, 2)).mean.tolist())
     """
     assert run(code) == run(code)

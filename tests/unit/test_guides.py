@@ -1,14 +1,20 @@
 import copy
+import dataclasses
 import math
 
+import pyro
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.guides import MeanFieldNormal, check_covers
-from bayesian_layers.noise import seeded
+from bayesian_layers import sources
+from bayesian_layers.guides import FullRankNormal, LowRankNormal, MeanFieldNormal, check_covers
+from bayesian_layers.noise import seeded, standard_normal
+
+JOINT = (LowRankNormal, FullRankNormal)
+GUIDES = (MeanFieldNormal, *JOINT)
 
 
 @pytest.fixture
@@ -54,10 +60,195 @@ def test_transform_draws_from_the_distributions(model):
     assert torch.equal(draws["0.bias"], guide.point.detach().expand(4000, 3))
 
 
-def test_fewer_draws_are_the_start_of_more(model):
-    guide = MeanFieldNormal(model)
-    few, many = guide.draw(10, 5), guide.draw(1000, 5)
-    assert all(torch.equal(value, many[name][:10]) for name, value in few.items())
+@pytest.mark.parametrize("family", GUIDES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fewer_draws_are_the_start_of_more(build, family, dtype):
+    """To the last bit, whatever the number of rows in a matrix product."""
+    network = build(lambda: nn.Sequential(bl.Linear(7, 9, bias_prior=None), bl.Linear(9, 1)).to(dtype))
+    guide = family(bl.BayesianModel(network, bl.likelihoods.Normal("learned")))
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter += 0.1
+    many = guide.draw(1000, 5)
+    for size in (1, 2, 10, 16, 17, 500):
+        few = guide.draw(size, 5)
+        assert all(torch.equal(value, many[name][:size]) for name, value in few.items())
+
+
+@pytest.mark.parametrize("family", GUIDES)
+def test_draws_are_the_transformed_noise(model, family):
+    guide = family(model)
+    noise = standard_normal(5, 40, guide.noise_size, dtype=torch.float64)
+    expected = guide.transform(noise)
+    for name, value in guide.draw(40, 5).items():
+        assert value.shape == (40, *guide.shapes[name])
+        assert not value.requires_grad
+        torch.testing.assert_close(value, expected[name].detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("family", GUIDES)
+def test_every_entry_begins_with_the_given_deviation(model, family):
+    guide = family(model, init_scale=0.3)
+    unit = guide.unconstrained(torch.eye(guide.noise_size, dtype=torch.float64)) - guide.loc
+    torch.testing.assert_close(
+        unit.square().sum(0).sqrt(), torch.full_like(guide.loc, 0.3), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("family", JOINT)
+def test_two_guides_of_one_model_begin_alike(model, family):
+    for one, other in zip(family(model).parameters(), family(model).parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_sizes_of_the_joint_guides(model):
+    assert LowRankNormal(model).rank == 10
+    assert LowRankNormal(model, rank=3).noise_size == 11 + 3
+    small = bl.BayesianModel(model.network[2], bl.likelihoods.Bernoulli())
+    assert LowRankNormal(small).rank == 4
+    assert FullRankNormal(model).noise_size == 11
+
+
+def test_moments_are_views_of_the_normal_sites(model):
+    guide = MeanFieldNormal(model, init_scale=0.3)
+    moments = guide.moments()
+    assert list(moments) == ["0.weight", "2.weight", "2.bias"]
+    loc, scale = moments["2.weight"]
+    assert loc.shape == scale.shape == (1, 3)
+    assert loc.data_ptr() == guide.loc[6:].data_ptr()
+    torch.testing.assert_close(scale, torch.full_like(scale, 0.3))
+    (loc * scale).sum().backward()
+    assert (guide.loc.grad[6:9] != 0).all()
+    assert (guide.log_scale.grad[6:9] != 0).all()
+
+
+@pytest.mark.parametrize("family", GUIDES)
+def test_constants_gathered_once_give_the_same_kl(model, family):
+    guide = family(model)
+    priors = guide.flat_priors(model, 0.5)
+    with torch.no_grad():
+        guide.loc += 1.0
+        assert torch.equal(guide.kl_to(priors), guide.weighted_kl(model, 0.5))
+
+
+@pytest.mark.parametrize("family", JOINT)
+def test_a_joint_kl_has_one_weight(model, family):
+    guide = family(model)
+    one = dict.fromkeys(guide.shapes, 0.5)
+    half, whole = guide.weighted_kl(model, one).detach(), guide.weighted_kl(model).detach()
+    torch.testing.assert_close(half, 0.5 * whole)
+    with pytest.raises(bl.errors.SiteError, match="no sum over them"):
+        guide.weighted_kl(model, {"0.weight": 0.5})
+
+
+@pytest.mark.parametrize("family", GUIDES)
+def test_kl_weights_are_checked(model, family):
+    guide = family(model)
+    with pytest.raises(bl.errors.SiteError, match="no latent sites"):
+        guide.weighted_kl(model, {"weight": 0.5})
+    with pytest.raises(bl.errors.DataError, match="weight"):
+        guide.weighted_kl(model, -1.0)
+
+
+def test_a_prior_without_closed_form_is_refused(model, monkeypatch):
+    class Laplace:
+        pass
+
+    guide, sites = MeanFieldNormal(model), model.sites()
+    sites["2.bias"] = dataclasses.replace(sites["2.bias"], prior=Laplace())
+    monkeypatch.setattr(model, "sites", lambda: sites)
+    with pytest.raises(bl.errors.SiteError, match=r"`2\.bias` has the prior .*Laplace"):
+        guide.weighted_kl(model)
+
+
+def test_joint_guides_refuse_what_they_cannot_hold(model, build):
+    for rank in (0, 12, 2.0, True):
+        with pytest.raises(bl.errors.DataError, match="rank"):
+            LowRankNormal(model, rank=rank)
+    large = bl.BayesianModel(build(lambda: bl.Linear(5000, 1)), bl.likelihoods.Bernoulli())
+    with pytest.raises(bl.errors.DataError, match="Use LowRankNormal"):
+        FullRankNormal(large)
+    points = build(lambda: bl.Linear(2, 1))
+    bl.priors.remember(points, {"weight": None, "bias": None})
+    for family in JOINT:
+        with pytest.raises(bl.errors.SiteError, match="point-estimated"):
+            family(bl.BayesianModel(points, bl.likelihoods.Bernoulli()))
+
+
+@pytest.mark.parametrize("family", GUIDES)
+def test_the_pyro_program_draws_what_transform_draws(model, family):
+    """Sites of the program, drawn together: the same means and covariances as the draws by noise."""
+    guide = family(model, init_scale=0.4)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    with seeded(1), torch.no_grad():
+        program = pyro.plate("draws", 20_000, dim=-1)(guide)
+        theirs = program()
+    ours = guide.draw(20_000, seed=2)
+    stacked = []
+    for draws in (theirs, ours):
+        values = {**draws, "noise_scale": draws["noise_scale"].log()}
+        stacked.append(torch.cat([values[name].reshape(20_000, -1) for name in guide.layout.random], dim=1))
+    one, other = (torch.cov(each.T) for each in stacked)
+    diagonal = other.diagonal()
+    error = ((diagonal[:, None] * diagonal + other.square()) / 10_000).sqrt()
+    assert ((one - other).abs() < 5 * error).all()
+    assert ((stacked[0].mean(0) - stacked[1].mean(0)).abs() < 5 * (diagonal / 10_000).sqrt()).all()
+    assert torch.equal(theirs["0.bias"].expand(20_000, 3), guide.point.detach().expand(20_000, 3))
+
+
+@pytest.mark.parametrize("family", JOINT)
+def test_posteriors_with_joint_guides_survive_a_file(model, family, tmp_path):
+    options = {"rank": 3} if family is LowRankNormal else {}
+    guide = family(model, **options)
+    with torch.no_grad():
+        guide.factor += 0.5
+    posterior = bl.Posterior.from_guide(model, guide)
+    posterior.save(tmp_path / "p")
+    for network in (None, model.network):
+        loaded = bl.load(tmp_path / "p", network=network)
+        assert type(loaded.source) is family
+        drawn, kept = loaded.sample(5), posterior.sample(5)
+        assert all(torch.equal(drawn[name], kept[name]) for name in kept)
+        assert loaded.source.factor.is_contiguous()
+
+
+def test_stored_draws_survive_a_file_that_needs_the_network(model, tmp_path):
+    stored = bl.Posterior.from_samples(model, MeanFieldNormal(model).draw(5, seed=0))
+    stored.save(tmp_path / "p")
+    loaded = bl.load(tmp_path / "p", network=model.network)
+    assert all(torch.equal(value, stored.sample(5)[name]) for name, value in loaded.sample(5).items())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "LowRankNormal"},
+        {"kind": "LowRankNormal", "rank": 0},
+        {"kind": "LowRankNormal", "rank": 12},
+        {"kind": "LowRankNormal", "rank": True},
+        {"kind": "LowRankNormal", "rank": 2.0},
+        {"kind": "LowRankNormal", "rank": 2, "more": 1},
+        {"kind": "FullRankNormal", "rank": 2},
+        {"kind": "MeanFieldNormal", "rank": 2},
+        {"kind": "StoredDraws", "draws": True},
+        {"kind": "StoredDraws", "draws": 1},
+        {"kind": ["LowRankNormal"]},
+        ["LowRankNormal"],
+        None,
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(model, document):
+    with pytest.raises(bl.errors.StorageError):
+        sources.build(document, model)
+
+
+def test_a_described_factor_takes_no_memory_before_it_is_checked(build):
+    large = bl.BayesianModel(build(lambda: bl.Linear(10**6 - 1, 1)), bl.likelihoods.Bernoulli())
+    guide = sources.build({"kind": "LowRankNormal", "rank": 10**6}, large)  # 4 TB, if it were made
+    assert guide.factor.shape == (10**6, 10**6)
 
 
 def test_mean_is_the_draw_without_noise(model):
@@ -67,16 +258,21 @@ def test_mean_is_the_draw_without_noise(model):
     assert not mean["0.weight"].requires_grad
 
 
-def test_gradients_flow_to_every_parameter(model):
-    guide = MeanFieldNormal(model)
-    values = guide.transform(torch.ones(2, 11, dtype=torch.float64))
+@pytest.mark.parametrize("family", GUIDES)
+def test_gradients_flow_to_every_parameter(model, family):
+    guide = family(model)
+    values = guide.transform(torch.ones(2, guide.noise_size, dtype=torch.float64))
     sum(value.square().sum() for value in values.values()).backward()
-    for parameter in guide.parameters():
-        assert (parameter.grad != 0).all()
+    for name, parameter in guide.named_parameters():
+        used = torch.ones_like(parameter)
+        if name == "factor" and family is FullRankNormal:
+            used = used.tril(-1)
+        assert torch.equal(parameter.grad != 0, used.bool())
 
 
-def test_a_copy_shares_nothing(model):
-    guide = MeanFieldNormal(model)
+@pytest.mark.parametrize("family", GUIDES)
+def test_a_copy_shares_nothing(model, family):
+    guide = family(model)
     twin = copy.deepcopy(guide)
     with torch.no_grad():
         twin.loc.zero_()
@@ -84,8 +280,9 @@ def test_a_copy_shares_nothing(model):
     assert twin._store_name != guide._store_name
 
 
-def test_state_dict_is_the_whole_state(model):
-    guide, other = MeanFieldNormal(model), MeanFieldNormal(model, init_scale=0.5)
+@pytest.mark.parametrize("family", GUIDES)
+def test_state_dict_is_the_whole_state(model, family):
+    guide, other = family(model), family(model, init_scale=0.5)
     other.load_state_dict(guide.state_dict())
     assert torch.equal(other.draw(2, 0)["noise_scale"], guide.draw(2, 0)["noise_scale"])
 

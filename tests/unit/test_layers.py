@@ -49,3 +49,13 @@ def test_device_and_dtype():
     layer = bl.Linear(2, 1, device="meta", dtype=torch.float64)
     assert layer.weight.device.type == "meta"
     assert layer.weight.dtype == torch.float64
+
+
+def test_repr_shows_every_kind_of_scale(build):
+    above = bl.priors.HierarchicalNormal(0.5, bl.priors.LogNormal(0.0, 2.0))
+    layer = build(lambda: bl.Linear(2, 1, prior=above, bias_prior=bl.priors.Normal(scale="learned")))
+    assert str(layer) == (
+        "Linear(in_features=2, out_features=1, bias=True, "
+        "weight ~ HierarchicalNormal(loc=0.5, scale=LogNormal(loc=0.0, scale=2.0)), "
+        "bias ~ Normal(loc=0.0, scale='learned'))"
+    )

@@ -91,6 +91,24 @@ def test_the_report_says_why(network):
     assert "not in `only`" in str(bl.lifting_report(bl.bayesianize(network, only="0")))
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [bl.priors.Normal(scale="learned"), bl.priors.Normal(scale="fan_in"), bl.priors.HierarchicalNormal()],
+)
+def test_every_kind_of_scale_is_lifted_and_shown(network, prior):
+    result = bl.bayesianize(network, prior, skip="*.bias")
+    assert lifted(result) == ["0.weight", "3.0.weight"]
+    assert f"0.weight    3x2  {prior}  lifted" in str(bl.lifting_report(result))
+    scales = [name for name in bl.BayesianModel(result).sites() if name.endswith(".prior_scale")]
+    assert scales == ([] if prior.scale == "fan_in" else ["0.weight.prior_scale", "3.0.weight.prior_scale"])
+
+
+@pytest.mark.parametrize("wrong", ["learned", 1.0, bl.priors.Normal])
+def test_what_is_no_prior_is_refused(network, wrong):
+    with pytest.raises(TypeError, match=r"must be one of bl\.priors; received"):
+        bl.bayesianize(network, wrong)
+
+
 def test_a_lazy_network_is_refused():
     with pytest.raises(bl.errors.SiteError, match="call the network once"):
         bl.bayesianize(nn.Sequential(nn.LazyLinear(3)))

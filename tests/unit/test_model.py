@@ -1,9 +1,14 @@
+import math
+
+import pyro
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer import MCMC, NUTS, Predictive, TraceMeanField_ELBO
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers import documents, storage
 from bayesian_layers.model import log_likelihood, predict
 from bayesian_layers.noise import seeded
 
@@ -122,3 +127,229 @@ def test_dropout_is_off_in_predictions_and_the_mode_comes_back(build):
 def test_without_a_likelihood_there_is_nothing_to_predict(build):
     with pytest.raises(bl.errors.SiteError, match="no likelihood"):
         bl.BayesianModel(build(lambda: bl.Linear(2, 1))).prior_predict(X)
+
+
+LEARNED = bl.priors.Normal(0.1, "learned")
+HIERARCHICAL = bl.priors.HierarchicalNormal(0.1, bl.priors.LogNormal(-0.3, 0.4))
+
+
+def regression(build, prior, **options):
+    """Bayesian linear regression, known noise: conjugate once the scales of the priors are given."""
+    layer = build(lambda: bl.Linear(2, 1, prior=prior, **options).double())
+    return bl.BayesianModel(layer, bl.likelihoods.Normal(0.5))
+
+
+def test_the_sites_of_prior_scales_come_first(build):
+    model = regression(build, LEARNED, bias_prior=HIERARCHICAL)
+    sites = model.sites()
+    assert list(sites) == ["weight.prior_scale", "bias.prior_scale", "weight", "bias"]
+    assert [site.scale_site for site in sites.values()] == [
+        None,
+        None,
+        "weight.prior_scale",
+        "bias.prior_scale",
+    ]
+    with seeded(0):
+        trace = poutine.trace(model).get_trace(X.double())
+    assert [name for name in trace.nodes if name in sites] == list(sites)
+
+
+@pytest.mark.parametrize("prior", [LEARNED, HIERARCHICAL])
+def test_the_density_of_weights_is_that_under_the_scale(build, prior):
+    model, y = regression(build, prior), torch.zeros(5, dtype=torch.float64)
+    values = {
+        "weight": torch.tensor([[0.3, -2.0]], dtype=torch.float64),
+        "bias": torch.tensor([1.5], dtype=torch.float64),
+        "weight.prior_scale": torch.tensor(1.7, dtype=torch.float64),
+        "bias.prior_scale": torch.tensor(0.4, dtype=torch.float64),
+    }
+    trace = poutine.trace(poutine.condition(model, values)).get_trace(X.double(), y)
+    expected = torch.distributions.Normal(X.double() @ values["weight"][0] + 1.5, 0.5).log_prob(y).sum()
+    for name in ("weight", "bias"):
+        tau = values[f"{name}.prior_scale"]
+        expected = expected + torch.distributions.Normal(0.1, tau).log_prob(values[name]).sum()
+        if prior is HIERARCHICAL:
+            expected = expected + torch.distributions.LogNormal(-0.3, 0.4).log_prob(tau)
+    torch.testing.assert_close(trace.log_prob_sum(), expected)
+
+
+@pytest.mark.parametrize("prior", [LEARNED, HIERARCHICAL])
+def test_each_particle_sees_the_scale_of_its_own(build, prior):
+    model, size = regression(build, prior), 7
+    draws = {
+        name: value.double() for name, value in regression(build, HIERARCHICAL).prior_draws(size, 3).items()
+    }
+    given = {name: value.unsqueeze(1) for name, value in draws.items()}
+    program = poutine.condition(pyro.plate("particles", size, dim=-2)(model), given)
+    with seeded(0):
+        trace = poutine.trace(program).get_trace(X.double())
+    trace.compute_log_prob(lambda name, _: name in draws)
+    for name in ("weight", "bias"):
+        together = trace.nodes[name]["log_prob"]
+        assert together.shape == (size, 1)
+        for i in range(size):
+            one = (
+                torch.distributions.Normal(0.1, draws[f"{name}.prior_scale"][i])
+                .log_prob(draws[name][i])
+                .sum()
+            )
+            torch.testing.assert_close(together[i, 0], one)
+
+
+def test_prior_draws_are_hierarchical(build):
+    """E[w^2] = E[tau^2] = exp(2 a + 2 b^2), and w / tau is standard normal; 5 standard errors."""
+    model = regression(build, bl.priors.HierarchicalNormal(0.0, bl.priors.LogNormal(-0.3, 0.4)))
+    draws = model.prior_draws(1500, seed=0)
+    squares = draws["weight"].square().flatten(1).mean(1)
+    expected = math.exp(2 * -0.3 + 2 * 0.4**2)
+    assert abs(float(squares.mean()) - expected) < 5 * float(squares.std()) / 1500**0.5
+    ratio = (draws["weight"] / draws["weight.prior_scale"][:, None, None]).flatten()
+    assert abs(float(ratio.var()) - 1) < 5 * (2 / len(ratio)) ** 0.5
+    log_scale = draws["weight.prior_scale"].log()
+    assert abs(float(log_scale.mean()) + 0.3) < 5 * 0.4 / 1500**0.5
+    assert abs(float(log_scale.std()) / 0.4 - 1) < 5 / 3000**0.5
+    few = model.prior_draws(3, seed=0)
+    assert all(torch.equal(value, draws[name][:3]) for name, value in few.items())
+
+
+def test_a_learned_scale_stands_at_one_before_a_fit(build):
+    model = bl.BayesianModel(build(lambda: bl.Linear(60, 1, prior=LEARNED)), bl.likelihoods.Normal(0.5))
+    draws = model.prior_draws(100, seed=0)
+    assert (draws["weight.prior_scale"] == 1).all()
+    assert abs(float(draws["weight"].std()) - 1) < 5 / 12000**0.5
+    assert model.prior_predict(torch.zeros(5, 60), num_draws=5).mean.shape == (5,)
+
+
+@pytest.mark.parametrize("prior", [LEARNED, HIERARCHICAL])
+def test_pyros_tools_take_prior_scales(build, prior):
+    model, x = regression(build, prior, bias_prior=HIERARCHICAL), X.double()
+    guide, y = bl.guides.MeanFieldNormal(model), X.double().sum(1)
+    vectorized = {"num_particles": 64, "vectorize_particles": True, "max_plate_nesting": 1}
+    with seeded(0):
+        loss = TraceMeanField_ELBO(**vectorized)(model, guide)(x, y)
+        loss.backward()
+        drawn = Predictive(model, guide=guide, num_samples=50, parallel=True)(x)
+        before = Predictive(model, num_samples=50, parallel=True)(x)
+    assert loss.isfinite()
+    assert all(value.numel() == 0 or (value.grad != 0).all() for value in guide.parameters())
+    assert drawn["f"].shape == before["f"].shape == (50, 5, 1)
+    assert before["weight.prior_scale"].flatten().shape == (50,)
+    draws = model.prior_draws(9, seed=0)
+    assert predict(model, draws, x).mean.shape == (5,)
+    assert log_likelihood(model, draws, x, y).shape == (9, 5)
+
+
+def test_pyros_kl_under_a_learned_scale_is_the_formula(build):
+    """Without data the objective is the KL, exactly; its least value over tau^2 is the mean square."""
+    layer = build(lambda: bl.Linear(2, 3, bias=False, prior=LEARNED).double())
+    model = bl.BayesianModel(layer)
+    guide = bl.guides.MeanFieldNormal(model, init_scale=0.3)
+    mean_square = (0.3**2 + (layer.weight.detach() - 0.1).square()).mean()
+    elbo = TraceMeanField_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)(model, guide)
+    for log_tau in (-0.7, 0.0, 0.5, float(mean_square.log() / 2)):
+        guide.zero_grad()
+        with torch.no_grad():
+            guide.point.fill_(log_tau)
+        with seeded(0):
+            kl = elbo(X.double())
+        kl.backward()
+        expected = 6 * (log_tau - math.log(0.3) + mean_square / (2 * math.exp(2 * log_tau)) - 0.5)
+        torch.testing.assert_close(kl, expected)
+        slope = 6 * (1 - mean_square / math.exp(2 * log_tau))
+        torch.testing.assert_close(guide.point.grad, slope.reshape(1))
+
+
+def test_nuts_runs_on_hierarchical_scales(build):
+    model, y = regression(build, HIERARCHICAL), torch.zeros(5, dtype=torch.float64)
+    with seeded(1):
+        mcmc = MCMC(NUTS(model, max_tree_depth=3), num_samples=5, warmup_steps=5, disable_progbar=True)
+        mcmc.run(X.double(), y)
+    draws = mcmc.get_samples()
+    assert (draws["weight.prior_scale"] > 0).all()
+    assert bl.Posterior.from_samples(model, draws).predict(X, num_draws=5).mean.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    "prior", [LEARNED, HIERARCHICAL, bl.priors.Normal(0.5, "fan_in"), bl.priors.Normal(scale=2.0)]
+)
+def test_a_model_with_each_prior_is_saved_and_loaded(build, tmp_path, prior):
+    model = regression(build, prior, bias_prior=None)
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
+    posterior.save(tmp_path / "p")
+    loaded = bl.load(tmp_path / "p")
+    ours, theirs = posterior.model.sites(), loaded.model.sites()
+    assert [(name, site.prior, site.scale_site) for name, site in ours.items()] == [
+        (name, site.prior, site.scale_site) for name, site in theirs.items()
+    ]
+    draws = posterior.sample(4)
+    assert all(torch.equal(value, draws[name]) for name, value in loaded.sample(4).items())
+    assert torch.equal(loaded.predict(X, num_draws=4).mean, posterior.predict(X, num_draws=4).mean)
+
+
+def test_a_model_with_elementwise_priors_is_described_and_built(build, tmp_path):
+    model = regression(build, LEARNED, bias_prior=None)
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
+    today = bl.BayesianModel(bl.priors.from_posterior(posterior), model.likelihood)
+    arrays = documents.prior_arrays(today.network)
+    assert sorted(arrays) == ["prior.weight.loc", "prior.weight.scale"]
+    state = {f"network.{name}": value for name, value in today.network.state_dict().items()}
+    storage.write_folder(tmp_path / "p", {**arrays, **state}, {"model": documents.describe_model(today)})
+    stored = storage.read_folder(tmp_path / "p")
+    twin = documents.build_model(stored.documents["model"], None, stored.header)
+    wanted = {**documents.prior_arrays(twin.network), **state}
+    loaded = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in wanted.items()})
+    with pytest.raises(bl.errors.StorageError, match="not loaded"):
+        twin.prior_draws(1, seed=0)
+    documents.fill_priors(twin.network, loaded)
+    assert [site.prior for site in twin.sites().values()] == [site.prior for site in today.sites().values()]
+    with pytest.raises(bl.errors.StorageError, match="damaged"):
+        documents.fill_priors(twin.network, {**loaded, "prior.weight.scale": -loaded["prior.weight.scale"]})
+
+
+def test_two_fits_one_after_the_other_equal_one_on_all_rows(build):
+    """Linear regression on orthogonal inputs: the mean-field posterior is exact, so updating is too."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
+    x = signs.repeat(2, 1)
+    y = x @ torch.tensor([0.7, -0.4], dtype=torch.float64) + 0.2 * torch.linspace(
+        -1, 1, 8, dtype=torch.float64
+    )
+    model = regression(build, bl.priors.Normal())
+    guide = exact_guide(model, x[:4], y[:4])
+    today = bl.BayesianModel(
+        bl.priors.from_posterior(bl.Posterior.from_guide(model, guide)), model.likelihood
+    )
+    updated, whole = exact_guide(today, x[4:], y[4:]), exact_guide(model, x, y)
+    torch.testing.assert_close(updated.loc, whole.loc)
+    torch.testing.assert_close(updated.log_scale, whole.log_scale)
+
+
+def exact_guide(model, x, y):
+    """The posterior of a linear regression whose design has orthogonal columns, noise 0.5."""
+    guide, design = bl.guides.MeanFieldNormal(model), torch.cat([x, torch.ones(len(x), 1).to(x)], 1)
+    prior = [site.distribution() for site in model.sites().values()]
+    loc, variance = (torch.cat([getattr(p, of).flatten() for p in prior]) for of in ("mean", "variance"))
+    precision = 1 / variance + design.square().sum(0) / 0.25
+    with torch.no_grad():
+        guide.loc.copy_((loc / variance + design.T @ y / 0.25) / precision)
+        guide.log_scale.copy_(-precision.log() / 2)
+    return guide
+
+
+def test_a_positive_prior_wants_positive_values(build):
+    class Gain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.tensor([1.0, 2.0]))
+
+        def forward(self, x):
+            return (self.gain * x).sum(-1, keepdim=True)
+
+    network = bl.bayesianize(Gain(), bl.priors.LogNormal(0.0, 0.5))
+    model = bl.BayesianModel(network, bl.likelihoods.Normal(1.0))
+    assert model.sites()["gain"].positive
+    posterior = bl.fit(model, X, torch.zeros(5), max_steps=3, progress=False).posterior
+    assert (posterior.sample(20)["gain"] > 0).all()
+    with torch.no_grad():
+        network.gain.neg_()
+    with pytest.raises(bl.errors.DataError, match="`gain` has the prior LogNormal"):
+        bl.BayesianModel(network)

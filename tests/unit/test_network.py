@@ -4,7 +4,7 @@ from torch import nn
 from torch.func import functional_call
 
 import bayesian_layers as bl
-from bayesian_layers.network import call, evaluating, parameter_sites, place, rows
+from bayesian_layers.network import call, evaluating, hyper_sites, parameter_sites, place, rows
 
 
 def draws_of(network, size, seed=0):
@@ -102,6 +102,37 @@ def test_sites_are_trainable_parameters_under_their_names(build):
     assert sites["0.weight"].initial.data_ptr() == network[0].weight.data_ptr()
 
 
+def test_scales_that_are_learned_or_have_a_prior_are_sites(build):
+    learned, above = bl.priors.Normal(scale="learned"), bl.priors.LogNormal(0.5, 0.1)
+    network = build(
+        lambda: nn.Sequential(
+            bl.Linear(2, 3, prior=learned, bias_prior=None),
+            bl.Linear(3, 1, prior=bl.priors.HierarchicalNormal(scale=above), bias_prior=bl.priors.Normal()),
+            bl.Linear(1, 1, prior=learned),
+        )
+    )
+    network[2].weight.requires_grad_(False)
+    sites = parameter_sites(network)
+    hyper = hyper_sites(sites)
+    assert list(hyper) == ["0.weight.prior_scale", "1.weight.prior_scale", "2.bias.prior_scale"]
+    assert [site.prior for site in hyper.values()] == [None, above, None]
+    assert all(site.positive and site.initial.shape == () for site in hyper.values())
+    assert [site.scale_site for site in sites.values()] == [
+        "0.weight.prior_scale",
+        None,
+        "1.weight.prior_scale",
+        None,
+        "2.bias.prior_scale",
+    ]
+
+
+def test_a_parameter_with_the_name_of_a_scale_is_refused(build):
+    layer = build(lambda: bl.Linear(2, 1, prior=bl.priors.Normal(scale="learned")))
+    layer._parameters["weight.prior_scale"] = nn.Parameter(torch.ones(()))  # register_parameter takes no dots
+    with pytest.raises(bl.errors.SiteError, match=r"`weight\.prior_scale` is a parameter of the network"):
+        bl.BayesianModel(layer)
+
+
 def test_tied_parameters_are_one_site_and_all_owners_are_heard(build):
     network = build(lambda: nn.Sequential(nn.Linear(2, 2), bl.Linear(2, 2, bias=False)))
     network[1].weight = network[0].weight
@@ -149,3 +180,24 @@ def test_inputs_take_the_networks_dtype_and_whole_numbers_stay():
         rows((torch.zeros(2, 1), torch.zeros(3, 1)))
     with pytest.raises(bl.errors.ShapeError, match="at least one row"):
         rows(torch.zeros(0, 1))
+
+
+def test_a_module_that_stands_at_two_places_keeps_its_parameters(build):
+    def tied():
+        layer = nn.Linear(2, 2)
+        return nn.Sequential(layer, nn.Tanh(), layer, bl.Linear(2, 1))
+
+    network = bl.bayesianize(build(tied))
+    before = dict(network.named_parameters())
+    draws = {
+        name: torch.randn(3, 1, *p.shape, generator=torch.Generator().manual_seed(0))
+        for name, p in before.items()
+    }
+    x = torch.ones(4, 2)
+    f = call(network, draws, x)
+    assert dict(network.named_parameters()).keys() == before.keys()
+    assert all(value is before[name] for name, value in network.named_parameters())
+    for s in range(3):
+        w, b, v, c = (draws[name][s, 0] for name in before)
+        expected = torch.tanh(x @ w.T + b) @ w.T + b
+        torch.testing.assert_close(f[s], expected @ v.T + c)

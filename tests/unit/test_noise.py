@@ -1,3 +1,4 @@
+import pytest
 import torch
 from scipy import stats
 
@@ -21,8 +22,8 @@ def test_draws_are_standard_normal_and_independent():
 
 
 def test_paired_noise_rows_are_standard_normal():
-    noise = PairedNoise(3, 0, dtype=torch.float64)
-    rows = torch.stack([noise(4) for _ in range(5000)])
+    noise = PairedNoise(3, 0, 4, dtype=torch.float64)
+    rows = torch.stack([noise.at(step) for step in range(5000)])
     assert torch.equal(rows[:, :2], -rows[:, 2:])
     for s in range(4):
         assert stats.kstest(rows[:, s, 0].numpy(), "norm").pvalue > 1e-3
@@ -30,18 +31,27 @@ def test_paired_noise_rows_are_standard_normal():
 
 
 def test_paired_noise_of_odd_and_single_rows_and_of_many_dimensions():
-    assert PairedNoise(3, 0, dtype=torch.float32)(5).shape == (5, 3)
-    assert PairedNoise(3, 0, dtype=torch.float32)(1).shape == (1, 3)
-    large = PairedNoise(30_000, 0, dtype=torch.float32)(2)
+    assert PairedNoise(3, 0, 5, dtype=torch.float32).at(0).shape == (5, 3)
+    assert PairedNoise(3, 0, 1, dtype=torch.float32).at(7).shape == (1, 3)
+    large = PairedNoise(30_000, 0, 2, dtype=torch.float32).at(0)
     assert torch.equal(large[0], -large[1])
     assert stats.kstest(large[0].numpy(), "norm").pvalue > 1e-3
-    assert PairedNoise(0, 0, dtype=torch.float32)(2).shape == (2, 0)
+    assert PairedNoise(0, 0, 2, dtype=torch.float32).at(3).shape == (2, 0)
+
+
+@pytest.mark.parametrize("size", [3, 30_000])
+def test_paired_noise_of_a_step_depends_on_seed_and_step_alone(size):
+    noise, other = (PairedNoise(size, 4, 2, dtype=torch.float32) for _ in range(2))
+    steps = [noise.at(step) for step in range(70)]
+    for step in (69, 3, 65, 64, 0):  # forwards, backwards, within a block and over its end
+        assert torch.equal(other.at(step), steps[step])
+    assert len({float(step[0, 0]) for step in steps}) == 70
 
 
 def test_paired_noise_averages_a_quadratic_better_than_independent_rows():
     """What it is for: E[eps_j eps_k] over the steps of a fit."""
-    noise, plain = PairedNoise(10, 0, dtype=torch.float64), torch.Generator().manual_seed(0)
-    rows = torch.cat([noise(16)[:8] for _ in range(128)])
+    noise, plain = PairedNoise(10, 0, 16, dtype=torch.float64), torch.Generator().manual_seed(0)
+    rows = torch.cat([noise.at(step)[:8] for step in range(128)])
     independent = torch.randn(1024, 10, dtype=torch.float64, generator=plain)
     error, usual = ((it.T @ it / 1024 - torch.eye(10)).abs().mean() for it in (rows, independent))
     assert error < usual / 4

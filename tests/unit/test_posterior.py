@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers import storage
 
 X, Y = bl.datasets.parabola(60)
 
@@ -294,5 +295,74 @@ def corrupt(folder, change):
 def test_a_changed_description_is_refused(posterior, tmp_path, change):
     posterior.save(tmp_path / "p")
     corrupt(tmp_path / "p", change)
+    with pytest.raises(bl.errors.StorageError):
+        bl.load(tmp_path / "p")
+
+
+POINTS = torch.linspace(-1, 1, 10).reshape(5, 2)
+
+
+def today(build, make, dtype=torch.float32):
+    network = bl.bayesianize(build(make).to(dtype), bl.priors.Normal(scale="learned"))
+    model = bl.BayesianModel(network, bl.likelihoods.Normal("learned"))
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model, init_scale=0.3))
+    model = bl.BayesianModel(bl.priors.from_posterior(posterior), model.likelihood)
+    return bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
+
+
+def dense():
+    return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_elementwise_priors_are_saved_and_loaded(build, tmp_path, dtype):
+    posterior = today(build, dense, dtype)
+    posterior.save(tmp_path / "p")
+    loaded = bl.load(tmp_path / "p")
+    ours, theirs = posterior.model.sites(), loaded.model.sites()
+    assert ours.keys() == theirs.keys()
+    assert [site.prior for site in ours.values()] == [site.prior for site in theirs.values()]
+    assert isinstance(theirs["0.weight"].prior, bl.priors.ElementwiseNormal)
+    assert theirs["0.weight"].prior.loc.dtype == dtype
+    assert torch.equal(loaded.predict(POINTS, num_draws=9).std, posterior.predict(POINTS, num_draws=9).std)
+    draws = posterior.model.prior_draws(3, seed=1)
+    assert all(torch.equal(value, draws[name]) for name, value in loaded.model.prior_draws(3, seed=1).items())
+
+
+class Foreign(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = bl.Linear(2, 2), bl.Linear(2, 2)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x)))
+
+
+def test_elementwise_priors_of_a_tied_network_of_ones_own(build, tmp_path):
+    posterior = today(build, Foreign)
+    posterior.save(tmp_path / "p")
+    loaded = bl.load(tmp_path / "p", network=build(Foreign, seed=5))
+    assert loaded.model.network.a.weight is loaded.model.network.b.weight
+    assert [s.prior for s in loaded.model.sites().values()] == [
+        s.prior for s in posterior.model.sites().values()
+    ]
+
+
+@pytest.mark.parametrize("change", ["drop", "shape", "negative"])
+def test_damaged_arrays_of_priors_are_refused(build, tmp_path, change):
+    today(build, dense).save(tmp_path / "p")
+    stored = storage.read_folder(tmp_path / "p")
+    arrays = stored.load_arrays(stored.header)
+    name = "prior.0.weight.scale"
+    if change == "drop":
+        del arrays[name]
+    elif change == "shape":
+        arrays[name] = arrays[name].T.contiguous()
+    else:
+        arrays[name] = -arrays[name]
+    storage.write_folder(
+        tmp_path / "p", arrays, {"posterior": json.loads((tmp_path / "p/posterior.json").read_text())}
+    )
     with pytest.raises(bl.errors.StorageError):
         bl.load(tmp_path / "p")

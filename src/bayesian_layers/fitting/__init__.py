@@ -1,4 +1,4 @@
-"""Fitting a guide: the objective, the schedule, the loop, and what it returns."""
+"""Fitting a guide: the objective, the step, the schedule, the loop, and what it returns."""
 
 from .loop import fit
 from .result import FitResult

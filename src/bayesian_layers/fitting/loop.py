@@ -1,11 +1,14 @@
-"""The loop of a fit."""
+"""``fit``: from a model and data to a result."""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pyro
@@ -13,34 +16,64 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import DivergenceError, FitWarning, ShapeError, SiteError
-from ..guides import MeanFieldNormal, check_covers
+from .. import estimators
+from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning, ShapeError, SiteError
+from ..estimators import Estimator
+from ..guides import Guide, MeanFieldNormal, check_covers
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
-from ..network import Inputs, place, rows, take
+from ..network import Inputs, dtype_and_device, place, rows, take
 from ..noise import seeded
 from ..posterior import Posterior
-from .adam import Adam
+from . import quadratic
+from .batches import Batches, make_batches
 from .checks import check_targets, fresh_normalisation, no_priors, scale_warnings
-from .objective import Objective, expected_log_likelihood, final_draws, neg_elbo, weighted_kl
+from .evaluation import Evaluator, Validation
+from .flat import FlatParameters
+from .objective import Objective
 from .result import FitResult
-from .schedule import Schedule, choose
+from .run import Run, State
+from .schedule import Schedule, choose, widest_layer
+from .step import Mode, Stepper, choose_mode
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told.
+
+    Attributes:
+        step: Steps taken so far.
+        objective: The objective at the last step, in nats of the whole data set, noisy.
+        validation: The latest mean log likelihood a row of the validation data; NaN without.
+    """
+
+    step: int
+    objective: float
+    validation: float
+
+
+Callback = Callable[[Progress], object]
 
 
 def fit(
     model: BayesianModel,
-    x: Inputs,
+    x: Inputs | Iterable[Any],
     y: Tensor | None = None,
     *,
-    guide: MeanFieldNormal | None = None,
+    guide: Guide | None = None,
     seed: int = 0,
     num_data: int | None = None,
     batch_size: int | None = None,
     kl_weight: float | Mapping[str, float] = 1.0,
+    estimator: Literal["reparameterization", "local", "flipout"] | None = None,
     particles: int | None = None,
     learning_rate: float | None = None,
     max_steps: int | None = None,
+    compile: Mode | None = None,
+    sample_weight: Tensor | None = None,
+    validation: tuple[Inputs, Tensor] | None = None,
     progress: bool = True,
+    callbacks: Iterable[Callback] = (),
 ) -> FitResult:
     r"""Fit a guide to data by stochastic variational inference with a reparameterized ELBO.
 
@@ -62,17 +95,27 @@ def fit(
 
     Args:
         model: The model.
-        x: Inputs with N rows in front, or a tuple of inputs; moved to the network's device and dtype.
-        y: Targets, ``(N,)`` or ``(N, K)``.
-        guide: Trained in place; ``None`` makes a ``MeanFieldNormal(model)``.
+        x: Inputs with N rows in front, or a tuple of inputs, moved to the network's device and dtype; or a source
+            of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, any re-iterable.
+        y: Targets, ``(N,)`` or ``(N, K)``; ``None`` with a source of batches.
+        guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``.
         seed: Seed of everything random in the fit.
         num_data: Rows of the whole data set, if ``x`` is a part of it.
         batch_size: Rows a step; ``None`` takes all. The ELBO counts the whole data set either way.
         kl_weight: Weight of the KL: one number, or a mapping from site name to weight (others keep 1).
+        estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
+            linear layers) or ``"flipout"``; ``None`` chooses. What an estimator does not cover is plain.
         particles: Draws of the weights a step; ``None`` takes 16, in antithetic pairs.
         learning_rate: Adam's rate at the first step; ``None`` chooses by the size of the network.
-        max_steps: Steps; ``None`` takes 1000, or 100 epochs if that is more.
+        max_steps: Steps at most; a fit that has converged ends before.
+        compile: How steps are run: ``"eager"``, ``"captured"`` (recorded once, then only its operations) or
+            ``"compiled"`` (recorded, and compiled by torch, which takes a C++ compiler and tens of seconds); ``None``
+            chooses before the first step.
+        sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 is the row twice.
+        validation: Inputs and targets that the fit does not see; their mean log likelihood goes into the
+            progress bar and ``result.validation``.
         progress: Whether to show a progress bar with the ELBO.
+        callbacks: Called after each step with a :class:`Progress`; a true answer ends the fit.
 
     Returns:
         The posterior, with the history, the ELBO and its error.
@@ -103,41 +146,140 @@ def fit(
     check_is_model(model)
     guide = MeanFieldNormal(model) if guide is None else guide
     program = _fitting_copy(model)
-    x, y = _prepare(program, guide, x, y, kl_weight, seed)
-    size = len(guide.loc) + len(guide.point)
-    schedule = choose(
-        rows(x),
-        size,
-        particles=particles,
-        max_steps=max_steps,
-        learning_rate=learning_rate,
+    _check(program, guide, kl_weight, compile)
+    checked = _DataCheck(program, seed)
+    batches = make_batches(
+        x,
+        y,
+        network=program.network,
         batch_size=batch_size,
+        seed=seed,
+        num_data=num_data,
+        sample_weight=sample_weight,
+        check=checked,
     )
-    said = _say([*no_priors(model), *scale_warnings(x, y), *fresh_normalisation(model.network)])
-    num_data = rows(x) if num_data is None else num_data
-    generator = torch.Generator(guide.loc.device).manual_seed(seed)
-    objective = neg_elbo(
-        program, guide, kl_weight=kl_weight, particles=schedule.particles, num_data=num_data, seed=seed
-    )
-    with seeded(seed):
-        bar = tqdm(range(schedule.max_steps), desc="fit", unit="step", disable=not progress)
-        label = "ELBO" if kl_weight == 1.0 else "tempered ELBO"
-        history = _minimise(objective, guide, _batches(x, y, schedule, generator), schedule, bar, label)
-    log_p, stderr = expected_log_likelihood(
-        program, guide, x, y, num_draws=final_draws(rows(x), size), seed=seed + 1, num_data=num_data
-    )
-    elbo = log_p - weighted_kl(program, guide)
+    with seeded(seed), pyro.validation_enabled(False):
+        method = _choose_estimator(program, guide, batches, estimator)
+        schedule = choose(
+            batches.num_batches,
+            widest_layer(guide.shapes.values()),
+            particles=particles,
+            max_steps=max_steps,
+            learning_rate=learning_rate,
+        )
+        priors = guide.flat_priors(program, kl_weight)
+        optimum = quadratic.solve(program, guide, batches, priors, seed)
+        evaluator = Evaluator(program, batches, kl_weight, size=len(guide.loc), seed=seed)
+        objective = Objective(guide, method, priors)
+        stepper = Stepper(objective, FlatParameters(guide), compile or choose_mode(schedule, batches))
+        held_out = _validation(program, validation, schedule, seed)
+        run = Run(guide, stepper, evaluator, batches, method, schedule, seed=seed, validation=held_out)
+        label = "ELBO" if kl_weight == 1.0 else f"tempered objective (KL weight {kl_weight})"
+        slower: list[str] = []
+        with tqdm(total=schedule.max_steps, disable=not progress, desc="fit", unit="step") as bar:
+            if optimum is None:
+                report = _Report(bar, label, tuple(callbacks))
+                slower = _go(run, report, _ATTEMPTS if learning_rate is None else 1)
+            else:
+                run.evaluate()
+        last = run.state.evaluations[-1]
+    gap, gap_stderr = run.gain if optimum is None else (optimum.gap, 0.0)
+    converged = run.converged if optimum is None else optimum.gap <= EXACT_TOLERANCE
+    said = [
+        *no_priors(model),
+        *(checked.warnings or []),
+        *fresh_normalisation(model.network),
+        *slower,
+        *([method.note] if estimator not in (None, method.name) else []),
+    ]
+    said = _say(said, FitWarning)
+    if not converged:
+        said += _say([_not_converged(run)], ConvergenceWarning)
     return FitResult(
-        posterior=Posterior.from_guide(model, guide, elbo=elbo, kl_weight=kl_weight),
-        history=history,
-        elbo=elbo,
-        elbo_stderr=stderr,
-        objective=weighted_kl(program, guide, kl_weight) - log_p,
+        posterior=Posterior.from_guide(model, guide, elbo=last.elbo, kl_weight=kl_weight),
+        history=np.array(run.state.history),
+        elbo=last.elbo,
+        elbo_stderr=last.elbo_stderr,
+        objective=last.objective,
         kl_weight=kl_weight,
-        steps=len(history),
+        converged=converged,
+        gap=max(gap, 0.0),
+        gap_stderr=gap_stderr,
+        tolerance=run.tolerance,
+        test="what the last stage of steps gained"
+        if optimum is None
+        else "closed form: the log likelihood is quadratic",
+        steps=run.state.step,
         seconds=time.perf_counter() - start,
+        step_mode=stepper.mode,
+        estimator=method.name if not method.note else f"{method.name}; {method.note}",
+        log_weights=(last.log_likelihoods.flatten() + evaluator.log_ratio(guide)).numpy(),
+        validation=np.array(run.state.validation).reshape(-1, 2),
         warnings=said,
     )
+
+
+_ATTEMPTS = 4  # each with a quarter of the learning rate before
+_VALIDATIONS = 10  # in the first stage
+EXACT_TOLERANCE = 1e-3  # nats, where the optimum is known in closed form
+
+
+def _go(run: Run, report: _Report, attempts: int) -> list[str]:
+    """Take the steps; after a divergence start anew with a smaller learning rate, if it was ours."""
+    said = []
+    for attempt in range(attempts):
+        try:
+            run.go(report)
+            return said
+        except DivergenceError as error:
+            if attempt == attempts - 1:
+                raise
+            rate = run.schedule.learning_rate
+            said = [
+                f"the objective became {error.neg_elbo} at step {error.step} with a learning rate of {rate:.2g}; "
+                f"started anew with {rate / 4:.2g}. Standardize inputs and targets if they are not"
+            ]
+            run.start_anew()
+    return said
+
+
+class _DataCheck:
+    """Refuses data that the model cannot take; of the first data it sees it says what is odd."""
+
+    def __init__(self, model: BayesianModel, seed: int) -> None:
+        self._model = model
+        self._seed = seed
+        self.warnings: list[str] | None = None
+
+    def __call__(self, x: Inputs, y: Tensor) -> None:
+        outputs = _outputs(self._model, x, self._seed)
+        likelihood: Any = self._model.likelihood
+        likelihood.check_shapes(torch.empty(rows(x), outputs, device="meta"), y)
+        likelihood.check_values(y, outputs)
+        if self.warnings is None:
+            self.warnings = scale_warnings(x, y)
+
+
+class _Report:
+    """Tells the progress bar and the caller's callbacks how the fit goes."""
+
+    def __init__(self, bar: tqdm, label: str, callbacks: tuple[Callback, ...]) -> None:
+        self._bar = bar
+        self._label = label
+        self._callbacks = callbacks
+
+    def __call__(self, state: State, count: int) -> bool:
+        self._bar.update(count)
+        if state.step % 10 < count:
+            recent = state.history[-10:]
+            text = f"{self._label} {-sum(recent) / len(recent):.1f}"
+            if state.validation:
+                text += f", validation {state.validation[-1][1]:.3f}"
+            self._bar.set_postfix_str(text, refresh=False)
+        held_out = state.validation[-1][1] if state.validation else math.nan
+        progress = Progress(state.step, state.history[-1], held_out)
+        answers = [bool(callback(progress)) for callback in self._callbacks]  # each is asked
+        return any(answers)
 
 
 def _fitting_copy(model: BayesianModel) -> BayesianModel:
@@ -149,24 +291,15 @@ def _fitting_copy(model: BayesianModel) -> BayesianModel:
     return program
 
 
-def _prepare(
-    model: BayesianModel,
-    guide: MeanFieldNormal,
-    x: Inputs,
-    y: Tensor | None,
-    kl_weight: float | Mapping[str, float],
-    seed: int,
-) -> tuple[Inputs, Tensor]:
+def _check(
+    model: BayesianModel, guide: Guide, kl_weight: float | Mapping[str, float], compile: object
+) -> None:
     if model.likelihood is None:
         raise SiteError("the model has no likelihood, so nothing to fit; give one to BayesianModel")
     check_covers(guide, model)
     check_kl_weight(kl_weight, set(guide.shapes))
-    x = place(x, model.network)
-    y = check_targets(y, rows(x))
-    outputs = _outputs(model, x, seed)
-    model.likelihood.check_shapes(torch.empty(rows(x), outputs, device="meta"), y)
-    model.likelihood.check_values(y, outputs)
-    return x, y.to(guide.loc.device)
+    if compile not in (None, "eager", "captured", "compiled"):
+        raise DataError(f"`compile` must be None, 'eager', 'captured' or 'compiled'; received {compile!r}")
 
 
 def _outputs(model: BayesianModel, x: Inputs, seed: int) -> int:
@@ -181,48 +314,39 @@ def _outputs(model: BayesianModel, x: Inputs, seed: int) -> int:
     return f.shape[-1]
 
 
-def _batches(
-    x: Inputs, y: Tensor, schedule: Schedule, generator: torch.Generator
-) -> Iterator[tuple[Inputs, Tensor]]:
-    """Endless batches: all rows, or each epoch a fresh order of them, the last batch smaller."""
-    n = rows(x)
-    while schedule.batch_size == n:
-        yield x, y
-    while True:
-        order = torch.randperm(n, generator=generator, device=generator.device)
-        for index in order.split(schedule.batch_size):
-            yield take(x, index), y[index]
+def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name: str | None) -> Estimator:
+    first = next(iter(batches.once()))
+    x, y = take(first.x, slice(4)), first.y[:4]
+    if name is None:
+        name = estimators.default(
+            model, guide, x, y, batch_size=batches.batch_rows, num_rows=batches.num_data
+        )
+    return estimators.make(name, model, guide, x, y)
 
 
-def _minimise(
-    objective: Objective,
-    guide: MeanFieldNormal,
-    batches: Iterator[tuple[Inputs, Tensor]],
-    schedule: Schedule,
-    bar: tqdm,
-    label: str,
-) -> np.ndarray:
-    trained = [parameter for parameter in guide.parameters() if parameter.requires_grad and len(parameter)]
-    optimizer = Adam(trained)
-    history = np.empty(schedule.max_steps)
-    # The caller's data and shapes were checked; Pyro's checks of every value at every step double its time.
-    with pyro.validation_enabled(False), bar:
-        for step in bar:
-            loss = objective(*next(batches))
-            history[step] = loss.item()
-            if not np.isfinite(history[step]):
-                raise DivergenceError(step, float(history[step]))
-            gradients = torch.autograd.grad(
-                loss, trained, materialize_grads=True
-            )  # a parameter may be unused
-            optimizer.step(gradients, schedule.rate(step))
-            if step % 10 == 0:
-                recent = -history[max(0, step - 9) : step + 1].mean()
-                bar.set_postfix_str(f"{label} {recent:.1f}", refresh=False)
-    return history
+def _validation(
+    model: BayesianModel, data: tuple[Inputs, Tensor] | None, schedule: Schedule, seed: int
+) -> Validation | None:
+    if data is None:
+        return None
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise DataError(f"`validation` must be a pair (x, y); received {type(data).__name__}")
+    x = place(data[0], model.network)
+    y = check_targets(data[1], rows(x))
+    _DataCheck(model, seed)(x, y)
+    every = max(1, schedule.first_steps // _VALIDATIONS)
+    return Validation(model, x, y.to(dtype_and_device(model.network)[1]), every=every, seed=seed)
 
 
-def _say(texts: list[str]) -> tuple[str, ...]:
+def _not_converged(run: Run) -> str:
+    gain, stderr = run.gain
+    return (
+        f"the fit did not converge: its last stage still gained {gain:.2g} +- {stderr:.2g} nats, where "
+        f"{run.tolerance:.2g} count as none; call `fit` again with the same guide to go on, or give more `max_steps`"
+    )
+
+
+def _say(texts: list[str], category: type[Warning]) -> tuple[str, ...]:
     for text in texts:
-        warnings.warn(text, FitWarning, stacklevel=3)
+        warnings.warn(text, category, stacklevel=3)
     return tuple(texts)

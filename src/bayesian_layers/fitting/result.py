@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from .. import inference_data
 from ..posterior import Posterior
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted posterior and how it was reached; ``print`` it.
+    """A fitted posterior, how it was reached, and how good it is; ``print`` it.
 
     Attributes:
         posterior: The posterior, with a copy of guide and model of its own.
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
-        elbo: The ELBO at KL weight 1, in nats of the whole data set, on fresh draws.
+        elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has seen.
         elbo_stderr: Monte Carlo standard error of ``elbo``.
-        objective: What was minimised on the same draws: the negative ELBO, tempered if ``kl_weight`` is
+        objective: What was minimised, on the same draws: the negative ELBO, tempered if ``kl_weight`` is
             not 1.
         kl_weight: The weight of the KL that was minimised: a number, or one a site.
+        converged: Whether ``gap`` is below the tolerance, with twice its standard error.
+        gap: Estimated nats below the optimum that this run was heading for.
+        gap_stderr: Monte Carlo standard error of ``gap``.
+        tolerance: Nats below which the gap counts as none.
+        test: By which test convergence was judged, in words.
         steps: Steps taken.
         seconds: Wall-clock time of the whole call.
-        warnings: What deserves a second look, in words.
+        step_mode: How steps were run: ``"eager"``, ``"captured"`` or ``"compiled"``; ``"none"`` where
+            none was needed.
+        estimator: How gradients were estimated.
+        log_weights: Logarithms of the importance weights :math:`p(y, w_s) / q(w_s)` of the draws behind ``elbo``,
+            ``(S,)``.
+        validation: Steps and mean log likelihood a row of the validation data, ``(evaluations, 2)``.
+        warnings: What deserves a second look, in words that say what to do.
     """
 
     posterior: Posterior
@@ -33,15 +45,37 @@ class FitResult:
     elbo_stderr: float
     objective: float
     kl_weight: float | Mapping[str, float]
+    converged: bool
+    gap: float
+    gap_stderr: float
+    tolerance: float
+    test: str
     steps: int
     seconds: float
+    step_mode: str
+    estimator: str
+    log_weights: np.ndarray
+    validation: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     warnings: tuple[str, ...] = ()
 
+    @property
+    def k_hat(self) -> float:
+        """Shape of the tail of the importance weights (PSIS): below 0.7, importance sampling could correct the guide.
+
+        Not a sign of convergence: at the optimum of a mean-field guide of a network it is often above 1.
+
+        References:
+            Vehtari et al. (2024), arXiv 1507.02646; Yao et al. (2018), arXiv 1802.02538.
+        """
+        return inference_data.pareto_k_hat(self.log_weights)
+
     def __str__(self) -> str:
+        state = "converged" if self.converged else "NOT CONVERGED"
         lines = [
             f"ELBO {self.elbo:.2f} +- {self.elbo_stderr:.2f} nats (KL weight 1), {self.steps} steps "
-            f"in {self.seconds:.1f} s",
-            "convergence: not tested; all steps of the schedule were taken, the learning rate ended at 0",
+            f"in {self.seconds:.1f} s ({self.step_mode}, {self.estimator})",
+            f"{state}: {self.gap:.2g} +- {self.gap_stderr:.2g} nats to gain, tolerance {self.tolerance:.2g} "
+            f"({self.test})",
         ]
         if self.kl_weight != 1.0:
             lines.append(

@@ -6,28 +6,43 @@ The figures behind the constants are in ``reports/decisions/002-default-fit.md``
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
 
 from ..errors import DataError
 
 PARTICLES = 16
-FULL_BATCH_STEPS = 1000
-EPOCHS = 100
-LEARNING_RATE = 0.1
-SMALL_NETWORK = 50_000  # entries up to which LEARNING_RATE is right; beyond, with the root of their number
+RATE, LARGEST_RATE = (
+    1.2,
+    0.12,
+)  # learning rate: RATE over the inputs of the widest layer, at most LARGEST_RATE
+TRAVEL = 60.0  # steps of the first stage times its learning rate; with fewer than PARTICLES more steps
+FEWEST_STEPS, MOST_STEPS = 300, 3000  # of the first stage
+LATER = 0.4  # length of each later stage, to the first's
+EPOCHS, FEWEST_BATCHES = (
+    60,
+    2000,
+)  # of the first stage at least, for minibatches, whose noise only averaging removes
+STAGES = 20  # later ones at most, unless `max_steps` says otherwise
+LATER_RATE = 1 / 3  # of the first stage's
 
 
 @dataclass(frozen=True)
 class Schedule:
-    r"""How a fit moves: a learning rate that falls to zero on half a cosine.
+    r"""How a fit moves: in stages, in each of which the learning rate falls to zero on half a cosine.
 
-    .. math:: \text{rate}(t) = \tfrac12 \text{learning\_rate}\,(1 + \cos(\pi t / \text{max\_steps}))
+    .. math:: \text{rate}(t) = \tfrac12 r_k (1 + \cos(\pi t / T_k))
+
+    The first stage finds the optimum, the later ones polish, and show by what they still gain whether it was one.
 
     Attributes:
         particles: Draws of the weights a step; an even number is drawn in antithetic pairs.
-        max_steps: Number of steps.
+        max_steps: Number of steps, at most.
         learning_rate: Adam's rate at the first step.
-        batch_size: Rows a step.
+        first_steps: Steps of the first stage.
+        later_steps: Steps of each later one.
 
     Raises:
         DataError: If a number is out of range.
@@ -39,10 +54,11 @@ class Schedule:
     particles: int
     max_steps: int
     learning_rate: float
-    batch_size: int
+    first_steps: int
+    later_steps: int
 
     def __post_init__(self) -> None:
-        for name in ("particles", "max_steps", "batch_size"):
+        for name in ("particles", "max_steps", "first_steps", "later_steps"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise DataError(f"`{name}` must be a whole number, 1 or more; received {value!r}")
@@ -50,6 +66,20 @@ class Schedule:
             raise DataError(
                 f"`learning_rate` must be a finite number above 0; received {self.learning_rate!r}"
             )
+
+    def stage(self, step: int) -> tuple[int, int]:
+        """Tell in which stage a step lies.
+
+        Args:
+            step: Counted from 0.
+
+        Returns:
+            First step of the stage, and the step after its last.
+        """
+        if step < self.first_steps:
+            return 0, min(self.first_steps, self.max_steps)
+        start = step - (step - self.first_steps) % self.later_steps
+        return start, min(start + self.later_steps, self.max_steps)
 
     def rate(self, step: int) -> float:
         """Give the learning rate of a step.
@@ -60,37 +90,73 @@ class Schedule:
         Returns:
             Adam's learning rate.
         """
-        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / self.max_steps))
+        start, end = self.stage(step)
+        peak = self.learning_rate * (1.0 if start == 0 else LATER_RATE)
+        return 0.5 * peak * (1 + math.cos(math.pi * (step - start) / (end - start)))
+
+    def slower(self) -> Schedule:
+        """Give the schedule to try after a divergence.
+
+        Returns:
+            The same with a quarter of the learning rate.
+        """
+        return replace(self, learning_rate=self.learning_rate / 4)
 
 
 def choose(
-    n: int,
-    size: int,
+    batches_an_epoch: int,
+    widest: int,
     *,
     particles: int | None,
     max_steps: int | None,
     learning_rate: float | None,
-    batch_size: int | None,
 ) -> Schedule:
-    """Fill in what the caller left open.
+    r"""Fill in what the caller left open.
+
+    The rate falls with the inputs of the widest layer: a step of all its weights in one direction moves its outputs
+    by their number times the rate. Larger rates prune units for good before the data have spoken.
 
     Args:
-        n: Rows of the data given.
-        size: Number of entries that are learned.
+        batches_an_epoch: 1 for the full batch.
+        widest: Inputs of the widest layer.
         particles: Or ``None``.
-        max_steps: Or ``None``: a fixed number for the full batch, a number of epochs for minibatches.
-        learning_rate: Or ``None``: smaller for larger networks.
-        batch_size: Or ``None`` for the full batch.
+        max_steps: Or ``None``: what the stages take at most.
+        learning_rate: Or ``None``.
 
     Returns:
         The schedule.
+
+    References:
+        Yang et al. (2022), "Tensor programs V", arXiv 2203.03466, for Adam's rate and the width.
     """
-    batch = n if batch_size is None else min(batch_size, n)
-    steps = max(FULL_BATCH_STEPS, EPOCHS * math.ceil(n / max(batch, 1))) if batch < n else FULL_BATCH_STEPS
-    rate = LEARNING_RATE * min(1.0, math.sqrt(SMALL_NETWORK / max(size, 1)))
+    particles = PARTICLES if particles is None else particles
+    rate = min(LARGEST_RATE, RATE / max(widest, 1)) if learning_rate is None else learning_rate
+    wanted = TRAVEL / rate if rate > 0 else FEWEST_STEPS  # a wrong rate is refused by the schedule itself
+    if isinstance(particles, int) and 0 < particles < PARTICLES:
+        wanted *= math.sqrt(PARTICLES / particles)
+    first = math.ceil(min(max(wanted, FEWEST_STEPS), MOST_STEPS))
+    if batches_an_epoch > 1:
+        first = max(first, FEWEST_BATCHES, EPOCHS * batches_an_epoch)
+    later = math.ceil(LATER * first)
+    if isinstance(max_steps, int) and 1 < max_steps < first + later:
+        later = max(1, max_steps // 3)
+        first = max_steps - later
     return Schedule(
-        particles=PARTICLES if particles is None else particles,
-        max_steps=steps if max_steps is None else max_steps,
-        learning_rate=rate if learning_rate is None else learning_rate,
-        batch_size=batch,
+        particles=particles,
+        max_steps=first + STAGES * later if max_steps is None else max_steps,
+        learning_rate=rate,
+        first_steps=first,
+        later_steps=later,
     )
+
+
+def widest_layer(shapes: Iterable[torch.Size]) -> int:
+    """Count the inputs of the layer that has most.
+
+    Args:
+        shapes: Shapes of the weights, outputs in front.
+
+    Returns:
+        The largest product of all axes but the first; 1 where there are only vectors.
+    """
+    return max((shape[1:].numel() for shape in shapes if len(shape) > 1), default=1)

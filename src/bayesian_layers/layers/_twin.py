@@ -26,8 +26,7 @@ def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior:
     weight = priors.default() if prior is None else prior
     bias = weight if bias_prior == "as weight" else bias_prior
     for kind in (weight, bias):
-        if not isinstance(kind, Prior | None):
-            raise TypeError(f"a prior must be one of bl.priors; received {kind!r}")
+        priors.check_is_prior(kind)
     names = [name for name, _ in module.named_parameters(recurse=False)]
     priors.remember(module, {name: bias if name.startswith("bias") else weight for name in names})
 

@@ -1,0 +1,482 @@
+#!/usr/bin/env python3
+"""Measure how good the library's predictions are on the four UCI sets, and write quality.md and quality.json.
+
+One configuration for all sets: inputs and targets standardized by the training rows, one hidden layer of 50 ReLU
+units, Normal noise of learned scale, `bl.fit` as it comes, 1000 draws of the posterior. RMSE and test log
+likelihood are in the units of y.
+
+Results are written line by line to quality.jsonl in the output folder, and a run that is started again goes on
+where it ended; lines of another state of the library's code or of other data are passed over. The report shows
+every guide and prior that the file has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from _environment import ROOT, ensure
+
+ensure()
+
+import numpy as np
+import torch
+from torch import nn
+
+import bayesian_layers as bl
+from bayesian_layers.documents import versions
+from bayesian_layers.model import log_likelihood
+from bayesian_layers.noise import seeded
+
+Record = dict[str, Any]
+
+FILES = {"concrete": "concrete", "energy": "energy", "power": "power-plant", "wine": "wine-quality-red"}
+# Mean test log likelihood over the same 20 splits, as published.
+PUBLISHED = {
+    "Pyro SVI": {"concrete": -3.29, "energy": -1.58, "power": -2.92, "wine": -0.97},
+    "tuned MC dropout": {"concrete": -2.94, "energy": -1.21, "power": -2.81, "wine": -0.93},
+}
+GUIDES = {
+    "default": None,
+    "mean-field": "MeanFieldNormal",
+    "full-rank": "FullRankNormal",
+    "low-rank": "LowRankNormal",
+    "ensemble": "Ensemble",
+}
+DRAWS = 1000
+
+
+def load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a set.
+
+    Args:
+        folder: With one .npz a set: ``x`` (N, D), ``y`` (N,), ``test_mask`` (splits, packed bits of N).
+        name: Of the set.
+
+    Returns:
+        Inputs, targets, and the test rows of each split, ``bool`` of shape ``(splits, N)``.
+    """
+    with np.load(folder / f"{FILES[name]}.npz", allow_pickle=False) as arrays:
+        x, y, mask = arrays["x"], arrays["y"], arrays["test_mask"]
+    return x, y, np.unpackbits(mask, axis=1)[:, : len(y)].astype(bool)
+
+
+def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+    """Take mean and deviation of the training rows away.
+
+    Args:
+        train: Training rows.
+        *others: Rows to treat alike.
+
+    Returns:
+        ``float32`` tensors of all, the mean, and the deviation; a constant column keeps its unit.
+    """
+    mean, deviation = train.mean(0), train.std(0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    parts = [torch.tensor((each - mean) / deviation, dtype=torch.float32) for each in (train, *others)]
+    return parts, mean, deviation
+
+
+def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
+    """Build the one configuration.
+
+    Args:
+        inputs: Columns D.
+        prior: ``default``, ``normal:SCALE``, ``learned`` or ``fan_in``.
+        seed: Of the initial values.
+
+    Returns:
+        The model.
+    """
+    of_layers = parse_prior(prior)
+    with seeded(seed):
+        network = nn.Sequential(
+            bl.Linear(inputs, 50, prior=of_layers), nn.ReLU(), bl.Linear(50, 1, prior=of_layers)
+        )
+    return bl.BayesianModel(network, bl.likelihoods.Normal("learned"))
+
+
+def parse_prior(text: str) -> bl.priors.Prior | None:
+    """Read the option `--prior`.
+
+    Args:
+        text: ``default``, ``normal:SCALE``, ``learned`` or ``fan_in``.
+
+    Returns:
+        The prior; ``None`` for the library's default.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none of these.
+    """
+    if text == "default":
+        return None
+    kind, _, scale = text.partition(":")
+    try:
+        if kind == "normal":
+            return bl.priors.Normal(scale=float(scale))
+        if text in ("learned", "fan_in"):
+            return bl.priors.Normal(scale=text)  # pyright: ignore
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+    raise argparse.ArgumentTypeError(f"{text}: must be default, normal:SCALE, learned or fan_in")
+
+
+def guide_option(guide: str, model: bl.BayesianModel) -> dict[str, Any]:
+    """Turn the name of a guide into an option of `fit`.
+
+    Args:
+        guide: One of ``GUIDES``.
+        model: The model.
+
+    Returns:
+        Keyword arguments.
+    """
+    name = GUIDES[guide]
+    return {} if name is None else {"guide": getattr(bl.guides, name)(model)}
+
+
+def test_log_likelihood(log_p: torch.Tensor, y_deviation: float) -> float:
+    r"""Average the log predictive density over the test rows.
+
+    .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s) - \log(\text{deviation of } y)
+
+    Args:
+        log_p: Nats of each draw and row, of the standardized targets, ``(S, N)``.
+        y_deviation: What the targets were divided by.
+
+    Returns:
+        Nats a row, in the units of y.
+    """
+    rows = torch.logsumexp(log_p.double(), 0) - math.log(len(log_p))
+    return float(rows.mean()) - math.log(y_deviation)
+
+
+def measure(
+    x: np.ndarray, y: np.ndarray, test: np.ndarray, split: int, guide: str, prior: str, max_steps: int | None
+) -> Record:
+    """Fit on a split's training rows and judge on its test rows.
+
+    Args:
+        x: Inputs, ``(N, D)``.
+        y: Targets, ``(N,)``.
+        test: True for test rows, ``(N,)``.
+        split: Number of the split, and seed of the fit.
+        guide: One of ``GUIDES``.
+        prior: As on the command line.
+        max_steps: Of the fit; ``None`` in earnest.
+
+    Returns:
+        Scores in the units of y, and what the fit says about itself.
+    """
+    start = time.perf_counter()
+    (x_train, x_test), _, _ = standardize(x[~test], x[test])
+    (y_train, y_test), mean, deviation = standardize(y[~test], y[test])
+    model = build(x.shape[1], prior, split)
+    options = guide_option(guide, model)
+    result = bl.fit(model, x_train, y_train, seed=split, max_steps=max_steps, progress=False, **options)
+    fitted = time.perf_counter() - start
+    posterior = result.posterior
+    predicted = posterior.predict(x_test, num_draws=DRAWS).mean.double().numpy() * deviation + mean
+    log_p = log_likelihood(posterior.model, posterior.sample(DRAWS), x_test, y_test)
+    return {
+        "rmse": float(np.sqrt(np.mean((predicted - y[test]) ** 2))),
+        "log_likelihood": test_log_likelihood(log_p, float(deviation)),
+        "elbo": result.elbo,
+        "steps": result.steps,
+        "seconds": fitted,
+        "warnings": list(result.warnings),
+        **{name: getattr(result, name, None) for name in ("converged", "k_hat", "step_mode")},
+    }
+
+
+def code_hash() -> str:
+    """Compute the SHA-256 of the library's code, so that results of different states are not mixed.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    folder = Path(bl.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def read_results(path: Path, hashes: dict[str, str], code: str) -> list[Record]:
+    """Read what earlier runs have written.
+
+    Args:
+        path: The file; it may be missing, and its last line cut short.
+        hashes: Name of a set to the SHA-256 of its file.
+        code: The hash of the library's code.
+
+    Returns:
+        The results of this code on these data.
+    """
+    results = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # a run was killed while it wrote
+        if row["code"] == code and row["data"] == hashes.get(row["set"], row["data"]):
+            results.append(row)
+    return results
+
+
+def append(path: Path, row: Record) -> None:
+    """Add a result to the file, on a line of its own whatever stands before.
+
+    Args:
+        path: The file.
+        row: The result.
+    """
+    cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if cut else "") + json.dumps(row) + "\n")
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """Average over the splits.
+
+    Args:
+        values: One a split.
+
+    Returns:
+        The mean and its standard error; NaN for the error of one value.
+    """
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.fmean(values), error
+
+
+def verdict(mean: float, error: float, published: float) -> str:
+    """Compare a test log likelihood with a published one.
+
+    Args:
+        mean: Ours.
+        error: Its standard error.
+        published: The published mean.
+
+    Returns:
+        ``better``, ``worse`` (by more than a standard error) or ``level`` (lower by less).
+    """
+    if mean > published:
+        return "better"
+    return "worse" if mean + error < published or math.isnan(error) else "level"
+
+
+def table(results: list[Record], key: str, digits: int) -> list[str]:
+    """Lay one of the scores out.
+
+    Args:
+        results: All.
+        key: ``rmse`` or ``log_likelihood``.
+        digits: After the point.
+
+    Returns:
+        Lines of Markdown: a row for each guide and prior, a column for each set.
+    """
+    lines = [f"| guide, prior | {' | '.join(FILES)} |", "|---|" + "---|" * len(FILES)]
+    for guide, prior in dict.fromkeys((row["guide"], row["prior"]) for row in results):
+        cells = []
+        for name in FILES:
+            values = [
+                row[key]
+                for row in results
+                if (row["guide"], row["prior"], row["set"]) == (guide, prior, name)
+            ]
+            cells.append(cell(name, values, key, digits))
+        lines.append(f"| {guide}, {prior} | {' | '.join(cells)} |")
+    if key == "log_likelihood":
+        for source, row in PUBLISHED.items():
+            lines.append(f"| published: {source} | {' | '.join(f'{row[name]:.2f}' for name in FILES)} |")
+    return lines
+
+
+def cell(name: str, values: list[float], key: str, digits: int) -> str:
+    """Put the scores of one set in words.
+
+    Args:
+        name: Of the set.
+        values: One a split.
+        key: ``rmse`` or ``log_likelihood``.
+        digits: After the point.
+
+    Returns:
+        Mean, standard error, number of splits, and for the log likelihood how it stands to what is published.
+    """
+    if not values:
+        return ""
+    mean, error = mean_and_error(values)
+    text = f"{mean:.{digits}f}{'' if math.isnan(error) else f' ± {error:.{digits}f}'} ({len(values)})"
+    if key != "log_likelihood":
+        return text
+    return f"{text}; {', '.join(verdict(mean, error, row[name]) for row in PUBLISHED.values())}"
+
+
+def page(record: Record) -> str:
+    """Write the report.
+
+    Args:
+        record: What :func:`main` has gathered.
+
+    Returns:
+        Markdown.
+    """
+    results = record["results"]
+    seconds = [row["seconds"] for row in results]
+    flagged = sum(row["converged"] is False for row in results)
+    lines = [
+        "# Quality on four UCI sets",
+        "",
+        f"Made by `{record['command']}` on {record['date']}. Every number is in `quality.json`.",
+        "",
+        "One configuration for all sets: x and y standardized by the training rows, one hidden layer of 50 ReLU "
+        f"units, Normal noise of learned scale, `bl.fit` as it comes, {DRAWS} draws. The splits are the 20 of "
+        "Hernandez-Lobato & Adams (2015). Mean ± standard error over the splits (their number).",
+        "",
+        "## Test log likelihood, nats a row, in the units of y: higher is better",
+        "",
+        *table(results, "log_likelihood", 3),
+        "",
+        f"The words: beside {' and beside '.join(PUBLISHED)}; `level` is lower by less than a standard error.",
+        "",
+        "## RMSE, in the units of y: lower is better",
+        "",
+        *table(results, "rmse", 3),
+        "",
+        f"{len(results)} fits; median {statistics.median(seconds):.1f} s; {flagged} said that they had not converged."
+        if results
+        else "No fits yet.",
+        "",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
+        f"- SHA-256 of the library's code: {record['code']}",
+        *(f"- SHA-256 of {name}: {value}" for name, value in record["sha256"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write quality.json and quality.md.
+
+    Args:
+        folder: Where.
+        record: What :func:`main` has gathered.
+    """
+    for name, text in (("quality.json", json.dumps(record, indent=1) + "\n"), ("quality.md", page(record))):
+        temporary = folder / f"{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
+
+
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        words: Its words; ``None`` takes the process's.
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with one .npz a set")
+    parser.add_argument("--sets", type=parse_sets, default=list(FILES), help="names with commas")
+    parser.add_argument("--splits", type=int, default=20, help="the first so many")
+    parser.add_argument("--guide", choices=GUIDES, default="default")
+    parser.add_argument(
+        "--prior", type=checked_prior, default="default", help="default, normal:SCALE, learned or fan_in"
+    )
+    parser.add_argument("--max-steps", type=int, help="of each fit, to try this script out")
+    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
+    return parser.parse_args(words)
+
+
+def parse_sets(text: str) -> list[str]:
+    """Read the option `--sets`.
+
+    Args:
+        text: Names with commas.
+
+    Returns:
+        Names.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is unknown.
+    """
+    names = text.split(",")
+    if unknown := sorted(set(names) - set(FILES)):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(FILES)}")
+    return names
+
+
+def checked_prior(text: str) -> str:
+    """Refuse a prior that does not exist before anything runs.
+
+    Args:
+        text: As on the command line.
+
+    Returns:
+        The same.
+    """
+    parse_prior(text)
+    return text
+
+
+def main(words: list[str] | None = None) -> None:
+    """Measure what is not measured yet, split by split, and write the report.
+
+    Args:
+        words: Of the command line; ``None`` takes the process's.
+    """
+    options = parse_arguments(words)
+    options.output.mkdir(parents=True, exist_ok=True)
+    lines, code = options.output / "quality.jsonl", code_hash()
+    paths = {name: options.data / f"{FILES[name]}.npz" for name in FILES}
+    hashes = {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in paths.items() if p.exists()}
+    record: Record = {
+        "command": f"scripts/benchmark_quality.py --data DATA --sets {','.join(options.sets)} "
+        f"--splits {options.splits} --guide {options.guide} --prior {options.prior}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": versions(),
+        "code": code,
+        "sha256": hashes,
+        "results": [
+            row for row in read_results(lines, hashes, code) if row["max_steps"] == options.max_steps
+        ],
+    }
+    kind = {"guide": options.guide, "prior": options.prior, "max_steps": options.max_steps}
+    for name in options.sets:
+        x, y, masks = load(options.data, name)
+        for split, test in enumerate(masks[: options.splits]):
+            key = {"set": name, "split": split, **kind}
+            if any(row.items() >= key.items() for row in record["results"]):
+                continue
+            scores = measure(x, y, test, split, options.guide, options.prior, options.max_steps)
+            row = {**key, **scores, "data": hashes[name], "code": code}
+            append(lines, row)
+            record["results"].append(row)
+            print(
+                f"{name} {split}: log likelihood {row['log_likelihood']:.3f}  RMSE {row['rmse']:.3f}  "
+                f"{row['seconds']:.1f} s",
+                flush=True,
+            )
+        write(options.output, record)
+    write(options.output, record)
+    print(page(record))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: start again, and it goes on") from None

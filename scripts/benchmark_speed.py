@@ -1,0 +1,467 @@
+#!/usr/bin/env python3
+"""Measure how fast the library is beside its peers, in turns, and write speed.md and speed.json.
+
+Three parts. `article`: from a fresh process to the fitted posterior of the article's data, N(0, 1) on all 41
+weights and biases of its network. `step`: a warm step of the same fit. `mnist_step`: a minibatch step of a
+784-400-400-10 network beside the deterministic one. Peers are those that scripts/setup_peers has installed. With
+all peers and 20 seeds the first part takes about half an hour on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from _environment import ROOT, ensure
+
+ensure()
+
+import numpy as np
+import torch
+
+import bayesian_layers as bl
+from bayesian_layers.documents import versions
+from bayesian_layers.reporting.provenance import hash_of
+from peers import environments
+from peers.calling import OURS, call, unavailable
+from peers.environments import PEERS
+from peers.referee import elbo
+
+Record = dict[str, Any]
+
+BEST_KNOWN = -64.73  # the best mean-field ELBO that anybody has found, in nats
+REACHED = -64.93  # the median that a recipe must reach to count
+RECIPES = {
+    "numpyro": ("svi.run", "init compiled", "init compiled, XLA level 0"),
+    "pyro": ("16 particles, 1000 steps", "16 particles, 1500 steps"),
+    "tfp": ("1 particle, 5000 steps", "1 particle, 10000 steps"),
+}
+ONE_PARTICLE = "pyro, one particle"
+MODES = (None, "eager", "captured", "compiled")
+PARTICLES = (1, 16)
+ON_TORCH = ("torchbnn", "bayesian-torch", "blitz")
+PARTS = ("article", "step", "mnist_step")
+
+
+def article(seed: int, base: Record, peers: list[str], max_steps: int | None) -> list[Record]:
+    """Fit once with every program and recipe.
+
+    Args:
+        seed: Of the fits.
+        base: What every request holds.
+        peers: Names.
+        max_steps: Of our fit; ``None`` in earnest.
+
+    Returns:
+        One row a fit.
+    """
+    x, y = bl.datasets.parabola()
+    rows = []
+    runs = [(OURS, None), *((name, recipe) for name in peers for recipe in RECIPES.get(name, ()))]
+    for name, recipe in runs:
+        request = {**base, "task": "article", "seed": seed, "recipe": recipe, "max_steps": max_steps}
+        answer = call(name, request)
+        if "loc" in answer:
+            answer["elbo"], answer["elbo_stderr"] = elbo(answer.pop("loc"), answer.pop("scale"), x, y)
+        rows.append({"program": name, "recipe": recipe, "seed": seed, **answer})
+    if "pyro" in peers:
+        answer = call("pyro", {**base, "task": "one_particle", "seed": seed, "measured_steps": 1000})
+        rows.append({"program": ONE_PARTICLE, "recipe": "30000 steps", "seed": seed, **answer})
+    return rows
+
+
+def step(seed: int, base: Record, peers: list[str]) -> list[Record]:
+    """Time a warm step of every program that fits the article's network.
+
+    Args:
+        seed: Of the fits.
+        base: What every request holds.
+        peers: Names.
+
+    Returns:
+        One row a program, number of particles and step mode.
+    """
+    rows = []
+    for particles in PARTICLES:
+        runs = [(OURS, mode) for mode in MODES]
+        runs += [(name, None) for name in peers if name in RECIPES and (name != "tfp" or particles == 1)]
+        for name, mode in runs:
+            request = {
+                **base,
+                "task": "step",
+                "seed": seed,
+                "particles": particles,
+                "mode": mode,
+                "steps": 200,
+            }
+            rows.append({
+                "program": name, "mode": mode, "particles": particles, "seed": seed, **call(name, request)
+            })  # fmt: skip
+    return rows
+
+
+def mnist_step(seed: int, base: Record, peers: list[str]) -> list[Record]:
+    """Time a minibatch step of every program on torch.
+
+    Args:
+        seed: Of the data.
+        base: What every request holds.
+        peers: Names.
+
+    Returns:
+        One row a program and step mode.
+    """
+    runs = [*((OURS, mode) for mode in MODES), *((name, None) for name in peers if name in ON_TORCH)]
+    rows = []
+    for name, mode in runs:
+        request = {**base, "task": "mnist_step", "seed": seed, "mode": mode, "steps": 20}
+        rows.append({"program": name, "mode": mode, "seed": seed, **call(name, request)})
+    return rows
+
+
+def grouped(rows: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
+    """Group rows, in the order of their first appearance.
+
+    Args:
+        rows: Any.
+        *keys: Names of what a group has in common.
+
+    Returns:
+        Values of the keys to rows.
+    """
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
+    return groups
+
+
+def median(rows: list[Record], key: str) -> float | None:
+    """Take the median over the rows that have a value.
+
+    Args:
+        rows: Any.
+        key: Name of the value.
+
+    Returns:
+        The median; ``None`` where no row has the value.
+    """
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def failure(rows: list[Record]) -> str | None:
+    """Say why a group of rows is not to be counted.
+
+    Args:
+        rows: Of one program and recipe.
+
+    Returns:
+        The first error; ``None`` where every row has succeeded.
+    """
+    return next((row["error"] for row in rows if "error" in row), None)
+
+
+def best_recipe(rows: list[Record], program: str) -> str | None:
+    """Choose a program's fastest recipe among those that reach the optimum in the median.
+
+    Args:
+        rows: Of the part `article`.
+        program: Name.
+
+    Returns:
+        The recipe; ``None`` where none reaches it.
+    """
+    times = {}
+    for (name, recipe), group in grouped(rows, "program", "recipe").items():
+        reached = median(group, "elbo")
+        if name == program and failure(group) is None and reached is not None and reached >= REACHED:
+            times[recipe] = median(group, "seconds")
+    return min(times, key=times.__getitem__) if times else None
+
+
+def article_table(rows: list[Record]) -> list[str]:
+    """Lay the part `article` out.
+
+    Args:
+        rows: As :func:`article` returns them, of all seeds.
+
+    Returns:
+        Lines of Markdown.
+    """
+    groups = grouped(rows, "program", "recipe")
+    own = median(groups.get((OURS, None), []), "seconds")
+    lines = [
+        "| program | recipe | seconds | times ours | CPU seconds | ELBO | worst | within 0.1 | within 0.15 or said |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (program, recipe), group in groups.items():
+        best = program != OURS and recipe is not None and best_recipe(rows, program) == recipe
+        words = f"{recipe or 'default'}{', **best**' if best else ''}"
+        if (reason := failure(group)) is not None:
+            lines.append(f"| {program} | {words} | not available: {reason} | | | | | | |")
+            continue
+        seconds = [row["seconds"] for row in group]
+        ratio = "" if own is None else f"{statistics.median(seconds) / own:.1f}"
+        spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+        cells = [program, words, spread, ratio, number(median(group, "cpu_seconds"), 2), *elbo_cells(group)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def elbo_cells(group: list[Record]) -> list[str]:
+    """Put the ELBOs of one program and recipe in words.
+
+    Args:
+        group: Rows.
+
+    Returns:
+        Median, worst, how many are within 0.1 nat of the best known, and how many within 0.15 or said by the fit
+        itself not to have converged.
+    """
+    values = [row["elbo"] for row in group if "elbo" in row]
+    if not values:
+        return ["not measured", "", "", ""]
+    near = sum(value >= BEST_KNOWN - 0.1 for value in values)
+    said = sum(row["elbo"] >= BEST_KNOWN - 0.15 or row.get("converged") is False for row in group)
+    middle = statistics.median(values)
+    return [f"{middle:.2f}", f"{min(values):.2f}", f"{near} of {len(values)}", f"{said} of {len(values)}"]
+
+
+def number(value: float | None, digits: int) -> str:
+    """Write a number that may be missing.
+
+    Args:
+        value: The number.
+        digits: After the point.
+
+    Returns:
+        The text; empty where it is missing.
+    """
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def mode_of(program: str, mode: str | None, group: list[Record]) -> str:
+    """Name the step mode that ran.
+
+    Args:
+        program: Name.
+        mode: What was asked for.
+        group: Rows.
+
+    Returns:
+        Text.
+    """
+    if program != OURS:
+        return ""
+    ran = next((row["step_mode"] for row in group if row.get("step_mode")), None)
+    asked = mode or "default"
+    return asked if ran in (None, mode) else f"{asked}: {ran}"
+
+
+def step_table(rows: list[Record]) -> list[str]:
+    """Lay the part `step` out.
+
+    Args:
+        rows: As :func:`step` returns them, of all seeds.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = ["| program | mode | particles | ms a step |", "|---|---|---|---|"]
+    for (program, mode, particles), group in grouped(rows, "program", "mode", "particles").items():
+        reason = failure(group)
+        cell = number(median(group, "ms"), 3) if reason is None else f"not available: {reason}"
+        lines.append(f"| {program} | {mode_of(program, mode, group)} | {particles} | {cell} |")
+    return lines
+
+
+def mnist_table(rows: list[Record]) -> list[str]:
+    """Lay the part `mnist_step` out.
+
+    Args:
+        rows: As :func:`mnist_step` returns them, of all seeds.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = ["| program | mode | ms a step | deterministic, ms | ratio |", "|---|---|---|---|---|"]
+    for (program, mode), group in grouped(rows, "program", "mode").items():
+        head = f"| {program} | {mode_of(program, mode, group)} |"
+        if (reason := failure(group)) is not None:
+            lines.append(f"{head} not available: {reason} | | |")
+            continue
+        values = [number(median(group, key), 2) for key in ("ms", "deterministic_ms", "ratio")]
+        lines.append(f"{head} {' | '.join(values)} |")
+    return lines
+
+
+def page(record: Record) -> str:
+    """Write the report.
+
+    Args:
+        record: What :func:`main` has gathered.
+
+    Returns:
+        Markdown.
+    """
+    named = {
+        name: ", ".join(f"{k} {v}" for k, v in found.items()) for name, found in record["versions"].items()
+    }
+    lines = [
+        "# Speed",
+        "",
+        f"Made by `{record['command']}` on {record['date']}; {record['cpu']}, {record['threads']} thread(s) "
+        f"a process and as many cores. Every number is in `speed.json`.",
+        "",
+        f"## The article's data, fresh process to posterior, {record['seeds']} seeds",
+        "",
+        "N(0, 1) on all 41 weights and biases of the 2-10-1 network. Clock: ours runs from after `import "
+        "bayesian_layers` to the end of `fit`; a peer's from after its imports, with the data in memory as its own "
+        "arrays, to the end of its fit, compiling included. Nothing is cached between processes. ELBO: one formula "
+        f"for everybody, 100,000 fresh draws, standard error about 0.02 nat; the best known is {BEST_KNOWN}. "
+        f"**best**: a peer's fastest recipe whose median reaches {REACHED}. Median seconds (least to most). "
+        "Pyro's one-particle loop of 30,000 steps is measured on 1000 steps and multiplied.",
+        "",
+        *article_table(record["article"]),
+        "",
+        "## A warm step of the same fit",
+        "",
+        "Ours: the difference of a long and a short `bl.fit` in one process. Peers: many steps in a row.",
+        "",
+        *step_table(record["step"]),
+        "",
+        "## A minibatch step, 784-400-400-10 ReLU, batch 128",
+        "",
+        "Beside `torch.optim.Adam` on the same network without a posterior, in turns in one process. One draw of "
+        "the weights a step.",
+        "",
+        *mnist_table(record["mnist_step"]),
+        "",
+        "## Versions",
+        "",
+        *(f"- {name}: {found or 'none'}" for name, found in named.items()),
+        *(f"- {name}: not available: {reason}" for name, reason in record["not_available"].items()),
+        f"- SHA-256 of the article's data: {record['sha256']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write speed.json and speed.md.
+
+    Args:
+        folder: Where; it is made.
+        record: What :func:`main` has gathered.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("speed.json", json.dumps(record, indent=1) + "\n"), ("speed.md", page(record))):
+        temporary = folder / f"{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
+
+
+def cpu_model() -> str:
+    """Name the processor.
+
+    Returns:
+        What the system says, or `unknown processor`.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
+
+
+def parse_peers(text: str) -> list[str]:
+    """Read the option `--peers`.
+
+    Args:
+        text: ``all``, ``none``, or names with commas.
+
+    Returns:
+        Names.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is unknown.
+    """
+    names = {"all": list(PEERS), "none": []}.get(text, text.split(","))
+    if unknown := sorted(set(names) - set(PEERS)):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}")
+    return names
+
+
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        words: Its words; ``None`` takes the process's.
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="of the part `article`")
+    parser.add_argument("--step-seeds", type=int, default=3, help="rounds of the two other parts")
+    parser.add_argument("--threads", type=int, default=1, help="of each process, and its cores")
+    parser.add_argument("--peers", type=parse_peers, default="all", help="all, none, or names with commas")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--max-steps", type=int, help="of our fit in `article`, to try this script out")
+    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run the parts that were asked for; what is done is on the disk after each round.
+
+    Args:
+        words: Of the command line; ``None`` takes the process's.
+    """
+    options = parse_arguments(words)
+    reasons = {name: reason for name in options.peers if (reason := unavailable(name))}
+    x, y = bl.datasets.parabola()
+    record: Record = {
+        "command": f"scripts/benchmark_speed.py --seeds {options.seeds} --step-seeds {options.step_seeds} "
+        f"--threads {options.threads} --peers {','.join(options.peers) or 'none'} --parts {' '.join(options.parts)}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": cpu_model(),
+        "threads": options.threads,
+        "seeds": 0,
+        "versions": {OURS: versions(), **{name: environments.versions(name) for name in options.peers}},
+        "not_available": reasons,
+        "sha256": hash_of(x, y),
+        **{part: [] for part in PARTS},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        base = {"threads": options.threads, "data": str(Path(folder) / "article.npz")}
+        np.savez(base["data"], x=x.numpy(), y=y.numpy())
+        for seed in range(options.seeds if "article" in options.parts else 0):
+            record["article"] += article(seed, base, options.peers, options.max_steps)
+            record["seeds"] = seed + 1
+            write(options.output, record)
+            print(f"article: seed {seed} of {options.seeds} is done", flush=True)
+        for name, part in (("step", step), ("mnist_step", mnist_step)):
+            for seed in range(options.step_seeds if name in options.parts else 0):
+                record[name] += part(seed, base, options.peers)
+                write(options.output, record)
+                print(f"{name}: round {seed} of {options.step_seeds} is done", flush=True)
+    write(options.output, record)
+    print(page(record))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: the rounds that were done are in the report") from None

@@ -1,0 +1,103 @@
+"""Run one task of one program in a fresh process, on as many cores as it is given threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .environments import interpreter, reason_of, why_unavailable
+
+FOLDER = Path(__file__).resolve().parent
+OURS = "ours"
+
+
+def unavailable(name: str) -> str | None:
+    """Say why a program cannot be run.
+
+    Args:
+        name: ``"ours"`` or a peer.
+
+    Returns:
+        The reason, one line; ``None`` if it can be run.
+    """
+    return None if name == OURS else why_unavailable(name)
+
+
+def call(name: str, request: dict[str, Any], *, timeout: float = 1800.0) -> dict[str, Any]:
+    """Send a request to a program's worker in a fresh process with nothing cached.
+
+    Args:
+        name: ``"ours"`` or a peer.
+        request: With ``task``, ``seed``, ``threads`` and what the task needs.
+        timeout: Seconds after which the worker is given up.
+
+    Returns:
+        The worker's answer; ``{"error": reason}`` where there is none.
+    """
+    if reason := unavailable(name):
+        return {"error": reason}
+    python = sys.executable if name == OURS else str(interpreter(name))
+    worker = FOLDER / f"{name.replace('-', '_')}_worker.py"
+    with tempfile.TemporaryDirectory() as empty, cores(request["threads"]):
+        try:
+            done = subprocess.run(
+                [python, "-W", "ignore", str(worker)],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                env=surroundings(request["threads"], empty),
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"no answer after {timeout:.0f} s"}
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return {"error": f"it ended with status {done.returncode}: {reason_of(done.stderr)}"}
+
+
+def surroundings(threads: int, empty: str) -> dict[str, str]:
+    """Make the environment of a worker: so many threads for every library, and caches that are empty.
+
+    Args:
+        threads: That number.
+        empty: A new folder.
+
+    Returns:
+        Environment variables.
+    """
+    counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
+    counts += ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return {
+        **os.environ,
+        **dict.fromkeys(counts, str(threads)),
+        "TORCHINDUCTOR_CACHE_DIR": empty,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+@contextlib.contextmanager
+def cores(threads: int) -> Iterator[None]:
+    """Leave the processes that are started meanwhile no more cores than threads: a compiler has its own threads.
+
+    Args:
+        threads: That number.
+
+    Yields:
+        Nothing.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -1,0 +1,12 @@
+"""How the gradient of the expected log likelihood is estimated.
+
+The choice changes the noise of a training step and nothing else: model, guide and the posterior that is
+sought stay the same, and the network is not touched. What an estimator does not cover is plain.
+"""
+
+from .base import Estimator, Reparameterization
+from .choice import NAMES, default, make
+from .flipout import Flipout
+from .local import Local
+
+__all__ = ["NAMES", "Estimator", "Flipout", "Local", "Reparameterization", "default", "make"]

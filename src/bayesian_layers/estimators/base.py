@@ -1,0 +1,150 @@
+"""What every estimator offers, and the plain one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..handlers import Observed
+from ..model import BayesianModel
+from ..network import Inputs
+
+
+class Estimator(ABC):
+    r"""An unbiased, differentiable estimate of :math:`E_q[\log p(y \mid x, w)]`.
+
+    Only the likelihood term: the KL is in closed form, and no estimator's business. The log density is
+    always that of the model's own Pyro program. No state changes from call to call: all that is random comes
+    in as a tensor, so a call can be recorded once and replayed.
+
+    Attributes:
+        name: The name by which it was asked for.
+        covered: Sites whose noise the estimator treats its own way; all others are plain.
+        note: Empty, or one sentence: what is plain reparameterization although it was asked otherwise, and why.
+        uses_noise: Whether the result depends on ``noise`` beyond its shape. If not, noise that
+            costs nothing will do: ``torch.zeros(()).expand(S, guide.noise_size)``.
+    """
+
+    name: str
+    covered: tuple[str, ...] = ()
+    note: str = ""
+    uses_noise: bool = True
+
+    def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw the noise that the estimator needs beyond the guide's own.
+
+        Args:
+            particles: Draws S a step.
+            rows: Rows N of the batch.
+            generator: Where the numbers come from; they are made on its device.
+
+        Returns:
+            Tensors with ``S * N`` rows, on the network's device; none for the plain estimator.
+        """
+        return ()
+
+    @abstractmethod
+    def __call__(
+        self,
+        guide: Any,
+        noise: Tensor,
+        row_noise: tuple[Tensor, ...],
+        x: Inputs,
+        y: Tensor,
+        *,
+        scale: float,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Estimate the expected log likelihood.
+
+        Args:
+            guide: The guide; its parameters get the gradient.
+            noise: Standard normal, ``(S, guide.noise_size)``.
+            row_noise: As :meth:`row_noise` draws it.
+            x: Inputs with N rows in front, or a tuple of inputs.
+            y: Targets, ``(N,)`` or ``(N, K)``.
+            scale: Factor from the batch's log likelihood to the whole data set's.
+            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
+
+        Returns:
+            Scalar: nats of the whole data set, the mean over the S particles.
+        """
+
+
+class Reparameterization(Estimator):
+    r"""The plain estimator: the model's program on draws :math:`w_s = t(\epsilon_s)` of the guide.
+
+    All rows of a particle see the same weights. Covers everything that PyTorch can write; with antithetic
+    noise (see :class:`bayesian_layers.noise.PairedNoise`) the odd part of the noise cancels.
+
+    Args:
+        model: The model.
+        note: Why this one stands in for another.
+
+    References:
+        Kingma & Welling (2014), arXiv 1312.6114.
+    """
+
+    name = "reparameterization"
+
+    def __init__(self, model: BayesianModel, note: str = "") -> None:
+        self.note = note
+        self._model = model
+
+    def __call__(
+        self,
+        guide: Any,
+        noise: Tensor,
+        row_noise: tuple[Tensor, ...],
+        x: Inputs,
+        y: Tensor,
+        *,
+        scale: float,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`.
+
+        Args:
+            guide: The guide.
+            noise: Standard normal, ``(S, guide.noise_size)``.
+            row_noise: Nothing.
+            x: Inputs with N rows in front, or a tuple of inputs.
+            y: Targets, ``(N,)`` or ``(N, K)``.
+            scale: Factor from the batch's log likelihood to the whole data set's.
+            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
+
+        Returns:
+            Scalar, nats of the whole data set.
+        """
+        particles = len(noise)
+        # One particle goes without an axis of particles, and so without vmap; else the axis of size 1 is
+        # the data plate's, which the rows take.
+        values = {
+            name: value.squeeze(0) if particles == 1 else value.unsqueeze(1)
+            for name, value in guide.transform(noise).items()
+        }
+        return log_likelihood(self._model, values, x, y, weight) * (scale / particles)
+
+
+def log_likelihood(
+    model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Run the model's program on given values, and sum the log likelihood over rows and particles.
+
+    Args:
+        model: The model.
+        values: Site name to value, ``shape`` or ``(S, 1, *shape)``.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        y: Targets.
+        weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
+
+    Returns:
+        Scalar, in nats, of these rows.
+    """
+    with Observed(values, weight=weight) as observed:
+        model(x, y)
+    return observed.log_prob

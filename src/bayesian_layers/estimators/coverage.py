@@ -1,0 +1,246 @@
+"""Which layers an estimator can treat row by row: found out by watching the network run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from ..handlers import Observed
+from ..model import BayesianModel
+from ..network import Inputs, evaluating, rows, take
+from ..noise import seeded
+
+# Functions that modules call and that are linear in the weight, with one effective weight a row: by name.
+OPS = {
+    functional.linear: "linear",
+    functional.conv1d: "conv1d",
+    functional.conv2d: "conv2d",
+    functional.conv3d: "conv3d",
+    functional.conv_transpose1d: "conv_transpose1d",
+    functional.conv_transpose2d: "conv_transpose2d",
+    functional.conv_transpose3d: "conv_transpose3d",
+}
+# What only asks about a tensor and not for its values.
+_METADATA = {
+    "dim", "ndimension", "size", "stride", "numel", "nelement", "element_size", "storage_offset", "data_ptr",
+    "is_contiguous", "is_floating_point", "is_complex", "get_device", "type", "__len__", "__hash__",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function of ``OPS``.
+
+    Attributes:
+        op: Its name.
+        weight: Site whose very value was the weight, or ``None``.
+        bias: Site whose very value was the bias, or ``None``.
+        input_shape: Shape of the layer's input.
+        output_shape: Shape of its output.
+    """
+
+    op: str
+    weight: str | None
+    bias: str | None
+    input_shape: torch.Size
+    output_shape: torch.Size
+
+    def channels(self) -> tuple[int, int]:
+        """Count features (linear) or channels (convolution).
+
+        Returns:
+            Those of the input and those of the output.
+        """
+        axis = -1 if self.op == "linear" else 1
+        return self.input_shape[axis], self.output_shape[axis]
+
+    def along_rows(self, channels: Tensor) -> Tensor:
+        """Shape numbers, one a row and channel, so that they multiply an input or output.
+
+        Args:
+            channels: ``(N, channels)``.
+
+        Returns:
+            A view with axes of size 1 for time and space.
+        """
+        inner = [1] * (len(self.input_shape) - 2)
+        shape = (*inner, channels.shape[1]) if self.op == "linear" else (channels.shape[1], *inner)
+        return channels.view(len(channels), *shape)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a run of the network on N rows and one on N + 1 rows showed.
+
+    Attributes:
+        calls: Calls of the functions of ``OPS`` whose rows are the data's rows.
+        uses: Site name to how often any function took its value.
+        coupled: Whether the output on a row depends on the other rows.
+    """
+
+    calls: tuple[Call, ...]
+    uses: Mapping[str, int]
+    coupled: bool
+
+
+def survey(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Survey:
+    """Run the model's program on N rows, and on these and the first once more, and watch.
+
+    Args:
+        model: The model; its network runs in its present mode.
+        values: Site name to value, ``(*shape)``.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        y: Targets.
+
+    Returns:
+        What was seen.
+    """
+    again = torch.cat([torch.arange(rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
+    batches = ((x, y), (take(x, again), y[again]))
+    watched = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
+    first, second = (_watch(model, watched, *batch) for batch in batches)
+    with evaluating(model.network), torch.no_grad():
+        f, more = (_watch(model, watched, *batch).f for batch in batches)
+    return Survey(
+        calls=_row_by_row(first.calls, second.calls, rows(x)),
+        uses={name: max(first.uses[name], second.uses[name]) for name in watched},
+        coupled=not close(more[: len(f)], f),
+    )
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    """Compare two results of the same arithmetic in another order.
+
+    Args:
+        one: A tensor.
+        other: A tensor of the same shape.
+
+    Returns:
+        Whether they differ by less than the square root of the machine's precision, of the largest entry.
+    """
+    tolerance = torch.finfo(one.dtype).eps ** 0.5 * max(1e-30, float(other.detach().abs().max()))
+    return bool(((one - other).abs() <= tolerance).all())  # and no NaN
+
+
+def address(tensor: Tensor) -> int:
+    """Tell tensors of different memory apart, whatever view of it they are.
+
+    Args:
+        tensor: A tensor.
+
+    Returns:
+        Address of its storage; 0 for tensors without one (inside a vmap of the network's own).
+    """
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def arguments(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]:
+    """Bind the arguments of a function of ``OPS``, which all begin alike.
+
+    Args:
+        input: The layer's input.
+        weight: Its weight.
+        bias: Its bias.
+        *rest: Stride, padding and so on.
+        **named: The same by name.
+
+    Returns:
+        The same, with the bias filled in.
+    """
+    return input, weight, bias, rest, named
+
+
+def _watch(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Watch:
+    """Run the program once under watch; random layers draw from a stream of their own."""
+    with seeded(0), Observed(values), _Watch(values) as watch:
+        watch.f = model(x, y)
+    return watch
+
+
+def _row_by_row(first: list[Call], second: list[Call], n: int) -> tuple[Call, ...]:
+    """Calls whose rows are the data's: N of them, and one more when the data have one more."""
+    if [(call.op, call.weight, call.bias) for call in first] != [
+        (call.op, call.weight, call.bias) for call in second
+    ]:
+        return ()
+    return tuple(
+        call
+        for call, more in zip(first, second, strict=True)
+        if (call.input_shape[:1], more.input_shape[:1]) == ((n,), (n + 1,))
+        and call.input_shape[1:] == more.input_shape[1:]
+    )
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which functions take the values of which sites, in whatever view of them.
+
+    Each value has a storage of its own, by which it is known. A function whose results are views of the
+    value (``reshape``, ``.T``) is not yet a use; what is later done with the view is.
+    """
+
+    f: Tensor
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+        self.uses: Counter[str] = Counter()
+        self.calls: list[Call] = []
+        self._sites = {address(value): name for name, value in values.items() if value.numel()}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        taken = [tensor for tensor in _tensors((args, kwargs)) if address(tensor) in self._sites]
+        if not taken or _asks_only(func, result) or self._is_view(func, result):
+            return result
+        self.uses.update(self._sites[address(tensor)] for tensor in taken)
+        # Without gradients this is the inside of a function that has its own backward pass, or a recomputation.
+        if func in OPS and torch.is_grad_enabled():
+            input, weight, bias, _, _ = arguments(*args, **kwargs)
+            self.calls.append(
+                Call(OPS[func], self._site(weight), self._site(bias), input.shape, result.shape)
+            )
+        return result
+
+    def _site(self, tensor: Tensor | None) -> str | None:
+        """The site whose very value this is: all of it, in its own order, with its gradient."""
+        name = None if tensor is None else self._sites.get(address(tensor))
+        if tensor is None or name is None:
+            return None
+        value = self.values[name]
+        same = (tensor.shape, tensor.stride(), tensor.requires_grad) == (value.shape, value.stride(), True)
+        return name if same else None
+
+    def _is_view(self, func: Any, result: Any) -> bool:
+        results = list(_tensors(result))
+        in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
+        return bool(results) and not in_place and all(address(part) in self._sites for part in results)
+
+
+def _asks_only(func: Any, result: Any) -> bool:
+    """Whether a function asks for shape, dtype and the like: then it returns no tensor."""
+    getter = func.__name__ in _METADATA or func.__name__ == "__get__"
+    return getter and not any(True for _ in _tensors(result))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)

@@ -1,0 +1,79 @@
+"""Flipout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .coverage import Call
+from .per_row import Layer, Moments, Op, PerRow, paired
+
+
+class Flipout(PerRow):
+    r"""Flipout: one draw of the weights, with signs of its own for each row.
+
+    .. math:: f_n = x_n * \text{loc} + \big((x_n \circ r_n) * \Delta\big) \circ s_n, \qquad
+              \Delta = \text{scale} \circ \epsilon, \quad r_n, s_n \in \{-1, 1\}
+
+    with one sign for each feature or channel, in and out, shared along time and space: row n sees the weight
+    :math:`\text{loc} + \Delta \circ s_n r_n^T`, distributed as the guide has it. Covers the weights of linear
+    layers, and of convolutions, transposed ones too, that a row uses once; biases are plain.
+
+    References:
+        Wen, Vicol, Ba, Tran & Grosse (2018), arXiv 1803.04386.
+    """
+
+    name = "flipout"
+
+    @classmethod
+    def covers(cls, call: Call) -> tuple[str | None, ...]:
+        """Take the weight of a call, be it a linear layer's or a convolution's.
+
+        Args:
+            call: A call whose rows are the data's.
+
+        Returns:
+            The site's name, or ``None`` where there is no site.
+        """
+        return (call.weight,)
+
+    def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw signs: for each layer ``(S * N, inputs)`` and ``(S * N, outputs)``.
+
+        Args:
+            particles: Draws S a step.
+            rows: Rows N of the batch.
+            generator: Where the numbers come from.
+
+        Returns:
+            Two tensors a layer, of -1 and 1.
+        """
+        sizes = [size for call in self._calls for size in call.channels()]
+        flat = self._empty(particles, rows, sizes, generator).random_(0, 2, generator=generator)
+        halves = self._cut(flat.mul_(2).sub_(1), particles, rows, sizes)
+        # A partner has the other signs behind the layer alone: the weight's deviation, turned around.
+        return tuple(
+            paired(half, half if i % 2 == 0 else -half, particles * rows) for i, half in enumerate(halves)
+        )
+
+    def _layers(
+        self, moments: Moments, epsilon: Mapping[str, Tensor], row_noise: tuple[Tensor, ...]
+    ) -> list[Layer]:
+        layers = []
+        for i, call in enumerate(self._calls):
+            site = str(call.weight)
+            loc, scale = moments[site]
+            signs = (call.along_rows(part) for part in row_noise[2 * i : 2 * i + 2])
+            layers.append(_layer(loc, scale * epsilon[site], *signs))
+        return layers
+
+
+def _layer(loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:
+    """Any function that is linear in its weight; the weight that it would take is the hidden one."""
+
+    def layer(op: Op, x: Tensor, _: Tensor, b: Tensor | None) -> Tensor:
+        return torch.addcmul(op(x, loc, b), op(x * signs_in, delta, None), signs_out)
+
+    return layer

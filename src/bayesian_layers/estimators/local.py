@@ -1,0 +1,83 @@
+"""Local reparameterization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .coverage import Call
+from .per_row import Layer, Moments, Op, PerRow, paired
+
+Normal = tuple[Tensor, Tensor]  # mean and deviation
+
+
+class Local(PerRow):
+    r"""Local reparameterization: noise on the outputs of a linear layer, not on its weights.
+
+    .. math:: f_{nk} = \sum_d x_{nd} \, \text{loc}_{kd}
+              + \Big(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2\Big)^{1/2} \epsilon_{nk}
+
+    which is how the output is distributed, row by row, where each row uses the weight once. Covers the weight
+    and the bias of ``F.linear`` on ``(N, D)``. A minibatch's gradient has independent noise in
+    each row, so its variance falls with the batch size.
+
+    References:
+        Kingma, Salimans & Welling (2015), arXiv 1506.02557.
+    """
+
+    name = "local"
+
+    @classmethod
+    def covers(cls, call: Call) -> tuple[str | None, ...]:
+        """Weight and bias of a linear layer whose input is one vector a row.
+
+        Args:
+            call: A call whose rows are the data's.
+
+        Returns:
+            Site names, and ``None`` where there is no site.
+        """
+        return (call.weight, call.bias) if call.op == "linear" and len(call.input_shape) == 2 else ()
+
+    def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs.
+
+        Args:
+            particles: Draws S a step.
+            rows: Rows N of the batch.
+            generator: Where the numbers come from.
+
+        Returns:
+            One tensor a layer.
+        """
+        sizes = [call.output_shape[-1] for call in self._calls]
+        flat = self._empty(particles, rows, sizes, generator).normal_(generator=generator)
+        halves = self._cut(flat, particles, rows, sizes)
+        return tuple(paired(half, -half, particles * rows) for half in halves)
+
+    def _layers(
+        self, moments: Moments, epsilon: Mapping[str, Tensor], row_noise: tuple[Tensor, ...]
+    ) -> list[Layer]:
+        chosen = {name: moments[name] for name in self.covered}
+        return [
+            _layer(chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
+            for call, noise in zip(self._calls, row_noise, strict=True)
+        ]
+
+
+def _layer(weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
+    """A linear layer whose weight, bias or both are Normal."""
+
+    def layer(op: Op, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        mean = op(x, weight[0] if weight else w, bias[0] if bias else b)
+        # An input of zeros has no variance, and the root no finite slope there.
+        floor = mean.new_full(mean.shape[-1:], torch.finfo(mean.dtype).tiny)
+        variance = floor + bias[1].square() if bias else floor
+        if weight:
+            variance = functional.linear(x.square(), weight[1].square(), variance)
+        return torch.addcmul(mean, variance.sqrt(), noise)
+
+    return layer

@@ -1,0 +1,194 @@
+"""Estimators in which every row of the batch sees noise of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..errors import SiteError
+from ..model import BayesianModel
+from ..network import Inputs, dtype_and_device, rows
+from .base import Estimator, log_likelihood
+from .coverage import OPS, Call, address, arguments
+
+Moments = Mapping[str, tuple[Tensor, Tensor]]
+Op = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias; stride and the like are bound
+Layer = Callable[[Op, Tensor, Tensor, Tensor | None], Tensor]  # what stands in for the op on the other three
+
+
+class PerRow(Estimator):
+    """Runs the model's program once, and does the covered layers' arithmetic with noise for each row.
+
+    S particles are S copies of the rows, with antithetic noise in pairs. What is not covered has ONE draw for
+    all copies, made from the first row of the guide's noise. To all but their own layer covered weights
+    are NaN, so that a use that nobody foresaw cannot pass in silence.
+
+    Args:
+        model: The model.
+        calls: The layers to treat, each with at least one covered site.
+        covered: Sites that they cover.
+        note: What is not covered, and why.
+    """
+
+    def __init__(
+        self, model: BayesianModel, calls: tuple[Call, ...], covered: tuple[str, ...], note: str
+    ) -> None:
+        sites = model.sites()
+        self.covered = covered
+        self.note = note
+        self.uses_noise = any(site.prior is not None and name not in covered for name, site in sites.items())
+        self._model = model
+        self._calls = calls
+        self._dtype, self._device = dtype_and_device(model.network)
+        self._hidden = {
+            name: torch.full((), torch.nan, dtype=self._dtype, device=self._device).expand(
+                sites[name].initial.shape
+            )
+            for name in covered
+        }
+
+    @classmethod
+    @abstractmethod
+    def covers(cls, call: Call) -> tuple[str | None, ...]:
+        """Tell which sites of a call the estimator treats, given that each is used nowhere else.
+
+        Args:
+            call: A call whose rows are the data's.
+
+        Returns:
+            Site names, and ``None`` where there is no site.
+        """
+
+    @abstractmethod
+    def _layers(
+        self, moments: Moments, epsilon: Mapping[str, Tensor], row_noise: tuple[Tensor, ...]
+    ) -> list[Layer]:
+        """What stands in for each of the calls; ``epsilon`` is the guide's noise, site by site."""
+
+    def _empty(self, particles: int, rows: int, sizes: list[int], generator: torch.Generator) -> Tensor:
+        """Room for the numbers of one of each antithetic pair of particles, of all layers at once."""
+        total = (particles + 1) // 2 * rows * sum(sizes)
+        return torch.empty(total, device=generator.device, dtype=self._dtype)
+
+    def _cut(self, flat: Tensor, particles: int, rows: int, sizes: list[int]) -> list[Tensor]:
+        """Cut that room into ``((S + 1) // 2 * N, size)``, one a layer."""
+        half = (particles + 1) // 2 * rows
+        parts = flat.to(self._device).split([half * size for size in sizes])
+        return [part.view(half, size) for part, size in zip(parts, sizes, strict=True)]
+
+    def __call__(
+        self,
+        guide: Any,
+        noise: Tensor,
+        row_noise: tuple[Tensor, ...],
+        x: Inputs,
+        y: Tensor,
+        *,
+        scale: float,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`.
+
+        Args:
+            guide: The guide, with ``moments()``.
+            noise: Standard normal, ``(S, guide.noise_size)``.
+            row_noise: As :meth:`row_noise` draws it.
+            x: Inputs with N rows in front, or a tuple of inputs.
+            y: Targets, ``(N,)`` or ``(N, K)``.
+            scale: Factor from the batch's log likelihood to the whole data set's.
+            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
+
+        Returns:
+            Scalar, nats of the whole data set.
+
+        Raises:
+            SiteError: If the network uses a covered weight otherwise than when the estimator was made.
+        """
+        particles = len(noise)
+        moments = guide.moments()
+        epsilon = guide.layout.split(noise[0], guide.layout.random)
+        layers = self._layers(moments, epsilon, row_noise)
+        by_address = {
+            address(self._hidden[site]): (site, layer)
+            for call, layer in zip(self._calls, layers, strict=True)
+            for site in (call.weight, call.bias)
+            if site in self._hidden
+        }
+        values = {name: value.squeeze(0) for name, value in guide.transform(noise[:1]).items()}
+        # The same numbers as `transform` gives, without a gradient through all the others.
+        values |= {
+            name: loc + deviation * epsilon[name]
+            for name, (loc, deviation) in moments.items()
+            if name not in self.covered
+        }
+        with _Replaced(by_address, particles * rows(x)):
+            total = log_likelihood(
+                self._model,
+                values | self._hidden,
+                _copies(x, particles),
+                _copies(y, particles),
+                None if weight is None else _copies(weight, particles),
+            )
+        return total * (scale / particles)
+
+
+class _Replaced(TorchFunctionMode):
+    """Puts each layer's own arithmetic in place of its function, where that takes a hidden weight or bias.
+
+    Args:
+        layers: Address of what is hidden, to the site's name and the layer.
+        rows: Rows that each layer must see.
+    """
+
+    def __init__(self, layers: Mapping[int, tuple[str, Layer]], rows: int) -> None:
+        super().__init__()
+        self._layers = layers
+        self._rows = rows
+        self._done: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in OPS:
+            return func(*args, **kwargs)
+        input, weight, bias, rest, named = arguments(*args, **kwargs)
+        found = address(weight)
+        if found not in self._layers:
+            found = 0 if bias is None else address(bias)
+        if found not in self._layers:
+            return func(*args, **kwargs)
+        site, layer = self._layers[found]
+        if found in self._done or len(input) != self._rows:
+            raise SiteError(
+                f"the network uses `{site}` otherwise than when it was first run (twice, or not once for each row): "
+                'take estimator="reparameterization"'
+            )
+        self._done.add(found)
+        return layer(lambda x, w, b: func(x, w, b, *rest, **named), input, weight, bias)
+
+
+def _copies(x: Any, times: int) -> Any:
+    """The rows, so many times over."""
+    if times == 1:
+        return x
+    if isinstance(x, tuple):
+        return tuple(_copies(part, times) for part in x)
+    return x.repeat(times, *[1] * (x.dim() - 1))
+
+
+def paired(half: Tensor, other: Tensor, rows: int) -> Tensor:
+    """Put the two halves of antithetic pairs of particles together, in the order of the guide's noise.
+
+    Args:
+        half: Noise of the first particles, ``((S + 1) // 2 * N, size)``.
+        other: Noise of their partners.
+        rows: How many rows are needed, ``S * N``: an odd S leaves one particle without its partner.
+
+    Returns:
+        Noise, ``(S * N, size)``.
+    """
+    return half if rows == len(half) else torch.cat([half, other])[:rows]

@@ -1,0 +1,233 @@
+"""Recording a function of tensors once, and running only its operations ever after.
+
+Python's part of a step on a small network (modules, handlers, distributions, autograd) costs several times the
+arithmetic. A recorded step is the bare list of operations, forward, backward and optimizer.
+
+Not ``make_fx``: its import takes a second of every process and changes the caller's warnings filters
+(``reports/decisions/004-captured-step.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ATEN = torch.ops.aten
+# Where such an operation returns its input as it was, later operations take the input itself.
+_VIEWS = {
+    _ATEN.lift_fresh.default,
+    _ATEN.detach.default,
+    _ATEN.view.default,
+    _ATEN.expand.default,
+    _ATEN.alias.default,
+    _ATEN._unsafe_view.default,
+}
+_READS_VALUES = {_ATEN._local_scalar_dense.default, _ATEN.equal.default, _ATEN.is_nonzero.default}
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+class CaptureError(Exception):
+    """The function does something that a list of operations cannot repeat; the text says what."""
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The place of a tensor among the inputs, constants and results of a recording."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class _Operation:
+    function: Any
+    args: Any
+    kwargs: dict[str, Any]
+    results: tuple[int, ...]  # slots
+    single: bool  # whether the result is one tensor rather than a list
+
+    def slots(self) -> set[int]:
+        found = pytree.tree_leaves((self.args, self.kwargs), is_leaf=_is_slot)
+        return {leaf.index for leaf in found if isinstance(leaf, _Slot)}
+
+    def writes(self) -> bool:
+        return self.function._schema.is_mutable
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes every operation that reaches torch's kernels, below autograd and vmap."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would wrap the class in its compiler's guard, whose import takes a second."""
+        return False
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.operations: list[_Operation] = []
+        self.constants: dict[int, Tensor] = {}
+        self._slots: dict[int, int] = {}
+        self._alive: list[Tensor] = []  # an id is only good while its tensor lives
+        for tensor in inputs:
+            self._new(tensor)
+
+    def _new(self, tensor: Tensor, slot: int | None = None) -> int:
+        self._alive.append(tensor)
+        self._slots[id(tensor)] = len(self._alive) - 1 if slot is None else slot
+        return self._slots[id(tensor)]
+
+    def slot(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in self._slots:
+            self.constants[self._new(value)] = value.detach()
+        return _Slot(self._slots[id(value)])
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS_VALUES:
+            raise CaptureError(f"it looks at values ({func})")
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func in _VIEWS and _same(result, args[0]):
+            self._new(result, self.slot(args[0]).index)
+            return result
+        slots, named = pytree.tree_map(self.slot, (args, kwargs))
+        single = isinstance(result, Tensor)
+        results = tuple(self._result(part) for part in ((result,) if single else result or ()))
+        self.operations.append(_Operation(func, slots, named, results, single))
+        return result
+
+    def _result(self, value: Any) -> int:
+        # An operation in place returns its argument, which keeps its slot: later uses see what was written.
+        if isinstance(value, Tensor) and id(value) in self._slots:
+            return self._slots[id(value)]
+        return self._new(value) if isinstance(value, Tensor) else self._new(torch.empty(0))
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A recorded function: the same operations on other tensors of the same shapes, dtypes and devices.
+
+    What was not an input when it was recorded (data, frozen parameters) is a constant. Inputs that the
+    function wrote to in place are written to again.
+
+    Attributes:
+        run: Takes the inputs, gives the outputs.
+        operations: Number of operations.
+        source: The recording as Python.
+    """
+
+    run: Function
+    operations: int
+    source: str
+
+
+def capture(function: Function, inputs: Sequence[Tensor], *, overloads: bool = False) -> Captured:
+    """Record a function by running it once; it is run for real, so inputs that it writes to are changed.
+
+    Args:
+        function: Takes tensors, returns a tuple of tensors. What it does may depend on shapes, not on values.
+        inputs: Tensors to run it on.
+        overloads: Whether the recording calls the overloads that torch's compiler understands, or the kernels' own
+            entry points, which cost less.
+
+    Returns:
+        The recording.
+
+    Raises:
+        CaptureError: If the function looks at values (``.item()``, ``if tensor``), or returns no tensors.
+    """
+    with _Recorder(inputs) as recorder:
+        outputs = function(*inputs)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        raise CaptureError("it returns something else than tensors")
+    places = tuple(recorder.slot(output).index for output in outputs)
+    operations = _live(recorder.operations, places)
+    return _write(operations, recorder.constants, len(inputs), places, overloads)
+
+
+def _is_slot(value: Any) -> bool:
+    return isinstance(value, _Slot)
+
+
+def _same(result: Tensor, argument: Tensor) -> bool:
+    return result.shape == argument.shape and result.stride() == argument.stride()
+
+
+def _live(operations: list[_Operation], outputs: tuple[int, ...]) -> list[_Operation]:
+    """Drop what nobody needs, as distributions that were built and never asked."""
+    needed, kept = set(outputs), []
+    for operation in reversed(operations):
+        if operation.writes() or needed.intersection(operation.results):
+            kept.append(operation)
+            needed |= operation.slots()
+    return kept[::-1]
+
+
+def _write(
+    operations: list[_Operation],
+    constants: dict[int, Tensor],
+    inputs: int,
+    outputs: tuple[int, ...],
+    overloads: bool,
+) -> Captured:
+    """Write the recording as a Python function, which drops every tensor after its last use."""
+    scope: dict[str, Any] = {f"t{slot}": tensor for slot, tensor in constants.items()}
+    last = {
+        slot: i
+        for i, operation in enumerate(operations)
+        for slot in operation.slots() | set(operation.results)
+    }
+    keep = {*outputs, *constants}
+    parameters = [*(f"t{i}" for i in range(inputs)), *(f"t{slot}=t{slot}" for slot in constants)]
+    lines = [f"def recorded({', '.join(parameters)}):"]
+    for i, operation in enumerate(operations):
+        lines.append(f"    {_targets(operation)}{_call(operation, scope, overloads)}")
+        dead = [f"t{slot}" for slot in sorted(last) if last[slot] == i and slot not in keep]
+        if dead:
+            lines.append(f"    del {', '.join(dead)}")
+    lines.append(f"    return ({''.join(f't{slot}, ' for slot in outputs)})")
+    source = "\n".join(lines)
+    exec(compile(source, "<captured step>", "exec"), scope)  # our own text: names and numbers of slots
+    return Captured(scope["recorded"], len(operations), source)
+
+
+def _targets(operation: _Operation) -> str:
+    if not operation.results:
+        return ""
+    names = ", ".join(f"t{slot}" for slot in operation.results)
+    return f"{names} = " if operation.single else f"{names}, = "
+
+
+def _call(operation: _Operation, scope: dict[str, Any], overloads: bool) -> str:
+    function = operation.function if overloads else operation.function._op
+    name = _bind(str(operation.function).replace(".", "_"), function, scope)
+    arguments = [_argument(value, scope) for value in operation.args]
+    named = [f"{key}={_argument(value, scope)}" for key, value in operation.kwargs.items()]
+    return f"{name}({', '.join([*arguments, *named])})"
+
+
+def _argument(value: Any, scope: dict[str, Any]) -> str:
+    if isinstance(value, _Slot):
+        return f"t{value.index}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_argument(part, scope) for part in value)}]"
+    if value is None or type(value) in (bool, int):
+        return repr(value)
+    return _bind("k", value, scope)
+
+
+def _bind(stem: str, value: Any, scope: dict[str, Any]) -> str:
+    """Name an object that has no literal; the same object keeps its name."""
+    for name, known in scope.items():
+        if known is value:
+            return name
+    name = f"{stem}_{len(scope)}"
+    scope[name] = value
+    return name

@@ -1,0 +1,267 @@
+"""What a guide is worth: its ELBO on draws that stay the same during a fit, so that differences are exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from ..guides import Guide
+from ..model import BayesianModel, log_likelihood
+from ..network import Inputs
+from ..noise import PairedNoise
+from .batches import Batches
+
+REPLICATES = 16
+_VALIDATION_DRAWS = 64
+_FORWARD_PASSES = 2**20  # rows x draws of one evaluation; between these bounds of draws a replicate:
+_FEWEST, _MOST = 4, 256
+_NUMBERS = 2**24  # draws x size: 64 MiB in float32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Estimates of the ELBO by independent sets of draws, the same sets at every evaluation of a fit.
+
+    Attributes:
+        log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set.
+        kl: KL at weight 1, nats.
+        weighted_kl: KL with the weights of the fit, nats.
+    """
+
+    log_likelihoods: Tensor
+    kl: float
+    weighted_kl: float
+
+    @property
+    def replicates(self) -> Tensor:
+        """The ELBO at KL weight 1 by each set of draws, nats of the whole data set, ``(R,)``."""
+        return self.log_likelihoods.mean(1) - self.kl
+
+    @property
+    def elbo(self) -> float:
+        """The ELBO at KL weight 1, in nats of the whole data set."""
+        return float(self.replicates.mean())
+
+    @property
+    def elbo_stderr(self) -> float:
+        """Its Monte Carlo standard error, from the spread of the independent sets."""
+        return float(self.replicates.std()) / math.sqrt(len(self.replicates))
+
+    @property
+    def objective(self) -> float:
+        """What is minimised: the negative ELBO with the weights of the fit."""
+        return self.weighted_kl - self.kl - self.elbo
+
+    def gain_over(self, earlier: Evaluation) -> tuple[float, float]:
+        """Tell by how much the objective is better than it was, on the same draws.
+
+        Args:
+            earlier: An evaluation of the same fit.
+
+        Returns:
+            Nats, and their standard error.
+        """
+        one, two = (e.replicates + e.kl - e.weighted_kl for e in (earlier, self))
+        gains = two - one
+        return float(gains.mean()), float(gains.std()) / math.sqrt(len(gains))
+
+
+class Evaluator:
+    """Evaluates guides of one model on one data set, on common draws.
+
+    Args:
+        model: The model; its network is in ``eval`` mode meanwhile.
+        batches: The data.
+        kl_weight: The weights of the fit's KL.
+        size: Numbers a draw has.
+        seed: Seed of the draws.
+    """
+
+    def __init__(
+        self,
+        model: BayesianModel,
+        batches: Batches,
+        kl_weight: float | Mapping[str, float],
+        *,
+        size: int,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._batches = batches
+        self._kl_weight = kl_weight
+        self._seed = seed
+        self._noise: Tensor | None = None
+        affordable = (
+            min(_FORWARD_PASSES // (batches.batch_rows * batches.num_batches), _NUMBERS // max(size, 1))
+            // REPLICATES
+        )
+        self._draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+
+    @torch.no_grad()
+    def __call__(self, guide: Guide) -> Evaluation:
+        """Evaluate a guide.
+
+        Args:
+            guide: A guide for the model.
+
+        Returns:
+            Its ELBO, by each set of draws.
+        """
+        kl = float(guide.weighted_kl(self._model))
+        log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
+        return Evaluation(log_p, kl, float(guide.weighted_kl(self._model, self._kl_weight)))
+
+    def noise(self, guide: Guide) -> Tensor:
+        """Give the noise of all sets, one after the other.
+
+        Args:
+            guide: A guide for the model.
+
+        Returns:
+            Standard normal, ``(S, noise_size)``.
+        """
+        if self._noise is not None:
+            return self._noise
+        like = guide.loc
+        sets = (
+            PairedNoise(
+                guide.noise_size,
+                self._seed * REPLICATES + i + 2**32,  # no seed of a fit's own noise
+                self._draws,
+                dtype=like.dtype,
+                device=like.device,
+                block=1,
+            ).at(0)
+            for i in range(REPLICATES)
+        )
+        self._noise = torch.cat(list(sets))
+        return self._noise
+
+    @torch.no_grad()
+    def log_ratio(self, guide: Guide) -> Tensor:
+        r"""Compute :math:`\log p(w_s) - \log q(w_s)` of the same draws, for importance weights.
+
+        Args:
+            guide: A guide for the model.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+        flat = guide.unconstrained(self.noise(guide))
+        return (_log_prior(self._model, guide, flat) - guide.log_density(flat)).double()
+
+    def _log_likelihoods(self, guide: Guide) -> Tensor:
+        draws = {name: value.detach() for name, value in guide.transform(self.noise(guide)).items()}
+        total = 0.0
+        for batch in self._batches.once():
+            log_p = log_likelihood(self._model, draws, batch.x, batch.y).double()
+            total = total + batch.scale * (log_p if batch.weight is None else log_p * batch.weight).sum(1)
+        return torch.as_tensor(total)
+
+
+def _log_prior(model: BayesianModel, guide: Guide, flat: Tensor) -> Tensor:
+    """Log density of the prior over the flat unconstrained vector, ``(S,)``."""
+    sites, layout = model.sites(), guide.layout
+    values = layout.values(flat, guide.point.expand(len(flat), -1))
+    total = flat.new_zeros(len(flat))
+    for name, part in layout.split(flat, layout.random).items():
+        site = sites[name]
+        prior: Any = site.prior
+        if site.scale_site is None:
+            loc, scale = prior.unconstrained(site.initial)
+        else:
+            loc, one = prior.unconstrained(site.initial, site.initial.new_ones(()))
+            scale = one * values[site.scale_site].reshape(-1, *[1] * site.initial.dim())
+        total = total + Normal(loc, scale).log_prob(part).reshape(len(flat), -1).sum(1)
+    return total
+
+
+class Validation:
+    r"""The mean log likelihood of data that the fit does not see.
+
+    .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s)
+
+    Args:
+        model: The model; its network is in ``eval`` mode meanwhile.
+        x: Inputs.
+        y: Targets.
+        every: Steps from one evaluation to the next.
+        seed: Seed of the draws, the same at every evaluation.
+
+    Attributes:
+        every: Steps from one evaluation to the next.
+    """
+
+    def __init__(self, model: BayesianModel, x: Inputs, y: Tensor, *, every: int, seed: int) -> None:
+        self.every = every
+        self._model = model
+        self._x, self._y = x, y
+        self._seed = seed
+
+    def __call__(self, guide: Guide) -> float:
+        """Evaluate a guide.
+
+        Args:
+            guide: A guide for the model.
+
+        Returns:
+            Nats a row.
+        """
+        log_p = log_likelihood(self._model, guide.draw(_VALIDATION_DRAWS, self._seed), self._x, self._y)
+        return float((log_p.double().logsumexp(0) - math.log(_VALIDATION_DRAWS)).mean())
+
+
+@torch.no_grad()
+def expected_log_likelihood(
+    model: BayesianModel,
+    guide: Guide,
+    x: Inputs,
+    y: Tensor,
+    *,
+    num_draws: int,
+    seed: int,
+    num_data: int | None = None,
+) -> tuple[float, float]:
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)]` on fresh draws.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        x: All inputs.
+        y: All targets.
+        num_draws: Draws S, at least 2.
+        seed: Seed of the draws.
+        num_data: Rows of the whole data set, where ``x`` is a part of it.
+
+    Returns:
+        The estimate and its Monte Carlo standard error, in nats of the whole data set.
+    """
+    scale = (num_data or len(y)) / len(y)
+    log_p = scale * log_likelihood(model, guide.draw(num_draws, seed), x, y).double().sum(1)
+    return float(log_p.mean()), float(log_p.std()) / num_draws**0.5
+
+
+def estimate_elbo(
+    model: BayesianModel, guide: Guide, x: Inputs, y: Tensor, *, num_draws: int, seed: int
+) -> tuple[float, float]:
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        x: All inputs.
+        y: All targets.
+        num_draws: Draws S, at least 2.
+        seed: Seed of the draws.
+
+    Returns:
+        The ELBO and its Monte Carlo standard error, in nats.
+    """
+    log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
+    return log_p - float(guide.weighted_kl(model).detach()), stderr

@@ -1,0 +1,166 @@
+r"""The exact optimum where the log likelihood is quadratic in all that is learned: Bayesian linear regression.
+
+Steps of a stochastic optimizer crawl along the valleys of an ill-conditioned regression and their standstill there
+looks like convergence. Where the log likelihood is a quadratic form with matrix :math:`-H`, the best mean-field
+Normal is known:
+
+.. math:: (-H + W\Lambda)\, (\text{loc} - w) = \nabla_w \log p(y \mid w) - W\Lambda (w - m), \qquad
+          \text{scale}_j^2 = \frac{W_j}{-H_{jj} + W_j \Lambda_j}
+
+from any point :math:`w`, with the prior's means :math:`m` and precisions :math:`\Lambda` and the weights :math:`W` of
+the KL. Whether it is quadratic is tested on the model's own program, never assumed from its type.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..estimators.base import log_likelihood
+from ..guides import MeanFieldNormal
+from ..guides.kl import FlatPriors
+from ..model import BayesianModel
+from ..noise import stream
+from .batches import Batch, Batches
+
+_LARGEST = 1000  # entries
+_WORK = 2**33  # multiplications: entries^2 x rows
+_CURVED = 1e-7  # third differences, relative to second ones, from which on the function is not quadratic
+_ROUNDS = 3  # of iterative refinement
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best member of the family, and how far the guide is from it after rounding to its dtype.
+
+    Attributes:
+        gap: Nats.
+    """
+
+    gap: float
+
+
+def solve(
+    model: BayesianModel, guide: object, batches: Batches, priors: FlatPriors, seed: int
+) -> Optimum | None:
+    """Set a mean-field guide to its optimum, if the log likelihood is quadratic.
+
+    Args:
+        model: The model.
+        guide: Any guide; only a :class:`MeanFieldNormal` without positive sites can be solved for.
+        batches: The data; all rows must come in one batch.
+        priors: The priors as flat vectors, with the weights of the KL.
+        seed: Seed of the points at which the function is tried.
+
+    Returns:
+        The optimum, or ``None`` where there is none in closed form or the problem is too large; the guide is then
+        unchanged.
+    """
+    if not isinstance(guide, MeanFieldNormal) or batches.num_batches != 1 or not _small(guide, batches):
+        return None
+    trained = all(parameter.requires_grad for parameter in guide.parameters())
+    if guide.layout.positive or priors.learned is not None or not trained:
+        return None
+    try:
+        problem = _Problem(model, guide, batches.next(), priors)
+        return problem.solve(guide) if problem.is_quadratic(seed) else None
+    except (RuntimeError, TypeError, NotImplementedError):
+        return (
+            None  # a network that cannot run in double precision, or a matrix that is not positive definite
+        )
+
+
+def _small(guide: MeanFieldNormal, batches: Batches) -> bool:
+    size = len(guide.loc) + len(guide.point)
+    return len(guide.loc) > 0 and size <= _LARGEST and size**2 * batches.batch_rows <= _WORK
+
+
+class _Problem:
+    """The negative log likelihood in double precision, as a function of all entries: random, then points."""
+
+    def __init__(
+        self, model: BayesianModel, guide: MeanFieldNormal, batch: Batch, priors: FlatPriors
+    ) -> None:
+        self._model = copy.deepcopy(model).double()
+        self._batch = Batch(
+            tuple(_double(part) for part in batch.x) if isinstance(batch.x, tuple) else _double(batch.x),
+            _double(batch.y),
+            None if batch.weight is None else batch.weight.double(),
+            batch.scale,
+        )
+        self._layout = guide.layout
+        self._random = len(guide.loc)
+        self.start = torch.cat([guide.loc, guide.point]).detach().double()
+        like = self.start[: self._random]
+        weight = priors.weight
+        if isinstance(weight, Tensor):
+            weight = weight.repeat_interleave(torch.tensor(priors.sizes, device=weight.device))
+        self._weight, self._mean, half = (
+            torch.zeros_like(like) + value for value in (weight, priors.loc, priors.half_precision)
+        )
+        self._precision = self._pad(2 * half * self._weight)
+
+    def _pad(self, random: Tensor) -> Tensor:
+        return torch.cat([random, random.new_zeros(len(self.start) - self._random)])
+
+    def _gradients(self, at: Tensor) -> Tensor:
+        """Gradient of the negative log likelihood at many points, ``(S, P + Q)``."""
+        points = at.clone().requires_grad_()
+        random, point = points.split([self._random, len(self.start) - self._random], dim=1)
+        values = {name: value.unsqueeze(1) for name, value in self._layout.values(random, point).items()}
+        batch = self._batch
+        total = batch.scale * log_likelihood(self._model, values, batch.x, batch.y, batch.weight)
+        (gradient,) = torch.autograd.grad(-total, points)
+        return gradient
+
+    def is_quadratic(self, seed: int) -> bool:
+        """Whether third differences vanish along random lines as long as the prior is wide."""
+        lines = torch.randn(3, len(self.start), generator=stream(seed), dtype=torch.float64).to(self.start)
+        behind, here, ahead, far = (self._gradients(self.start + k * lines) for k in (-1.0, 0.0, 1.0, 2.5))
+        size = (ahead - behind).norm()
+        bends = (ahead - 2 * here + behind).norm(), (far - here - 2.5 * (ahead - here)).norm()
+        return bool(size > 0) and all(bool(bend < _CURVED * size) for bend in bends)
+
+    def solve(self, guide: MeanFieldNormal) -> Optimum | None:
+        """Set the guide to the optimum."""
+        size = len(self.start)
+        here = self._gradients(self.start[None])
+        steps = torch.eye(size, dtype=self.start.dtype, device=self.start.device)
+        hessian = torch.cat([self._gradients(self.start + part) - here for part in steps.split(64)])
+        matrix = 0.5 * (hessian + hessian.T) + self._precision.diag()
+        curvature = matrix.diagonal()
+        if bool((curvature <= 0).any()) or bool((self._weight <= 0).any()):
+            return None
+        unit = curvature.rsqrt()
+        factor = torch.linalg.cholesky(unit[:, None] * matrix * unit)
+        loc = self.start
+        for _ in range(_ROUNDS):
+            loc = loc - self._newton(self._slope(loc), factor, unit)
+        variance = self._weight / curvature[: self._random]
+        with torch.no_grad():
+            guide.loc.copy_(loc[: self._random])
+            guide.point.copy_(loc[self._random :])
+            guide.log_scale.copy_(0.5 * variance.log())
+        return Optimum(self._gap(guide, factor, unit, variance))
+
+    def _slope(self, loc: Tensor) -> Tensor:
+        return self._gradients(loc[None])[0] + self._precision * (loc - self._pad(self._mean))
+
+    @staticmethod
+    def _newton(slope: Tensor, factor: Tensor, unit: Tensor) -> Tensor:
+        return unit * torch.cholesky_solve((unit * slope)[:, None], factor).squeeze(1)
+
+    def _gap(self, guide: MeanFieldNormal, factor: Tensor, unit: Tensor, variance: Tensor) -> float:
+        """Nats that rounding to the guide's dtype, and what refinement left, have cost."""
+        loc = torch.cat([guide.loc, guide.point]).detach().double()
+        slope = self._slope(loc)
+        ratio = (2 * guide.log_scale.detach().double()).exp() / variance
+        scales = 0.5 * (self._weight * (ratio - 1 - ratio.log())).sum()
+        return float(0.5 * slope @ self._newton(slope, factor, unit) + scales)
+
+
+def _double(values: Tensor) -> Tensor:
+    return values.double() if values.is_floating_point() else values

@@ -1,0 +1,196 @@
+"""A fit under way: its state, and the loop that moves it from stage to stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import DivergenceError
+from ..estimators import Estimator
+from ..guides import Guide
+from ..noise import PairedNoise, stream
+from .batches import Batches
+from .evaluation import Evaluation, Evaluator, Validation
+from .flat import FlatParameters
+from .schedule import Schedule
+from .step import Draws, Position, Stepper
+
+_SAFE_EVERY = 25  # steps between copies of the parameters, to come back to after a divergence
+_ROW_NOISE = 7  # tells this stream from the others of a fit
+STEPS_A_CALL = 8  # of a compiled step on all rows
+TOLERANCE, TOLERANCE_A_ROW = 0.05, 3e-4  # nats
+
+
+@dataclass
+class State:
+    """All that a fit knows at a step's boundary; with the settings it decides all that follows.
+
+    Attributes:
+        position: Parameters and Adam's moments.
+        step: Steps taken.
+        history: The objective at each step.
+        evaluations: The guide's worth at each stage's end; the last two are kept.
+        evaluated_at: The step of the last evaluation.
+        validation: Steps, and mean log likelihood a row of the validation data there.
+    """
+
+    position: Position
+    step: int = 0
+    history: list[float] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluated_at: int = 0
+    validation: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Run:
+    """Moves a guide until it has converged or the steps are over.
+
+    Args:
+        guide: Trained in place, at every evaluation and at the end.
+        stepper: Takes the steps.
+        evaluator: Evaluates the guide.
+        batches: The data.
+        estimator: Whose noise the steps need.
+        schedule: Learning rates and stages.
+        seed: Seed of the noise.
+        validation: Gives the log likelihood of validation data, or ``None``.
+
+    Attributes:
+        state: Where the fit stands.
+        schedule: Learning rates and stages.
+        tolerance: Nats that count as no gain.
+    """
+
+    def __init__(
+        self,
+        guide: Guide,
+        stepper: Stepper,
+        evaluator: Evaluator,
+        batches: Batches,
+        estimator: Estimator,
+        schedule: Schedule,
+        *,
+        seed: int,
+        validation: Validation | None = None,
+    ) -> None:
+        self.guide = guide
+        self.stepper = stepper
+        self.schedule = schedule
+        self.tolerance = TOLERANCE + TOLERANCE_A_ROW * batches.num_data
+        self._evaluator = evaluator
+        self._validation = validation
+        self._batches = batches
+        self._estimator = estimator
+        self._seed = seed
+        self._steps_a_call = STEPS_A_CALL if stepper.mode == "compiled" and batches.num_batches == 1 else 1
+        self._flat = FlatParameters(guide)
+        self._beginning = self._flat.gather(), batches.state()
+        self.state = State(Position.start(self._beginning[0].clone()))
+        like = self.state.position.theta
+        self._noise = PairedNoise(
+            guide.noise_size, seed, schedule.particles, dtype=like.dtype, device=like.device
+        )
+
+    def go(self, on_step: Callable[[State, int], bool]) -> None:
+        """Take steps until convergence, the last step, or until the caller has enough.
+
+        Args:
+            on_step: Called at each boundary with the state and the number of steps just taken; true ends the fit.
+
+        Raises:
+            DivergenceError: If the objective becomes NaN or infinite; the guide then has the values of
+                a step before.
+        """
+        state = self.state
+        enough = False
+        while not enough and state.step < self.schedule.max_steps:
+            start, end = self.schedule.stage(state.step)
+            if (
+                state.step == start > state.evaluated_at
+            ):  # a checkpoint from between a stage and its evaluation
+                self.evaluate()
+            if self.converged:
+                break
+            safe = state.position.theta.clone()
+            while not enough and state.step < end:
+                before = state.position.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
+                count = min(self._steps_a_call, end - state.step)
+                self._take(count, safe)
+                safe = before
+                if self._validation is not None and state.step % self._validation.every == 0:
+                    self._flat.scatter(state.position.theta)
+                    state.validation.append((state.step, self._validation(self.guide)))
+                enough = on_step(state, count)
+            self.evaluate()
+
+    def start_anew(self) -> None:
+        """Go back to the beginning, with a smaller learning rate."""
+        theta, order = self._beginning
+        self._flat.scatter(theta)
+        self._batches.restore(order)
+        self.schedule = self.schedule.slower()
+        self.state = State(Position.start(theta.clone()))
+
+    def evaluate(self) -> None:
+        """Write the parameters to the guide, and note what it is worth."""
+        self._flat.scatter(self.state.position.theta)
+        self.state.evaluations = [*self.state.evaluations[-1:], self._evaluator(self.guide)]
+        self.state.evaluated_at = self.state.step
+
+    def _take(self, count: int, safe: Tensor) -> None:
+        state = self.state
+        batch = self._batches.next()
+        draws = [self._draws(step, len(batch.y)) for step in range(state.step, state.step + count)]
+        _reseed(self._seed, state.step, state.position.theta.device)
+        losses = self.stepper.take(state.position, draws, batch)
+        for step, loss in enumerate(losses, state.step):
+            if not math.isfinite(loss):
+                self._flat.scatter(safe)
+                raise DivergenceError(step, loss)
+        state.history += losses
+        state.step += count
+
+    def _draws(self, step: int, rows: int) -> Draws:
+        like = self.state.position.theta
+        rate, clock = (
+            torch.tensor(value, dtype=kind, device=like.device)
+            for value, kind in ((self.schedule.rate(step), like.dtype), (step + 1.0, torch.float32))
+        )
+        row_noise: tuple[Tensor, ...] = ()
+        if self._estimator.covered:
+            generator = stream(self._seed, step, _ROW_NOISE)
+            row_noise = self._estimator.row_noise(self.schedule.particles, rows, generator)
+        if self._estimator.uses_noise:
+            noise = self._noise.at(step)
+        else:  # only its shape counts
+            zero = torch.zeros((), dtype=like.dtype, device=like.device)
+            noise = zero.expand(self.schedule.particles, self.guide.noise_size)
+        return Draws(rate, clock, noise, row_noise)
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """What the last stage gained in nats, and the standard error of that; NaN before there are two."""
+        if len(self.state.evaluations) < 2:
+            return math.nan, math.nan
+        earlier, last = self.state.evaluations
+        return last.gain_over(earlier)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last stage, which was not the first, gained nothing worth naming."""
+        gain, stderr = self.gain
+        return gain + 2 * stderr <= self.tolerance  # NaN is not
+
+
+def _reseed(seed: int, step: int, device: torch.device) -> None:
+    """Make what only knows torch's global generators (dropout) depend on seed and step alone.
+
+    The caller's state is kept and put back around the whole fit.
+    """
+    torch.default_generator.manual_seed((seed << 32) + step)
+    if device.type == "cuda":
+        torch.cuda.manual_seed((seed << 32) + step)

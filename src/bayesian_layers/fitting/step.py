@@ -1,0 +1,270 @@
+"""One step of a fit, and three ways to run it: eagerly, recorded, recorded and compiled."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from .batches import Batch, Batches
+from .capture import CaptureError, Function, capture
+from .flat import FlatParameters
+from .objective import Objective
+from .schedule import Schedule
+
+Mode = Literal["eager", "captured", "compiled"]
+BETAS, EPSILON = (0.9, 0.99), 1e-8
+_log = logging.getLogger(__name__)
+
+
+# Steps times operations from which compiling pays: it takes some 30 s and saves a few microseconds an operation.
+_FEWEST_TO_RECORD = 10
+
+
+def choose_mode(schedule: Schedule, batches: Batches) -> Mode:
+    """Choose how to run the steps of a fit, before the first.
+
+    Args:
+        schedule: How many steps there may be.
+        batches: The data.
+
+    Returns:
+        A mode.
+    """
+    return "captured" if schedule.max_steps >= _FEWEST_TO_RECORD else "eager"
+
+
+@dataclass
+class Position:
+    """Where a fit stands: its parameters and Adam's two moments of the gradient, flat vectors.
+
+    Attributes:
+        theta: The guide's parameters.
+        first: Decaying mean of the gradient.
+        second: Decaying mean of its square.
+    """
+
+    theta: Tensor
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def start(cls, theta: Tensor) -> Position:
+        """Begin at a point.
+
+        Args:
+            theta: The parameters; kept, not copied.
+
+        Returns:
+            A position without momentum.
+        """
+        return cls(theta, torch.zeros_like(theta), torch.zeros_like(theta))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the three vectors, which a step writes to."""
+        return self.theta, self.first, self.second
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is random in one step, and how far it goes.
+
+    Attributes:
+        rate: Adam's learning rate, a tensor of one number.
+        clock: The number of the step, counted from 1, a tensor of one number.
+        noise: The guide's noise, ``(S, noise_size)``.
+        row_noise: The estimator's noise.
+    """
+
+    rate: Tensor
+    clock: Tensor
+    noise: Tensor
+    row_noise: tuple[Tensor, ...]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Give all tensors in order."""
+        return (self.rate, self.clock, self.noise, *self.row_noise)
+
+
+class Stepper:
+    r"""Takes steps of Adam on a stochastic objective.
+
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+              \theta \leftarrow \theta - r\, \hat m / (\sqrt{\hat v} + \epsilon)
+
+    A recorded step is made for each form of batch that comes (the last of an epoch may be smaller), and
+    checked against the eager one on other noise before it is used. What cannot be recorded runs eagerly.
+
+    Args:
+        objective: What is minimised.
+        flat: How its guide's parameters lie in the flat vector.
+        mode: How to run the step.
+
+    Attributes:
+        mode: How steps run; ``"eager"`` once something could not be recorded.
+        note: Why it is not what was asked for, or empty.
+
+    References:
+        Kingma & Ba (2015), arXiv 1412.6980.
+    """
+
+    def __init__(self, objective: Objective, flat: FlatParameters, mode: Mode) -> None:
+        self._objective = objective
+        self._flat = flat
+        self._recorded: dict[object, Function] = {}
+        self.mode: Mode = mode
+        self.note = ""
+
+    def take(self, position: Position, draws: Sequence[Draws], batch: Batch) -> list[float]:
+        """Take a step for each of ``draws`` on one batch.
+
+        Args:
+            position: Written to in place.
+            draws: What is random in each step.
+            batch: The rows.
+
+        Returns:
+            The objective before each step, in nats of the whole data set.
+        """
+        inputs = _inputs(position, draws, batch)
+        function = self._function(draws, batch, inputs)
+        with torch.no_grad():
+            losses = function(*inputs)
+        return [float(loss) for loss in losses]
+
+    def _function(self, draws: Sequence[Draws], batch: Batch, inputs: tuple[Tensor, ...]) -> Function:
+        eager = _Program(self._objective, self._flat, draws, batch)
+        if self.mode == "eager":
+            return eager
+        form = (batch.scale, tuple((tensor.shape, tensor.dtype) for tensor in inputs))
+        if form not in self._recorded:
+            try:
+                other = _elsewhere(inputs, draws, batch)
+                self._recorded[form] = _record(eager, inputs, other, self.mode == "compiled")
+            except Exception as error:  # whatever a network does that cannot be recorded, it can still be run
+                self.note = f"steps run eagerly: {_first_line(error)}"
+                _log.info(self.note)
+                self.mode = "eager"
+                return eager
+        return self._recorded[form]
+
+
+class _Program:
+    """The eager step, as a function of tensors alone."""
+
+    def __init__(
+        self, objective: Objective, flat: FlatParameters, draws: Sequence[Draws], batch: Batch
+    ) -> None:
+        self._objective = objective
+        self._flat = flat
+        self._sizes = [len(draw.tensors()) for draw in draws]
+        self._batch = batch
+
+    def __call__(self, theta: Tensor, first: Tensor, second: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        tensors = iter(rest)
+        steps = [[next(tensors) for _ in range(size)] for size in self._sizes]
+        batch = _like(self._batch, list(tensors))
+        return tuple(self._step(theta, first, second, step, batch) for step in steps)
+
+    def _step(
+        self, theta: Tensor, first: Tensor, second: Tensor, draws: list[Tensor], batch: Batch
+    ) -> Tensor:
+        rate, clock, noise, *row_noise = draws
+        with torch.enable_grad():
+            leaf = theta.detach().requires_grad_()
+            views = {f"guide.{name}": view for name, view in self._flat.views(leaf).items()}
+            arguments = (noise, tuple(row_noise), batch.x, batch.y, batch.weight, batch.scale)
+            loss = functional_call(self._objective, views, arguments)
+            (gradient,) = torch.autograd.grad(loss, leaf)
+        with torch.no_grad():
+            torch.ops.aten._fused_adam_(
+                [theta],
+                [gradient],
+                [first],
+                [second],
+                [],
+                [clock],
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
+        return loss.detach()
+
+
+def _record(
+    eager: _Program, inputs: tuple[Tensor, ...], other: tuple[Tensor, ...], compiled: bool
+) -> Function:
+    """Record a step on copies, and see that it does what the eager one does elsewhere."""
+    recorded = capture(eager, _copies(inputs), overloads=compiled).run
+    run = _compile(recorded, other) if compiled else recorded
+    one, two = _copies(other), _copies(other)
+    state = torch.random.get_rng_state()
+    first = eager(*one)
+    torch.random.set_rng_state(state)
+    with torch.no_grad():
+        second = run(*two)
+    if not all(_close(a, b) for a, b in zip((*first, *one[:3]), (*second, *two[:3]), strict=True)):
+        raise CaptureError("the recorded step gives other numbers than the network itself")
+    return run
+
+
+def _compile(recorded: Function, inputs: tuple[Tensor, ...]) -> Function:
+    """Compile a recording; torch's compiler changes the warnings filters when it is first imported."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        function = torch.compile(recorded)
+        function(*_copies(inputs))
+    return function
+
+
+def _inputs(position: Position, draws: Sequence[Draws], batch: Batch) -> tuple[Tensor, ...]:
+    return (*position.tensors(), *(tensor for draw in draws for tensor in draw.tensors()), *_tensors(batch))
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    x = batch.x if isinstance(batch.x, tuple) else (batch.x,)
+    return (*x, batch.y, *(() if batch.weight is None else (batch.weight,)))
+
+
+def _like(batch: Batch, tensors: list[Tensor]) -> Batch:
+    """A batch of the same form of other tensors, in the order of :func:`_tensors`."""
+    weight = None if batch.weight is None else tensors.pop()
+    y = tensors.pop()
+    return Batch(tuple(tensors) if isinstance(batch.x, tuple) else tensors[0], y, weight, batch.scale)
+
+
+def _copies(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensor.clone() for tensor in tensors)
+
+
+def _elsewhere(inputs: tuple[Tensor, ...], draws: Sequence[Draws], batch: Batch) -> tuple[Tensor, ...]:
+    """The same inputs but for other noise, and targets that belong to other rows."""
+    changed = list(inputs)
+    at = 3
+    for draw in draws:
+        for i in range(at + 2, at + len(draw.tensors())):
+            changed[i] = 0.7 * changed[i].roll(1, -1)
+        at += len(draw.tensors())
+    y = at + len(_tensors(batch)) - (1 if batch.weight is None else 2)
+    changed[y] = changed[y].roll(1, 0)
+    return tuple(changed)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    tolerance = 1e4 * torch.finfo(one.dtype).eps
+    return bool(torch.isclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True).all())
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{type(error).__name__}: {lines[0][:200]}"

@@ -1,0 +1,273 @@
+"""Batches that come from outside: the library's streams, a ``DataLoader``, any re-iterable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ..errors import BayesianLayersError, DataError
+from ..network import Inputs
+from ..noise import seeded
+from ..streams import Stream
+from ..streams.base import check_whole
+from .batch import Batch, check_num_data, check_position, placed
+
+Check = Callable[[Inputs, Tensor], None]
+_END = object()
+_ORDER, _ONCE = 1, 2  # what a random state of a foreign source is for
+
+
+class StreamBatches:
+    r"""Batches of a stream, all with one scale: N over the mean number of rows a batch.
+
+    .. math:: \text{scale} = N m \big/ \sum_{j=1}^m B_j
+
+    The mean of an epoch's steps is then exactly the full sum in whatever order. A scale ``N / B_j`` would
+    count the rows of a smaller last batch more than others, for ever where the order is fixed. Where nobody
+    knows the rows of an epoch before it has ended (a foreign iterable), the first epoch takes the mean of
+    the batches so far.
+
+    A foreign source runs under a random state of its own, so the caller's stays and a ``DataLoader`` shuffles
+    by the fit's seed; what else decides its order (workers, its own generator) nobody can promise.
+
+    Args:
+        source: A ``bl.streams.Stream``, a ``DataLoader``, or any re-iterable of ``(x, y)`` or
+            ``(x, y, sample_weight)``.
+        network: Decides device and dtype.
+        seed: Seed for foreign sources; a stream has its own.
+        num_data: Rows of the whole data set; ``None`` where the source knows.
+        check: Called with the inputs and targets of each batch, to refuse them.
+
+    Raises:
+        TypeError: If the source is no iterable, or a batch holds something else than tensors.
+        ShapeError: If rows of a batch differ.
+        DataError: If the source gives each row only once, single rows, nothing, or something else than pairs,
+            a value is not finite, or ``num_data`` is missing or too small.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        network: nn.Module,
+        seed: int = 0,
+        num_data: int | None = None,
+        check: Check | None = None,
+    ) -> None:
+        check_whole("seed", seed, 0)
+        _check_again_and_again(source)
+        self._network, self._check = network, check
+        self.exact_order = isinstance(source, Stream)
+        self._source = source if isinstance(source, Stream) else _Foreign(source, seed)
+        self._seed = self._source.seed
+        self._whole = _known_epoch(source)
+        self.num_data = _num_data(source, num_data, self._whole)
+        self._epoch = self._index = self._rows = 0
+        self._batches = self._source.epoch(0)
+        first = next(self._batches, _END)
+        if first is _END:
+            raise DataError("the stream of batches is empty; it must give at least one (x, y)")
+        self.weighted = len(_triple(first)) == 3
+        self.batch_rows = len(self._take(first, 0)[1])
+        self._batches = chain([first], self._batches)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches an epoch; an estimate where nobody knows before the first one has ended."""
+        return self._whole[1] if self._whole else math.ceil(self.num_data / self.batch_rows)
+
+    def next(self) -> Batch:
+        """Give the next batch; see :meth:`Batches.next`.
+
+        Returns:
+            A batch.
+
+        Raises:
+            DataError: If the batch is not what one must be, or an epoch ends without any.
+        """
+        element = next(self._batches, _END)
+        if element is _END:
+            self._end_epoch()
+            element = next(self._batches, _END)
+        if element is _END:
+            raise DataError(
+                f"the stream of batches gave nothing in epoch {self._epoch}, after batches in the one before; it "
+                "must start again with each `iter()`: pass a list, a DataLoader, or a class with `__iter__`"
+            )
+        x, y, weight = self._take(element, self._index)
+        self._index += 1
+        self._rows += len(y)
+        check_num_data(self.num_data, self._rows, "one epoch of the stream")
+        rows, count = self._whole or (self._rows, self._index)
+        return Batch(x, y, weight, self.num_data * count / rows)
+
+    def _end_epoch(self) -> None:
+        if self._index:
+            self._whole = self._rows, self._index
+        self._epoch, self._index, self._rows = self._epoch + 1, 0, 0
+        self._batches = self._source.epoch(self._epoch)
+
+    def once(self) -> Iterator[Batch]:
+        """Give all rows once; see :meth:`Batches.once`.
+
+        Yields:
+            Batches. Where a foreign source gives fewer than ``num_data`` rows (``drop_last``), the scale makes
+            up for them once an epoch has ended.
+        """
+        scale = self.num_data / self._whole[0] if self._whole else 1.0
+        for index, element in enumerate(self._source):
+            yield Batch(*self._take(element, index), scale)
+
+    def _take(self, element: Any, index: int) -> tuple[Inputs, Tensor, Tensor | None]:
+        try:
+            x, y, *weight = _triple(element)
+            if bool(weight) != self.weighted:
+                raise DataError("all batches must have a third element, the sample weight, or none must")
+            batch = placed(x, y, weight[0] if weight else None, self._network)
+            if self._check is not None:
+                self._check(batch[0], batch[1])
+        except (BayesianLayersError, TypeError) as error:
+            error.add_note(f"In batch {index} of epoch {self._epoch} of the stream.")
+            raise
+        return batch
+
+    def state(self) -> dict[str, int]:
+        """Tell the position; see :meth:`Batches.state`.
+
+        Returns:
+            Numbers.
+        """
+        rows, count = self._whole or (0, 0)
+        return {
+            "epoch": self._epoch,
+            "index": self._index,
+            "rows": self._rows,
+            "epoch_rows": rows,
+            "epoch_batches": count,
+            "num_data": self.num_data,
+            "batch_rows": self.batch_rows,
+            "seed": self._seed,
+        }
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go to a position; see :meth:`Batches.restore`.
+
+        Args:
+            state: What :meth:`state` gave.
+
+        Raises:
+            DataError: If it was given for another seed or size of batches.
+        """
+        check_position(state, self.state())
+        self._epoch, self._index, self._rows = state["epoch"], state["index"], state["rows"]
+        if state["epoch_batches"]:
+            self._whole = state["epoch_rows"], state["epoch_batches"]
+        self._batches = self._source.epoch(self._epoch, self._index)
+
+
+class _Foreign:
+    """A source of which nothing is known but that it can be iterated, with the interface of a stream."""
+
+    def __init__(self, source: Any, seed: int) -> None:
+        self._source = source
+        self.seed = seed
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return islice(self._isolated(epoch, _ORDER), start, None)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._isolated(0, _ONCE)
+
+    def _isolated(self, *key: int) -> Iterator[Any]:
+        """Iterate under a random state of its own: a DataLoader draws from torch's global generator."""
+        with seeded(self.seed, *key):
+            iterator = iter(self._source)
+            state = torch.get_rng_state()
+        while True:
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(state)
+                element = next(iterator, _END)
+                state = torch.get_rng_state()
+            if element is _END:
+                return
+            yield element
+
+
+def _check_again_and_again(source: Any) -> None:
+    if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
+        raise TypeError(
+            "`x` must be a tensor, a tuple of tensors, or a re-iterable of (x, y) batches; received "
+            f"{type(source).__name__}"
+        )
+    if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+        raise DataError(
+            "a Dataset gives single rows; a fit takes batches. Pass DataLoader(dataset, batch_size=..., shuffle=True)"
+        )
+    if hasattr(source, "__next__"):
+        raise DataError(
+            f"a {type(source).__name__} can be iterated only once, and a fit needs many epochs; pass a list, a "
+            "DataLoader, or a class whose `__iter__` returns a new iterator"
+        )
+
+
+def _triple(element: Any) -> tuple[Any, ...]:
+    """``(x, y)`` or ``(x, y, weight)``; collated tuples of inputs come as lists."""
+    if not isinstance(element, tuple | list) or len(element) not in {2, 3}:
+        what = f" of {len(element)}" if isinstance(element, tuple | list) else ""
+        raise DataError(
+            "a stream must give pairs (x, y), or (x, y, sample_weight); received a "
+            f"{type(element).__name__}{what}. Several inputs are a tuple: ((x0, x1), y)."
+        )
+    x = tuple(element[0]) if isinstance(element[0], list) else element[0]
+    return (x, *element[1:])
+
+
+def _known_epoch(source: Any) -> tuple[int, int] | None:
+    """Rows and batches of an epoch, where the source can tell them without being iterated."""
+    if isinstance(source, Stream):
+        return source.num_data, len(source)
+    if isinstance(source, list | tuple):
+        parts = [_triple(element)[1] for element in source]
+        return sum(len(y) if isinstance(y, Tensor) and y.dim() else 1 for y in parts), len(parts)
+    if isinstance(source, DataLoader) and source.batch_size is not None:
+        n = _length(source.sampler)
+        if n is None:
+            return None
+        full, rest = divmod(n, source.batch_size)
+        return (full * source.batch_size, full) if source.drop_last or not rest else (n, full + 1)
+    return None
+
+
+def _num_data(source: Any, num_data: int | None, known: tuple[int, int] | None) -> int:
+    if num_data is None:
+        num_data = _rows_of(source, known)
+    if num_data is None:
+        raise DataError(
+            "`num_data` is missing: the rows of the whole data set, by which the ELBO is scaled, cannot be read "
+            "off this source; pass num_data=..."
+        )
+    check_whole("num_data", num_data, 1)
+    if known is not None:
+        check_num_data(num_data, known[0], "one epoch of the stream")
+    return num_data
+
+
+def _rows_of(source: Any, known: tuple[int, int] | None) -> int | None:
+    if not isinstance(source, DataLoader):
+        return known[0] if known else None
+    n = _length(source.dataset) if source.batch_sampler is not None else None
+    # A sampler of its own may take a part of the data set, or rows twice: then only the caller knows.
+    return n if source.batch_size is not None and n == _length(source.sampler) else None
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except TypeError:
+        return None

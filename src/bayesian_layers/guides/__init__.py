@@ -1,0 +1,11 @@
+"""Guides q(w): the families in which a posterior is sought.
+
+A guide owns all that is learned, from construction on, without data and without randomness.
+"""
+
+from .base import Guide, check_covers
+from .full_rank import FullRankNormal
+from .low_rank import LowRankNormal
+from .mean_field import MeanFieldNormal
+
+__all__ = ["FullRankNormal", "Guide", "LowRankNormal", "MeanFieldNormal", "check_covers"]

@@ -1,0 +1,223 @@
+"""What every guide offers."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError, SiteError
+from ..model import BayesianModel, check_is_model
+from ..noise import standard_normal
+from .kl import FlatPriors
+from .layout import Layout, flatten
+
+
+class Guide(nn.Module, ABC):
+    r"""A family of posteriors :math:`q(w)`, and the member that its parameters say.
+
+    A Pyro guide with one site for each latent site of the model. The entries of all sites with a prior lie
+    in one flat vector on the unconstrained axis (the logarithm of a positive site), in which the families
+    are Gaussian; a site without a prior is a ``Delta`` at its point estimate. The locations begin at the
+    network's present values; all parameters exist from construction, without data and without randomness.
+
+    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer on
+    ``TraceMeanField_ELBO()(model, guide)``; the last two leave Pyro's parameter store as it was.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        init_scale: Standard deviation at which each random entry begins, above 0.
+
+    Attributes:
+        layout: Where each site lies in the flat vectors.
+        loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        point: The Q point-estimated entries, ``(Q,)``, unconstrained.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive.
+        SiteError: If the model has no latent site.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+    """
+
+    def __init__(self, model: BayesianModel, *, init_scale: float) -> None:
+        super().__init__()
+        check_is_model(model)
+        if not 0 < init_scale < float("inf"):
+            raise DataError(
+                f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}"
+            )
+        sites = model.sites()
+        self.layout = Layout.of(sites)
+        self._store_name = _fresh_name()
+        self.loc = nn.Parameter(flatten(sites, self.layout.random))
+        self.point = nn.Parameter(flatten(sites, self.layout.points))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy must not share its entry in Pyro's store with the original."""
+        super().__setstate__(state)
+        self._store_name = _fresh_name()
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Site name to shape, in the order of the model's sites."""
+        return dict(self.layout.shapes)
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw takes."""
+
+    @abstractmethod
+    def unconstrained(self, noise: Tensor) -> Tensor:
+        """Turn standard normal noise into draws of the flat vector.
+
+        Args:
+            noise: Standard normal, ``(S, noise_size)``.
+
+        Returns:
+            Draws of the random entries, ``(S, P)``, unconstrained; gradients flow to the parameters.
+        """
+
+    @abstractmethod
+    def log_density(self, flat: Tensor) -> Tensor:
+        """Compute the log density of q over the flat vector.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+
+    @abstractmethod
+    def kl_to(self, priors: FlatPriors) -> Tensor:
+        r"""Compute :math:`\mathrm{KL}(q \| p)` in closed form, weighted as ``priors`` says.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``()``; gradients flow to the parameters.
+        """
+
+    @abstractmethod
+    def _sample(self) -> dict[str, Tensor]:
+        """The Pyro program: one sample statement a site, in the order of the model's."""
+
+    def forward(self, x: Any = None, y: Any = None, *, num_data: int | None = None) -> dict[str, Tensor]:
+        """Run the Pyro program; it takes the model's arguments and needs none of them.
+
+        Args:
+            x: Not used.
+            y: Not used.
+            num_data: Not used.
+
+        Returns:
+            Site name to the value drawn.
+        """
+        if _svi_collects_parameters():
+            pyro.module(self._store_name, self)
+        return self._sample()
+
+    def transform(self, noise: Tensor) -> dict[str, Tensor]:
+        """Turn standard normal noise into draws.
+
+        Args:
+            noise: Standard normal, ``(S, noise_size)``.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``; gradients flow to the guide's parameters.
+
+        Raises:
+            ShapeError: If ``noise`` has another shape.
+        """
+        if noise.dim() != 2 or noise.shape[1] != self.noise_size:
+            raise ShapeError("noise", ("S", self.noise_size), noise.shape)
+        return self.layout.values(self.unconstrained(noise), self.point.expand(len(noise), -1))
+
+    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Draw from q.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        like = self.loc
+        noise = standard_normal(seed, num_draws, self.noise_size, dtype=like.dtype, device=like.device)
+        return {name: value.detach() for name, value in self.transform(noise).items()}
+
+    def mean(self) -> dict[str, Tensor]:
+        """Give the mean of q; for a log-normal site its median.
+
+        Returns:
+            Site name to a tensor of the site's shape.
+        """
+        center = self.layout.values(self.loc, self.point)
+        return {name: value.detach().clone() for name, value in center.items()}
+
+    def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
+        """Gather the constants of the KL, once for many calls of :meth:`kl_to`.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: As in :func:`bayesian_layers.temper`.
+
+        Returns:
+            The priors as flat vectors.
+
+        Raises:
+            DataError: If a weight is negative or not finite.
+            SiteError: If the guide was made for another model, ``kl_weight`` names a site that does not exist, or
+                a prior has no closed form.
+        """
+        check_covers(self, model)
+        return FlatPriors.of(model.sites(), self.layout, kl_weight)
+
+    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)` in closed form.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: As in :func:`bayesian_layers.temper`.
+
+        Returns:
+            Nats, ``()``; gradients flow to the guide's parameters.
+        """
+        return self.kl_to(self.flat_priors(model, kl_weight))
+
+
+def check_covers(guide: Guide, model: BayesianModel) -> None:
+    """Refuse a guide that was made for another model.
+
+    Args:
+        guide: A guide.
+        model: A model.
+
+    Raises:
+        SiteError: If their sites differ in name or shape.
+    """
+    expected = {name: tuple(site.initial.shape) for name, site in model.sites().items()}
+    received = {name: tuple(shape) for name, shape in guide.shapes.items()}
+    if expected != received:
+        raise SiteError(
+            f"the guide was made for another model: it has the sites {received}, the model has {expected}"
+        )
+
+
+def _fresh_name() -> str:
+    return f"bayesian_layers.guide.{uuid.uuid4().hex}"
+
+
+def _svi_collects_parameters() -> bool:
+    """``SVI.step`` trains what a ``param_only`` trace sees; every other caller owns the parameters already."""
+    return any(isinstance(handler, TraceMessenger) and handler.param_only for handler in _PYRO_STACK)

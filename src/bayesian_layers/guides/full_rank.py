@@ -1,0 +1,114 @@
+"""A Gaussian with any covariance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..model import BayesianModel
+from .joint import JointNormal
+
+LARGEST = 5000  # entries: a matrix of 100 MB in single precision, and Adam keeps two more
+
+
+class FullRankNormal(JointNormal):
+    r"""A Gaussian over all random entries together, with any covariance.
+
+    .. math:: q(w) = N(\text{loc},\; D C C^\top D), \quad D = \operatorname{diag}(\exp \text{log\_scale})
+
+    with C lower triangular, ones on its diagonal and the ``factor`` below it; :math:`D C` is the covariance's
+    Cholesky factor, its diagonal positive. Positive sites (a noise scale) take part with their logarithms; sites
+    without a prior are points. Begins as the :class:`MeanFieldNormal` of the same arguments.
+
+    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        init_scale: Standard deviation at which each entry begins, above 0.
+
+    Attributes:
+        loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        log_scale: Logarithms of the Cholesky factor's diagonal, ``(P,)``.
+        factor: Below its diagonal the entries of C, ``(P, P)``; the others are not used.
+        point: The Q point-estimated entries, ``(Q,)``, unconstrained.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive or there are more than 5000 entries with a prior.
+        SiteError: If no site of the model has a prior.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+
+    References:
+        Titsias & Lazaro-Gredilla (2014), "Doubly stochastic variational Bayes for non-conjugate inference";
+        Kucukelbir et al. (2017), arXiv 1603.00788.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> guide = FullRankNormal(bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli()))
+        >>> guide.factor.shape, guide.noise_size
+        (torch.Size([3, 3]), 3)
+    """
+
+    def __init__(self, model: BayesianModel, *, init_scale: float = 0.02) -> None:
+        super().__init__(model, init_scale=init_scale)
+        size = len(self.loc)
+        if size > LARGEST:
+            raise DataError(
+                f"a FullRankNormal keeps a matrix of ({size}, {size}) numbers for {size} entries with a prior, which "
+                f"is too much memory; it takes up to {LARGEST}. Use LowRankNormal."
+            )
+        self.factor = nn.Parameter(self.loc.detach().new_zeros(size, size))
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw takes: P."""
+        return len(self.loc)
+
+    def unconstrained(self, noise: Tensor) -> Tensor:
+        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + D C \epsilon`.
+
+        Args:
+            noise: Standard normal, ``(S, P)``.
+
+        Returns:
+            Draws, ``(S, P)``, unconstrained.
+        """
+        return self.loc + self.log_scale.exp() * torch.addmm(noise, noise, self.factor.tril(-1).T)
+
+    def variance(self) -> Tensor:
+        """Give the variances of the entries.
+
+        Returns:
+            A vector, ``(P,)``, unconstrained.
+        """
+        return (2 * self.log_scale).exp() * (1 + self.factor.tril(-1).square().sum(1))
+
+    def covariance_rows(self, index: Tensor) -> Tensor:
+        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`.
+
+        Args:
+            index: Which entries, ``(K,)``.
+
+        Returns:
+            Their covariances, ``(K, P)``.
+        """
+        cholesky = self._cholesky()
+        return cholesky[index] @ cholesky.T
+
+    def half_log_det(self) -> Tensor:
+        """Give half the logarithm of the covariance's determinant.
+
+        Returns:
+            Nats, ``()``.
+        """
+        return self.log_scale.sum()
+
+    def _cholesky(self) -> Tensor:
+        scale = self.log_scale.exp()
+        return scale.unsqueeze(1) * self.factor.tril(-1) + scale.diag()
+
+    def _flat_distribution(self) -> Any:
+        return dist.MultivariateNormal(self.loc, scale_tril=self._cholesky())

@@ -1,0 +1,157 @@
+"""What the guides share that have one Gaussian over all entries together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions.transforms import CatTransform, ExpTransform, identity_transform
+
+from ..errors import SiteError
+from ..model import BayesianModel
+from ..noise import standard_normal
+from .base import Guide
+from .kl import FlatPriors
+
+_BLOCK = 16  # draws in one matrix product
+
+
+class JointNormal(Guide):
+    r"""One Gaussian over the flat vector of all random entries.
+
+    As a Pyro program it draws the auxiliary site ``_joint``, the flat vector of the sites' values, and the sites
+    are a ``Delta`` each at their part of it.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        init_scale: Standard deviation at which each entry begins, above 0.
+
+    Attributes:
+        log_scale: Logarithms of the scales that multiply the rows of the covariance's factor, ``(P,)``.
+
+    Raises:
+        SiteError: If no site of the model has a prior.
+    """
+
+    def __init__(self, model: BayesianModel, *, init_scale: float) -> None:
+        super().__init__(model, init_scale=init_scale)
+        if not len(self.loc):
+            raise SiteError(
+                f"a {type(self).__name__} needs parameters with a prior; all of this model's are point-estimated. "
+                "Give them priors, or use MeanFieldNormal."
+            )
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Give the variances of the entries, ``(P,)``, unconstrained; gradients flow to the parameters."""
+
+    @abstractmethod
+    def covariance_rows(self, index: Tensor) -> Tensor:
+        """Give rows of the covariance.
+
+        Args:
+            index: Which entries, ``(K,)``.
+
+        Returns:
+            Their covariances with the entries that are not among them, ``(K, P)``.
+        """
+
+    @abstractmethod
+    def half_log_det(self) -> Tensor:
+        """Give half the logarithm of the covariance's determinant, ``()``."""
+
+    @abstractmethod
+    def _flat_distribution(self) -> Any:
+        """The Gaussian, as a Pyro distribution of the unconstrained vector."""
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """Compute the log density of q over the flat vector.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+        return self._flat_distribution().log_prob(flat)
+
+    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Draw from q.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        like = self.loc.detach()
+        # A matrix product may round otherwise for another number of rows: full blocks, whatever S.
+        noise = standard_normal(seed, num_draws, self.noise_size, dtype=like.dtype, device=like.device)
+        full = torch.cat([noise, noise.new_zeros(-num_draws % _BLOCK, self.noise_size)])
+        with torch.no_grad():
+            flat = torch.cat([self.unconstrained(block) for block in full.split(_BLOCK)])[:num_draws]
+        return self.layout.values(flat, self.point.detach().expand(num_draws, -1))
+
+    def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
+        """Gather the constants of the KL; see :meth:`Guide.flat_priors`.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: One weight, for the whole KL.
+
+        Returns:
+            The priors as flat vectors.
+
+        Raises:
+            SiteError: If ``kl_weight`` has several weights, beside what :meth:`Guide.flat_priors` raises.
+        """
+        priors = super().flat_priors(model, kl_weight)
+        if isinstance(priors.weight, Tensor):
+            raise SiteError(
+                f"the KL of a {type(self).__name__} is one for all sites, no sum over them, so it has one weight; "
+                f"received {kl_weight}. Pass one number, or use MeanFieldNormal."
+            )
+        return priors
+
+    def kl_to(self, priors: FlatPriors) -> Tensor:
+        r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``()``.
+        """
+        learned, own_covariance = priors.learned, None
+        if learned is not None and len(learned.random):
+            own_covariance = learned.own_covariance(self.covariance_rows(learned.random))
+        surprise = priors.surprise(self.loc, self.variance(), self.point, own_covariance)
+        return priors.total(surprise.sum() - self.half_log_det())
+
+    def _sample(self) -> dict[str, Tensor]:
+        # On the sites' own axis: TraceMeanField_ELBO would forget a Jacobian that a Delta carries as log density.
+        flat = pyro.sample("_joint", self._constrained_distribution(), infer={"is_auxiliary": True})
+        points = self.layout.split(self.point, self.layout.points)
+        values = {
+            **self.layout.split(flat, self.layout.random),
+            **{name: self.layout.constrain(name, value) for name, value in points.items()},
+        }
+        return {
+            name: pyro.sample(name, dist.Delta(values[name], event_dim=len(shape)))
+            for name, shape in self.layout.shapes.items()
+        }
+
+    def _constrained_distribution(self) -> Any:
+        names, positive = self.layout.random, self.layout.positive
+        if positive.isdisjoint(names):
+            return self._flat_distribution()
+        parts = [ExpTransform() if name in positive else identity_transform for name in names]
+        exp = CatTransform(parts, dim=-1, lengths=self.layout.sizes(names))
+        return dist.TransformedDistribution(self._flat_distribution(), [exp])

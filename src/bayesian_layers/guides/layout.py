@@ -1,0 +1,119 @@
+"""Where each site lies in the flat vectors of a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import SiteError
+from ..priors import Site
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of the sites in two flat vectors: the P random entries and the Q point-estimated ones.
+
+    Attributes:
+        shapes: Site name to shape, in the order of the model's sites.
+        positive: Names of the sites whose values are positive numbers; the flat vectors hold their logarithms.
+        random: Names of the sites that have a prior, in order.
+        points: Names of the sites that have none, in order.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    positive: frozenset[str]
+    random: tuple[str, ...]
+    points: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sites: Mapping[str, Site]) -> Layout:
+        """Lay out the sites of a model.
+
+        Args:
+            sites: What ``model.sites()`` gives.
+
+        Returns:
+            The layout.
+
+        Raises:
+            SiteError: If there is no site.
+        """
+        if not sites:
+            raise SiteError("the model has no latent site: every parameter of its network is frozen")
+        return cls(
+            shapes={name: site.initial.shape for name, site in sites.items()},
+            positive=frozenset(name for name, site in sites.items() if site.positive),
+            random=tuple(name for name, site in sites.items() if site.prior is not None),
+            points=tuple(name for name, site in sites.items() if site.prior is None),
+        )
+
+    def split(self, flat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Cut a flat vector into its sites.
+
+        Args:
+            flat: Numbers of the sites ``names``, one after the other, on the last axis: ``(*batch, size)``.
+            names: :attr:`random` or :attr:`points`.
+
+        Returns:
+            Site name to a view, ``(*batch, *shape)``.
+        """
+        parts = flat.split(self.sizes(names), dim=-1) if names else ()
+        return {
+            name: part.unflatten(-1, self.shapes[name]) if self.shapes[name] else part.squeeze(-1)
+            for name, part in zip(names, parts, strict=True)
+        }
+
+    def sizes(self, names: tuple[str, ...]) -> list[int]:
+        """Count the entries of sites.
+
+        Args:
+            names: :attr:`random` or :attr:`points`.
+
+        Returns:
+            Numbers a site, in their order.
+        """
+        return [self.shapes[name].numel() for name in names]
+
+    def values(self, random: Tensor, point: Tensor) -> dict[str, Tensor]:
+        """Turn flat unconstrained values into values of the sites.
+
+        Args:
+            random: Values of the random entries, ``(*batch, P)``.
+            point: Values of the point-estimated entries, ``(*batch, Q)``.
+
+        Returns:
+            Site name to values, ``(*batch, *shape)``, in the order of the model's sites; positive where they must be.
+        """
+        parts = {**self.split(random, self.random), **self.split(point, self.points)}
+        return {name: self.constrain(name, parts[name]) for name in self.shapes}
+
+    def constrain(self, name: str, value: Tensor) -> Tensor:
+        """Turn an unconstrained value of a site into its value.
+
+        Args:
+            name: A site.
+            value: A value of it, or its logarithm where the site is positive.
+
+        Returns:
+            The value.
+        """
+        return value.exp() if name in self.positive else value
+
+
+def flatten(sites: Mapping[str, Site], names: tuple[str, ...]) -> Tensor:
+    """Gather the values at which a fit begins, positive ones as logarithms.
+
+    Args:
+        sites: What ``model.sites()`` gives; at least one.
+        names: Which of them, in this order.
+
+    Returns:
+        A vector of its own memory, ``(size,)``.
+    """
+    if not names:
+        return next(iter(sites.values())).initial.new_empty(0)
+    chosen = [sites[name] for name in names]
+    return torch.cat([(site.initial.log() if site.positive else site.initial).reshape(-1) for site in chosen])

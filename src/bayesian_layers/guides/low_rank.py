@@ -1,0 +1,143 @@
+"""A Gaussian whose covariance is diagonal plus low rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..model import BayesianModel
+from .joint import JointNormal
+
+DEFAULT_RANK = 10
+_FIRST = 0.1  # size of the factor's entries at the start: at 0 its gradient would be 0 for ever
+
+
+class LowRankNormal(JointNormal):
+    r"""A Gaussian over all random entries together, its covariance diagonal plus low rank.
+
+    .. math:: q(w) = N(\text{loc},\; D (I + V V^\top) D), \quad D = \operatorname{diag}(\exp \text{log\_scale})
+
+    with V the ``factor``; so :math:`w = \text{loc} + D (\epsilon_1 + V \epsilon_2)`. The family is that of
+    :math:`D^2 + L L^\top` with :math:`L = D V`; relative to the scales, one learning rate fits all entries. Positive
+    sites (a noise scale) take part with their logarithms; sites without a prior are points.
+
+    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        rank: Columns of the factor, from 1 to P; ``None`` for 10, or P where that is smaller.
+        init_scale: Standard deviation at which each entry begins, above 0.
+
+    Attributes:
+        loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        log_scale: Logarithms of the scales D, ``(P,)``.
+        factor: The factor V, ``(P, rank)``; begins at small fixed numbers.
+        point: The Q point-estimated entries, ``(Q,)``, unconstrained.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive or ``rank`` no whole number from 1 to P.
+        SiteError: If no site of the model has a prior.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+
+    References:
+        Ong, Nott & Smith (2018), "Gaussian variational approximation with a factor covariance structure",
+        arXiv 1701.03208.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> guide = LowRankNormal(bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli()), rank=2)
+        >>> guide.factor.shape, guide.noise_size
+        (torch.Size([3, 2]), 5)
+    """
+
+    def __init__(self, model: BayesianModel, *, rank: int | None = None, init_scale: float = 0.02) -> None:
+        super().__init__(model, init_scale=init_scale)
+        loc = self.loc.detach()
+        rank = min(DEFAULT_RANK, len(loc)) if rank is None else rank
+        check_rank(rank, len(loc))
+        fixed = torch.Generator().manual_seed(0)
+        first = _FIRST * torch.randn(len(loc), rank, generator=fixed, dtype=torch.float64)
+        self.factor = nn.Parameter(first.to(loc))
+        with torch.no_grad():
+            self.log_scale.sub_(0.5 * self.factor.square().sum(1).log1p())
+
+    @property
+    def rank(self) -> int:
+        """Columns of the factor."""
+        return self.factor.shape[1]
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw takes: P + rank."""
+        return len(self.loc) + self.rank
+
+    def unconstrained(self, noise: Tensor) -> Tensor:
+        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + D (\epsilon_1 + V \epsilon_2)`.
+
+        Args:
+            noise: Standard normal, ``(S, P + rank)``.
+
+        Returns:
+            Draws, ``(S, P)``, unconstrained.
+        """
+        own, common = noise.split([len(self.loc), self.rank], dim=1)
+        return self.loc + self.log_scale.exp() * torch.addmm(own, common, self.factor.T)
+
+    def variance(self) -> Tensor:
+        """Give the variances of the entries.
+
+        Returns:
+            A vector, ``(P,)``, unconstrained.
+        """
+        return (2 * self.log_scale).exp() * (1 + self.factor.square().sum(1))
+
+    def covariance_rows(self, index: Tensor) -> Tensor:
+        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`.
+
+        Args:
+            index: Which entries, ``(K,)``.
+
+        Returns:
+            Their covariances with the entries that are not among them, ``(K, P)``.
+        """
+        rows = self.log_scale.exp().unsqueeze(1) * self.factor
+        return rows[index] @ rows.T
+
+    def half_log_det(self) -> Tensor:
+        r"""Give half the logarithm of the covariance's determinant.
+
+        .. math:: \tfrac12 \log |D (I + V V^\top) D| = \sum_j \text{log\_scale}_j + \tfrac12 \log |I + V^\top V|
+
+        Returns:
+            Nats, ``()``.
+        """
+        factor = (
+            self.factor.double()
+        )  # V'V may be so large that single precision loses the identity beside it
+        inner = factor.T @ factor + torch.eye(self.rank, dtype=factor.dtype, device=factor.device)
+        half = torch.linalg.cholesky_ex(inner).L.diagonal().log().sum()
+        return self.log_scale.sum() + half.to(self.loc.dtype)
+
+    def _flat_distribution(self) -> Any:
+        scale = self.log_scale.exp()
+        return dist.LowRankMultivariateNormal(self.loc, scale.unsqueeze(1) * self.factor, scale.square())
+
+
+def check_rank(rank: object, size: int) -> None:
+    """Refuse a rank that no factor can have.
+
+    Args:
+        rank: What the caller passed.
+        size: Number of entries with a prior.
+
+    Raises:
+        DataError: If it is no whole number from 1 to ``size``.
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= size:
+        raise DataError(
+            f"`rank` must be a whole number from 1 to {size}, the number of entries with a prior; received {rank!r}"
+        )

@@ -1,0 +1,147 @@
+"""Independent Normals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..model import BayesianModel
+from .base import Guide, check_covers
+from .kl import FlatPriors
+
+
+class MeanFieldNormal(Guide):
+    r"""Independent Normals: :math:`q(w) = \prod_j N(w_j; \text{loc}_j, \exp(\text{log\_scale}_j)^2)`.
+
+    A Pyro guide with one site for each latent site of the model. A site with a Normal prior is Normal; one
+    on the positive numbers (a noise scale with a LogNormal prior) is log-normal, the Normal being on
+    its logarithm; one without a prior is a ``Delta`` at its point estimate. All sites are views of flat
+    parameters. The locations begin at the network's present values.
+
+    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer on
+    ``TraceMeanField_ELBO()(model, guide)``; the last two leave Pyro's parameter store as it was.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        init_scale: Standard deviation at which each Normal begins, above 0.
+
+    Attributes:
+        loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        log_scale: Logarithms of their standard deviations, ``(P,)``.
+        point: The Q point-estimated entries, ``(Q,)``, unconstrained.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive.
+        SiteError: If the model has no latent site.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+
+    References:
+        Graves (2011), "Practical variational inference for neural networks"; Blundell et al. (2015),
+        arXiv 1505.05424.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> guide = MeanFieldNormal(bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli()))
+        >>> guide.loc.shape, guide.point.shape
+        (torch.Size([3]), torch.Size([0]))
+    """
+
+    def __init__(self, model: BayesianModel, *, init_scale: float = 0.02) -> None:
+        super().__init__(model, init_scale=init_scale)
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw takes: P."""
+        return len(self.loc)
+
+    def unconstrained(self, noise: Tensor) -> Tensor:
+        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + \exp(\text{log\_scale})\,\epsilon`.
+
+        Args:
+            noise: Standard normal, ``(S, P)``.
+
+        Returns:
+            Draws, ``(S, P)``, unconstrained.
+        """
+        return self.loc + self.log_scale.exp() * noise
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """Compute the log density of q over the flat vector.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+        return dist.Normal(self.loc, self.log_scale.exp()).log_prob(flat).sum(1)
+
+    def kl_to(self, priors: FlatPriors) -> Tensor:
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``()``.
+        """
+        return priors.total(self._kl_groups(priors))
+
+    def kl_divergence(self, model: BayesianModel) -> dict[str, Tensor]:
+        """Compute the KL divergence from the prior, in closed form, site by site.
+
+        Args:
+            model: The model that the guide was made for.
+
+        Returns:
+            Site name to KL in nats; 0 for point estimates.
+        """
+        check_covers(self, model)
+        if not self.layout.random:
+            return {name: self.loc.new_zeros(()) for name in self.layout.shapes}
+        groups = self._kl_groups(FlatPriors.of(model.sites(), self.layout, by_site=True))
+        found = dict(zip(self.layout.random, groups, strict=True))
+        return {name: found.get(name, self.loc.new_zeros(())) for name in self.layout.shapes}
+
+    def distributions(self) -> dict[str, Any]:
+        """Build q, site by site.
+
+        Returns:
+            Site name to a Pyro distribution with the site's shape as event shape.
+        """
+        layout = self.layout
+        locs, scales = (layout.split(flat, layout.random) for flat in (self.loc, self.log_scale.exp()))
+        points = layout.split(self.point, layout.points)
+        return {
+            name: dist.Delta(layout.constrain(name, points[name]), event_dim=points[name].dim())
+            if name in points
+            else _normal(locs[name], scales[name], name in layout.positive)
+            for name in layout.shapes
+        }
+
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Give mean and deviation of the sites that are Normal: neither positive nor point-estimated.
+
+        Returns:
+            Site name to two tensors of the site's shape; gradients flow to the parameters.
+        """
+        locs = self.layout.split(self.loc, self.layout.random)
+        scales = self.layout.split(self.log_scale.exp(), self.layout.random)
+        return {name: (locs[name], scales[name]) for name in locs if name not in self.layout.positive}
+
+    def _sample(self) -> dict[str, Tensor]:
+        return {name: pyro.sample(name, q) for name, q in self.distributions().items()}
+
+    def _kl_groups(self, priors: FlatPriors) -> Tensor:
+        surprise = priors.surprise(self.loc, (2 * self.log_scale).exp(), self.point)
+        return surprise - priors.sums(self.log_scale)
+
+
+def _normal(loc: Tensor, scale: Tensor, positive: bool) -> Any:
+    family = dist.LogNormal if positive else dist.Normal
+    return family(loc, scale).to_event(loc.dim())

@@ -1,0 +1,30 @@
+"""Priors: from the shape of a parameter to its distribution.
+
+A module remembers the priors of its own parameters in a plain dict (attributes of a ``Parameter`` do not
+survive ``deepcopy``); a parameter without one is estimated as a point.
+"""
+
+from .base import Prior, Site, check_is_prior
+from .description import arrays, from_document, to_document, with_arrays
+from .elementwise import ElementwiseNormal, from_posterior
+from .families import HierarchicalNormal, LogNormal, Normal, default
+from .memory import recall, remember, remember_all
+
+__all__ = [
+    "ElementwiseNormal",
+    "HierarchicalNormal",
+    "LogNormal",
+    "Normal",
+    "Prior",
+    "Site",
+    "arrays",
+    "check_is_prior",
+    "default",
+    "from_document",
+    "from_posterior",
+    "recall",
+    "remember",
+    "remember_all",
+    "to_document",
+    "with_arrays",
+]

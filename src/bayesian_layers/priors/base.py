@@ -1,0 +1,144 @@
+"""What every prior offers, and the sites that priors make of parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+from torch import Tensor
+from torch.distributions import constraints
+
+
+class Prior(ABC):
+    """A distribution over the entries of a parameter: Normal, or log-normal for positive parameters."""
+
+    positive = False  # whether values are positive numbers, not all of them
+
+    def hyper(self, like: Tensor) -> Site | None:
+        """Name what the prior's scale depends on, where it is a latent site of its own.
+
+        Args:
+            like: Any tensor with the parameter's dtype and device.
+
+        Returns:
+            The site of the scale, of shape ``()``, or ``None`` for a prior with a fixed scale.
+        """
+        return None
+
+    @abstractmethod
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give the Normal's mean and standard deviation, on the logarithm for a positive parameter.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+
+        Returns:
+            Mean with the parameter's shape, and deviation with shape ``(*batch, *shape)``; both may be
+            expanded views.
+        """
+
+    def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:
+        """Build the distribution of a parameter.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+
+        Returns:
+            A Pyro distribution with batch shape ``batch`` and the parameter's shape as event shape.
+        """
+        family = dist.LogNormal if self.positive else dist.Normal
+        return family(*self.unconstrained(like, scale)).to_event(like.dim())
+
+
+class _PointEstimate(dist.Delta):
+    """The model's half of a point estimate: stands at a value, has log density 0 everywhere.
+
+    With a ``Delta`` in the guide the pair adds nothing to the ELBO but the gradient of the likelihood.
+    """
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[: x.dim() - self.event_dim])
+
+
+class _PositivePointEstimate(_PointEstimate):
+    support = constraints.positive  # pyright: ignore
+
+
+@dataclass(frozen=True)
+class Site:
+    """One latent site of a model: a parameter of the network, of a prior or of the likelihood.
+
+    Attributes:
+        initial: The value at which a fit begins; it also carries shape, dtype and device.
+        prior: Its prior, or ``None`` for a point estimate.
+        positive: Whether values are positive numbers: a scale, not a weight.
+        scale_site: Name of the latent site that is the scale of the prior, where there is one.
+    """
+
+    initial: Tensor
+    prior: Prior | None
+    positive: bool = False
+    scale_site: str | None = None
+
+    def distribution(self, scale: Tensor | None = None) -> Any:
+        """Build the site's distribution in the model.
+
+        Args:
+            scale: Value of the site ``scale_site``, shape ``(*batch,)``; ``None`` where there is none.
+
+        Returns:
+            The prior's, or for a point estimate one that stands at ``initial`` with log density 0.
+        """
+        if self.prior is not None:
+            return self.prior.distribution(self.initial, scale)
+        kind = _PositivePointEstimate if self.positive else _PointEstimate
+        return kind(self.initial, event_dim=self.initial.dim())
+
+
+def needed(prior: Prior, scale: Tensor | None) -> Tensor:
+    """Refuse a call that forgets the value of the scale's site.
+
+    Args:
+        prior: A prior whose scale is a site of its own.
+        scale: What was passed.
+
+    Returns:
+        The value.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    if scale is None:
+        raise TypeError(f"the scale of {prior} is a latent site of its own: pass its value as `scale`")
+    return scale
+
+
+def not_needed(prior: Prior, scale: Tensor | None) -> None:
+    """Refuse a call that brings a scale where the prior has its own.
+
+    Args:
+        prior: A prior whose scale is given.
+        scale: What was passed.
+
+    Raises:
+        TypeError: If it is not ``None``.
+    """
+    if scale is not None:
+        raise TypeError(f"the scale of {prior} is given, so `scale` must be None; received {scale}")
+
+
+def check_is_prior(prior: object) -> None:
+    """Refuse what is neither a prior nor ``None``.
+
+    Args:
+        prior: What the caller passed.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(prior, Prior | None):
+        raise TypeError(f"a prior must be one of bl.priors; received {prior!r}")

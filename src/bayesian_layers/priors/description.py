@@ -1,0 +1,119 @@
+"""A prior in JSON's types and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import DataError, StorageError
+from .base import Prior
+from .elementwise import ElementwiseNormal
+from .families import HierarchicalNormal, LogNormal, Normal
+
+
+class _Awaited(Prior):
+    """The place of a prior whose arrays are still in their file."""
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise StorageError("the arrays of this prior were not loaded from their file: documents.fill_priors")
+
+
+_KINDS: dict[str, type[Normal | LogNormal | HierarchicalNormal]] = {
+    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal)
+}
+
+
+def to_document(prior: Prior | None) -> dict[str, Any] | None:
+    """Describe a prior in JSON's types, but for arrays (see :func:`arrays`).
+
+    Args:
+        prior: A prior, or ``None`` for a point estimate.
+
+    Returns:
+        Its name and arguments, or ``None``.
+
+    Raises:
+        StorageError: If it is of a class that the library does not know.
+    """
+    if prior is None:
+        return None
+    if type(prior) is ElementwiseNormal:
+        return {"name": "ElementwiseNormal"}
+    if not isinstance(prior, tuple(_KINDS.values())) or type(prior).__name__ not in _KINDS:
+        raise StorageError(
+            f"a prior of the class {type(prior).__name__} cannot be saved: it is not one of bl.priors"
+        )
+    return {"name": type(prior).__name__, "loc": float(prior.loc), "scale": _plain(prior.scale)}
+
+
+def _plain(scale: float | str | LogNormal) -> Any:
+    if isinstance(scale, LogNormal):
+        return to_document(scale)
+    return scale if isinstance(scale, str) else float(scale)
+
+
+def from_document(document: Any, like: Tensor | None = None) -> Prior | None:
+    """Build the prior that :func:`to_document` described.
+
+    Args:
+        document: What was read from a file; nothing in it is trusted.
+        like: The parameter, where it is one of a network. A prior with arrays needs it.
+
+    Returns:
+        The prior, or ``None`` for a point estimate. A prior with arrays stands open, and refuses to be used,
+        until :func:`with_arrays` takes its place.
+
+    Raises:
+        StorageError: If the description is not one of a known prior.
+    """
+    if document is None:
+        return None
+    if document == {"name": "ElementwiseNormal"} and like is not None:
+        return _Awaited()
+    try:
+        arguments = dict(document)
+        if isinstance(arguments.get("scale"), dict):
+            arguments["scale"] = from_document(arguments["scale"])
+        return _KINDS[arguments.pop("name")](**arguments)
+    except (TypeError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"a prior must be one of {sorted(_KINDS)} with its numbers; received {str(document)[:200]}"
+        ) from error
+
+
+def arrays(prior: Prior | None, like: Tensor) -> dict[str, Tensor]:
+    """Give the arrays of a prior, which no JSON document holds.
+
+    Args:
+        prior: A prior, or ``None``.
+        like: The parameter.
+
+    Returns:
+        ``loc`` and ``scale`` in the shape, dtype and device of the parameter, or nothing for priors that a
+        document holds whole.
+    """
+    if isinstance(prior, _Awaited):  # what is read must be like these
+        return {"loc": like.detach(), "scale": like.detach()}
+    if not isinstance(prior, ElementwiseNormal):
+        return {}
+    loc, scale = prior.unconstrained(like)
+    return {"loc": loc, "scale": scale}
+
+
+def with_arrays(loaded: dict[str, Tensor]) -> Prior:
+    """Build a prior from the arrays that :func:`arrays` gave.
+
+    Args:
+        loaded: ``loc`` and ``scale``, as read from a file.
+
+    Returns:
+        The prior.
+
+    Raises:
+        StorageError: If they are no means and deviations.
+    """
+    try:
+        return ElementwiseNormal(loaded["loc"], loaded["scale"])
+    except DataError as error:
+        raise StorageError(f"the file's priors are damaged: {error}") from error

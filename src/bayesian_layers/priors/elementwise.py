@@ -1,0 +1,137 @@
+"""Normal priors with a mean and a deviation for each entry: yesterday's posterior as today's prior."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+from .base import Prior, not_needed
+from .memory import remember_all
+
+_DRAWS = 1000
+
+
+class ElementwiseNormal(Prior):
+    r"""Independent Normal priors, each entry with its own: :math:`w_j \sim N(\text{loc}_j, \text{scale}_j^2)`.
+
+    Two are equal where their numbers are; it keeps copies and is never written to.
+
+    Args:
+        loc: Means, of the parameter's shape.
+        scale: Standard deviations above 0, of the same shape.
+
+    Attributes:
+        loc: Means.
+        scale: Standard deviations.
+
+    Raises:
+        DataError: If a mean is not finite or a deviation not finite and positive.
+        ShapeError: If the two shapes differ.
+        TypeError: If one is not a tensor of a floating type.
+
+    Example:
+        >>> ElementwiseNormal(torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.1]))
+        ElementwiseNormal(shape=(2,), loc in [0, 3], scale in [0.1, 1])
+    """
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        for name, value in (("loc", loc), ("scale", scale)):
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                raise TypeError(
+                    f"the `{name}` of an ElementwiseNormal must be a floating tensor; received {value!r}"
+                )
+        if loc.shape != scale.shape:
+            raise ShapeError("scale", loc.shape, scale.shape, "It has the shape of `loc`.")
+        if not torch.isfinite(loc).all():
+            raise DataError("the `loc` of a prior must be finite; it has entries that are NaN or infinite")
+        if not (torch.isfinite(scale) & (scale > 0)).all():
+            raise DataError(
+                "the `scale` of a prior is a standard deviation; it has entries that are NaN, infinite or not above 0"
+            )
+        self.loc = loc.detach().clone()
+        self.scale = scale.detach().clone()
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give means and standard deviations; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scales are given.
+
+        Returns:
+            Means and deviations with the parameter's shape, dtype and device.
+
+        Raises:
+            ShapeError: If the parameter has another shape than the prior.
+        """
+        not_needed(self, scale)
+        if like.shape != self.loc.shape:
+            raise ShapeError("parameter", self.loc.shape, like.shape, "Its prior has a mean for each entry.")
+        return self.loc.to(like), self.scale.to(like)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ElementwiseNormal):
+            return NotImplemented
+        return torch.equal(self.loc, other.loc) and torch.equal(self.scale, other.scale)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.loc.shape))
+
+    def __repr__(self) -> str:
+        shape = tuple(self.loc.shape)
+        if not self.loc.numel():
+            return f"ElementwiseNormal(shape={shape})"
+        loc, scale = (f"[{float(v.min()):.3g}, {float(v.max()):.3g}]" for v in (self.loc, self.scale))
+        return f"ElementwiseNormal(shape={shape}, loc in {loc}, scale in {scale})"
+
+
+def from_posterior(posterior: Any) -> nn.Module:
+    """Make yesterday's posterior today's prior.
+
+    The network of the posterior is copied. Each of its parameters that had a prior gets Normal priors, entry
+    by entry, with the posterior's means and standard deviations (a mean-field guide's own, else those of
+    1000 draws: correlations are lost); a learned or hierarchical scale is used up by this and is no site
+    any more. Parameters stand at the posterior's means, so that a fit begins there; those without a prior
+    stay point estimates. The noise scale belongs to the likelihood and is not carried over.
+
+    Args:
+        posterior: A ``bl.Posterior``.
+
+    Returns:
+        A network in training mode, for ``bl.BayesianModel(network, likelihood)``.
+
+    Raises:
+        DataError: If an entry that has a prior has the same value in all draws.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Normal(0.1))
+        >>> posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model, init_scale=0.5))
+        >>> network = bl.priors.from_posterior(posterior)
+        >>> network.parameter_priors["bias"].distribution(network.bias).stddev
+        tensor([0.5000])
+    """
+    network = copy.deepcopy(posterior.model.network)
+    sites, means, moments = posterior.model.sites(), posterior.source.mean(), _moments(posterior)
+    replaced: dict[int, Prior] = {}
+    for name, parameter in network.named_parameters():
+        if name in sites:
+            parameter.data.copy_(means[name])
+            prior = sites[name].prior
+            if prior is not None and not prior.positive:
+                replaced[id(parameter)] = ElementwiseNormal(*moments[name])
+    remember_all(network, replaced)
+    return network.train()
+
+
+def _moments(posterior: Any) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Mean and deviation of each site: exact where the guide knows its marginals."""
+    if hasattr(posterior.source, "moments"):
+        return posterior.source.moments()
+    draws = posterior.sample(_DRAWS, seed=0)
+    return {name: (value.mean(0), value.std(0)) for name, value in draws.items()}

@@ -1,0 +1,231 @@
+"""The families of priors: Normal with a given, derived, learned or hierarchical scale, and log-normal."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+from torch import Tensor
+
+from ..errors import DataError
+from .base import Prior, Site, needed, not_needed
+
+
+def _check_loc(loc: object) -> None:
+    if not _is_number(loc) or not math.isfinite(loc):
+        raise DataError(f"the `loc` of a prior must be a finite number; received {loc!r}")
+
+
+def _check_scale(scale: object, otherwise: str = "") -> None:
+    if not _is_number(scale) or not 0 < scale < math.inf:
+        raise DataError(
+            f"the `scale` of a prior is a standard deviation, a finite number above 0{otherwise}; received {scale!r}"
+        )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Normal(Prior):
+    r"""Independent Normal priors, :math:`w_j \sim N(\text{loc}, \text{scale}^2)`.
+
+    ``scale`` is a number or one of two words.
+
+    ``"fan_in"``: :math:`1 / \sqrt{\text{fan in}}` where the fan-in is the product of all axes but the first, and
+    1 for parameters with fewer than two axes (biases), so that the outputs of a layer keep their size
+    however wide it is. The prior sees only the tensor: in Linear and convolutions the first axis is that of
+    the outputs, as the rule assumes. In transposed convolutions it is that of the inputs, so there the rule
+    takes output channels by kernel size; in ``nn.Embedding`` it takes the width of the embedding. Name a
+    number for these.
+
+    ``"learned"``: one scale for each parameter tensor (weights and biases apart), the latent site
+    ``<name>.prior_scale``. It has no prior: the guide keeps a point estimate of it, which begins at 1 and
+    is found by maximising the ELBO (empirical Bayes).
+
+    Attributes:
+        loc: Mean.
+        scale: Standard deviation, above 0, or ``"fan_in"`` or ``"learned"``.
+
+    Raises:
+        DataError: If ``loc`` is no finite number, or ``scale`` neither a finite positive number nor one of the
+            two words.
+
+    References:
+        Neal (1996), "Bayesian Learning for Neural Networks", and Fortuin (2022), arXiv 2105.06868, for scales by
+        fan-in; MacKay (1995), "Probable networks and plausible predictions", for learned ones.
+
+    Example:
+        >>> import torch
+        >>> Normal(scale=2.0).distribution(torch.zeros(3, 2)).event_shape
+        torch.Size([3, 2])
+        >>> float(Normal(scale="fan_in").distribution(torch.zeros(3, 4)).stddev[0, 0])
+        0.5
+    """
+
+    loc: float = 0.0
+    scale: float | Literal["learned", "fan_in"] = 1.0
+
+    def __post_init__(self) -> None:
+        _check_loc(self.loc)
+        if isinstance(self.scale, str) and self.scale in ("learned", "fan_in"):
+            return
+        _check_scale(self.scale, ", or 'learned' or 'fan_in'")
+
+    def hyper(self, like: Tensor) -> Site | None:
+        """Give the site of a learned scale; see :meth:`Prior.hyper`.
+
+        Args:
+            like: Any tensor with the parameter's dtype and device.
+
+        Returns:
+            A positive point estimate that begins at 1, or ``None`` unless the scale is ``"learned"``.
+        """
+        if self.scale != "learned":
+            return None
+        return Site(like.detach().new_ones(()), None, positive=True)
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site of a learned scale, shape ``(*batch,)``; else ``None``.
+
+        Returns:
+            Mean, and deviation ``(*batch, *shape)``.
+        """
+        if self.scale == "learned":
+            return _filled(like, self.loc), _spread(like, needed(self, scale))
+        not_needed(self, scale)
+        number = _fan_in_scale(like) if self.scale == "fan_in" else self.scale
+        return _filled(like, self.loc), _filled(like, number)
+
+
+@dataclass(frozen=True)
+class LogNormal(Prior):
+    r"""Independent log-normal priors for positive parameters, :math:`\log s \sim N(\text{loc}, \text{scale}^2)`.
+
+    Attributes:
+        loc: Mean of the logarithm; the prior's median is ``exp(loc)``.
+        scale: Standard deviation of the logarithm, above 0.
+
+    Raises:
+        DataError: If ``loc`` is no finite number or ``scale`` no finite positive one.
+
+    Example:
+        >>> import torch
+        >>> LogNormal(loc=-1.0, scale=0.5).distribution(torch.zeros(())).support
+        GreaterThan(lower_bound=0.0)
+    """
+
+    loc: float = 0.0
+    scale: float = 1.0
+    positive = True
+
+    def __post_init__(self) -> None:
+        _check_loc(self.loc)
+        _check_scale(self.scale)
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Mean and deviation with the parameter's shape.
+        """
+        not_needed(self, scale)
+        return _filled(like, self.loc), _filled(like, self.scale)
+
+
+@dataclass(frozen=True)
+class HierarchicalNormal(Prior):
+    r"""Normal priors whose scale has a prior: :math:`w_j \sim N(\text{loc}, \tau^2)`, :math:`\log \tau \sim N(a, b^2)`.
+
+    One :math:`\tau` for each parameter tensor (weights and biases apart): the latent site
+    ``<name>.prior_scale``, for which the guide has a log-normal.
+
+    Attributes:
+        loc: Mean.
+        scale: Prior of the standard deviation :math:`\tau`.
+
+    Raises:
+        DataError: If ``loc`` is no finite number or ``scale`` no ``bl.priors.LogNormal``.
+
+    References:
+        Neal (1996), "Bayesian Learning for Neural Networks"; Gelman (2006), "Prior distributions for
+        variance parameters in hierarchical models".
+
+    Example:
+        >>> import torch
+        >>> prior = HierarchicalNormal(scale=LogNormal(0.0, 0.5))
+        >>> float(prior.hyper(torch.zeros(3, 2)).initial)
+        1.0
+        >>> float(prior.distribution(torch.zeros(3, 2), torch.tensor(2.0)).stddev[0, 0])
+        2.0
+    """
+
+    loc: float = 0.0
+    scale: LogNormal = LogNormal(0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        _check_loc(self.loc)
+        if not isinstance(self.scale, LogNormal):
+            raise DataError(
+                f"the `scale` of a HierarchicalNormal is a bl.priors.LogNormal; received {self.scale!r}. "
+                "For a scale without a prior of its own use bl.priors.Normal."
+            )
+
+    def hyper(self, like: Tensor) -> Site:
+        """Give the site of the scale; see :meth:`Prior.hyper`.
+
+        Args:
+            like: Any tensor with the parameter's dtype and device.
+
+        Returns:
+            A positive site with the log-normal prior, which begins at that prior's median.
+        """
+        median = like.detach().new_full((), float(self.scale.loc)).exp()
+        return Site(median, self.scale, positive=True)
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site of the scale, shape ``(*batch,)``.
+
+        Returns:
+            Mean, and deviation ``(*batch, *shape)``.
+        """
+        return _filled(like, self.loc), _spread(like, needed(self, scale))
+
+
+def default() -> Prior:
+    """Give the library's default prior, N(0, 1).
+
+    Returns:
+        The prior that layers and ``bayesianize`` use where none is named.
+    """
+    return Normal(0.0, 1.0)
+
+
+def _fan_in_scale(like: Tensor) -> float:
+    fan_in = math.prod(like.shape[1:]) if like.dim() > 1 else 1
+    return 1 / math.sqrt(max(fan_in, 1))  # an empty parameter has no entry to scale
+
+
+def _filled(like: Tensor, value: float) -> Tensor:
+    return like.detach().new_full((), float(value)).expand(like.shape)
+
+
+def _spread(like: Tensor, scale: Tensor) -> Tensor:
+    """A value for each particle, for all entries of the parameter on its right."""
+    axes = (1,) * like.dim()
+    return scale.reshape((*scale.shape, *axes)).expand((*scale.shape, *like.shape))

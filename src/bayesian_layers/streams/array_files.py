@@ -1,0 +1,126 @@
+"""Rows of ``.npy`` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, ShapeError
+from .base import Stream, check_finite, pack
+
+Source = str | os.PathLike[str] | np.ndarray
+_BLOCK = 2**18  # bytes of rows that are read at once
+_DTYPES = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")}
+
+
+def arrays(
+    x: Source | tuple[Source, ...],
+    y: Source,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    weight: Source | None = None,
+) -> Stream:
+    """Stream rows of ``.npy`` files, or of arrays that are memory-mapped already.
+
+    Files are mapped, never unpickled. Memory: about 32 MiB beside a batch, and 16 bytes for each 256 KiB of
+    data. Rows are mixed from 64 places of the data at a time.
+
+    Args:
+        x: Inputs, ``(N, ...)``: a path or an array, or a tuple of them for several inputs. Floating types,
+            integers or booleans; a fit moves floating ones to the network's dtype.
+        y: Targets, ``(N,)`` or ``(N, K)``.
+        batch_size: Rows a batch.
+        seed: Seed of the order of the rows.
+        weight: Sample weights, ``(N,)``, or ``None``.
+
+    Returns:
+        A stream, to be given to ``bl.fit`` in the place of ``x``.
+
+    Raises:
+        DataError: If a file is no ``.npy`` file of numbers, or a setting is out of range; while it is read, if
+            a value is NaN or infinite.
+        ShapeError: If the arrays differ in their rows.
+
+    Example:
+        >>> import numpy as np
+        >>> stream = arrays(np.zeros((5, 2)), np.zeros(5), batch_size=2)
+        >>> [tuple(y.shape) for x, y in stream.epoch(0)]
+        [(2,), (2,), (1,)]
+    """
+    parts = {f"x[{i}]": part for i, part in enumerate(x)} if isinstance(x, tuple) else {"x": x}
+    parts["y"] = y
+    if weight is not None:
+        parts["weight"] = weight
+    return _Arrays(parts, several=isinstance(x, tuple), batch_size=batch_size, seed=seed)
+
+
+class _Arrays(Stream):
+    """Rows of arrays with equally many rows; a block is a stretch of them."""
+
+    def __init__(self, sources: dict[str, Source], *, several: bool, batch_size: int, seed: int) -> None:
+        self._sources = sources
+        self._several = several
+        found = {name: _open(name, source) for name, source in sources.items()}
+        self._specs = {name: (array.shape, array.dtype) for name, array in found.items()}
+        n = len(found["y"])
+        for name, array in found.items():
+            if len(array) != n:
+                raise ShapeError(name, (n, "..."), array.shape, f"`y` has {n} rows.")
+        row_bytes = max(1, sum(array.nbytes for array in found.values()) // max(n, 1))
+        self._rows = max(1, _BLOCK // row_bytes)
+        sizes = [min(self._rows, n - begin) for begin in range(0, n, self._rows)]
+        super().__init__(sizes, row_bytes=row_bytes, batch_size=batch_size, seed=seed)
+
+    def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
+        tensors = [self._read(name, blocks) for name in self._sources]
+        return pack(tensors, self._several, "weight" in self._sources)
+
+    def _read(self, name: str, blocks: Sequence[int]) -> Tensor:
+        shape, dtype = self._specs[name]
+        rows = int(self._block_rows[list(blocks)].sum())
+        values = np.empty((rows, *shape[1:]), dtype=dtype.newbyteorder("="))
+        at = 0
+        for block in blocks:
+            # Opened anew for each block: a mapping that stays open counts all pages it ever touched.
+            array = _open(name, self._sources[name])
+            if (array.shape, array.dtype) != (shape, dtype):
+                raise DataError(
+                    f"`{name}` was {shape} of {dtype}; it has changed to {array.shape} of {array.dtype}"
+                )
+            begin = block * self._rows
+            piece = array[begin : begin + self._rows]
+            check_finite(f"`{name}`, rows {begin} to {begin + len(piece) - 1},", piece)
+            values[at : at + len(piece)] = piece
+            at += len(piece)
+        return torch.from_numpy(values)
+
+
+def _open(name: str, source: Source) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        array: Any = source
+    else:
+        try:
+            array = np.load(source, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise DataError(f"`{name}`: {source} must be a readable .npy file; received: {error}") from error
+        except ValueError as error:
+            raise DataError(
+                f"`{name}`: {source} must be a .npy file of numbers; received another. "
+                "Write it with numpy.save; pickled objects are never loaded."
+            ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"`{name}`: {source} must be one array, a .npy file; received an archive of several")
+    if array.dtype.newbyteorder("=") not in _DTYPES:
+        raise DataError(
+            f"`{name}` must hold floating numbers, integers or booleans; received {array.dtype}. "
+            "Save it as float32 or int64."
+        )
+    if array.ndim == 0:
+        raise ShapeError(name, ("N", "..."), array.shape)
+    return array

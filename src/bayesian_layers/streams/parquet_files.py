@@ -1,0 +1,153 @@
+"""Rows of Parquet files, by pyarrow."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, MissingExtraError
+from .base import CLEAN, Stream, check_finite, pack
+
+_FLOATING = {"halffloat", "float", "double"}  # as Arrow calls its types
+_WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))} - {"uint64"}
+
+
+def parquet(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str] | tuple[Sequence[str], ...],
+    target: str | Sequence[str],
+    batch_size: int,
+    seed: int = 0,
+    weight: str | None = None,
+) -> Stream:
+    """Stream rows of a Parquet file; needs the extra ``parquet``.
+
+    Row groups are read one at a time, and of them only these columns; rows are mixed within a row group, or
+    within as many groups as 16 MiB take. Memory: a few times the largest row group, which the writer of the
+    file decided: groups of some 10,000 rows that are not sorted by the target are good.
+
+    Args:
+        path: The file.
+        inputs: Columns of ``x``, which is ``(N, D)`` and floating; a tuple of lists of columns for several
+            inputs. Integers and booleans become floating numbers.
+        target: Column of ``y``, ``(N,)``; a list of columns for ``(N, K)``. Integers and booleans become
+            ``int64``, which are labels.
+        batch_size: Rows a batch.
+        seed: Seed of the order of the rows.
+        weight: Column of the sample weights, or ``None``.
+
+    Returns:
+        A stream, to be given to ``bl.fit`` in the place of ``x``.
+
+    Raises:
+        DataError: If there is no such file or column, a column holds something else than numbers, or a setting
+            is out of range; while it is read, if a value is null, NaN or infinite.
+        MissingExtraError: If pyarrow is not installed.
+    """
+    several = isinstance(inputs, tuple) and not any(isinstance(name, str) for name in inputs)
+    if isinstance(inputs, str) or (isinstance(inputs, tuple) and not several):
+        raise DataError(f"`inputs` must be a list of columns, or a tuple of such lists; received {inputs!r}")
+    parts = [_Columns(list(names), floating=True) for names in (inputs if several else (inputs,))]
+    parts.append(_Columns([target], single=True) if isinstance(target, str) else _Columns(list(target)))
+    if weight is not None:
+        parts.append(_Columns([weight], single=True, floating=True))
+    return _Parquet(
+        path, parts, several=several, weighted=weight is not None, batch_size=batch_size, seed=seed
+    )
+
+
+class _Columns(NamedTuple):
+    """The columns that make one tensor; a single one has no axis of its own."""
+
+    names: list[Any]
+    single: bool = False
+    floating: bool = False
+
+
+class _Parquet(Stream):
+    """Rows of a Parquet file; a block is a row group."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        parts: list[_Columns],
+        *,
+        several: bool,
+        weighted: bool,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._path = os.fspath(path)
+        self._parts = parts
+        self._several = several
+        self._weighted = weighted
+        names = list(dict.fromkeys(name for part in parts for name in part.names))
+        with _parquet_file(self._path) as file:
+            self._types = {name: _column_type(file.schema_arrow, name, self._path) for name in names}
+            rows = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        if not all(part.names for part in parts):
+            raise DataError(
+                "`inputs` and `target` must name at least one column each; received an empty list"
+            )
+        self._row_groups = [i for i, n in enumerate(rows) if n]
+        super().__init__([n for n in rows if n], row_bytes=8 * len(names), batch_size=batch_size, seed=seed)
+
+    def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
+        with _parquet_file(self._path) as file:
+            pieces = [self._read(file, self._row_groups[block]) for block in blocks]
+        tensors = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        return pack(tensors, self._several, self._weighted)
+
+    def _read(self, file: Any, row_group: int) -> list[Tensor]:
+        # One thread: Arrow's pool would compete with torch's.
+        table = file.read_row_group(row_group, columns=list(self._types), use_threads=False)
+        columns = {name: self._column(table.column(name), name, row_group) for name in self._types}
+        return [self._tensor(part, columns) for part in self._parts]
+
+    def _column(self, column: Any, name: str, row_group: int) -> np.ndarray:
+        where = f"column {name!r} of {self._path}, row group {row_group},"
+        if column.null_count:
+            raise DataError(f"{where} has {column.null_count} nulls; {CLEAN}")
+        # DLPack knows no Arrow booleans, and Arrow's `to_numpy` imports pandas.
+        column = column.cast("uint8") if self._types[name] == "bool" else column
+        values = np.from_dlpack(column.combine_chunks())
+        check_finite(where, values)
+        return values
+
+    def _tensor(self, part: _Columns, columns: dict[str, np.ndarray]) -> Tensor:
+        types = {self._types[name] for name in part.names}
+        if not part.floating and not types & _FLOATING:
+            dtype = np.int64
+        else:
+            dtype = np.float32 if types <= {"halffloat", "float"} else np.float64
+        values = np.stack([columns[name] for name in part.names], axis=1, dtype=dtype)
+        return torch.from_numpy(values[:, 0] if part.single else values)
+
+
+def _parquet_file(path: str) -> Any:
+    try:
+        module = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet") from error
+    try:
+        return module.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} must be a Parquet file; received another, or none ({error})") from error
+
+
+def _column_type(schema: Any, name: str, path: str) -> str:
+    if schema.names.count(name) != 1:
+        raise DataError(f"{path} must have one column {name!r}; its columns are {schema.names}")
+    kind = str(schema.field(name).type)
+    if kind not in _FLOATING | _WHOLE:
+        raise DataError(
+            f"column {name!r} of {path} must hold numbers or booleans; received {kind}. Encode it as numbers."
+        )
+    return kind
