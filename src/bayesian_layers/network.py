@@ -169,11 +169,8 @@ def _call_many(
 
 
 def _everywhere(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name each value under every module that owns its parameter, but once a module.
-
-    Torch ties names itself, but puts a draw in place of the parameter for good where one module stands at two
-    places of the network.
-    """
+    # Torch ties names itself, but puts a draw in place of the parameter for good where one module stands at
+    # two places of the network: so each module once, under each of its parameters that has a value.
     first = {id(network.get_parameter(name)): value for name, value in values.items()}
     return {
         f"{path}.{name}".lstrip("."): first[id(parameter)]

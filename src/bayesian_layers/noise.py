@@ -18,6 +18,7 @@ from torch.quasirandom import SobolEngine
 from .errors import DataError
 
 _NUMBERS_A_BLOCK = 2**18
+_TABLE = 2**22
 
 
 def standard_normal(
@@ -58,7 +59,10 @@ class PairedNoise:
     the space evenly, within a step by their signs and over the steps by the sequence: where a gradient is
     nearly quadratic in the noise, as near an optimum, deviations settle ten times closer than with
     independent rows (``reports/decisions/002-default-fit.md``). Beyond the 21,201 dimensions that the
-    sequence has, pairs are independent.
+    sequence has, a row is a stretch of one long table of standard normal numbers, from a random place on: making
+    half a million numbers anew at each step would cost as much as the network's own products. The
+    table's mean is 0 and its variance 1 exactly; it is so long (4 million numbers, and four rows) that what its
+    stretches share is far below the noise of any number of steps that a fit takes.
 
     The noise of a step depends on ``(seed, step)`` alone, so a fit can go on where another process stopped.
 
@@ -72,7 +76,8 @@ class PairedNoise:
 
     References:
         Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz, Wenzel & Mandt (2018),
-        "Quasi-Monte Carlo variational inference", arXiv 1807.01604.
+        "Quasi-Monte Carlo variational inference", arXiv 1807.01604; Salimans et al. (2017), "Evolution
+        strategies", arXiv 1703.03864, for the table.
     """
 
     def __init__(
@@ -89,9 +94,12 @@ class PairedNoise:
         self._pairs = (particles + 1) // 2
         self._to = {"dtype": dtype, "device": device}
         self._steps = max(1, min(block, _NUMBERS_A_BLOCK // max(1, self._pairs * size)))
-        self._sequence = (
-            SobolEngine(size, scramble=True, seed=seed) if 0 < size <= SobolEngine.MAXDIM else None
-        )
+        self._sequence = self._table = None
+        if 0 < size <= SobolEngine.MAXDIM:
+            self._sequence = SobolEngine(size, scramble=True, seed=seed)
+        elif size:
+            table = torch.randn(max(_TABLE, 4 * size), generator=stream(seed, _TABLE))
+            self._table = ((table - table.mean()) / table.std(correction=0)).to(**self._to)
         self._number, self._block = -1, torch.empty(0)
 
     def at(self, step: int) -> Tensor:
@@ -103,18 +111,30 @@ class PairedNoise:
         Returns:
             Noise, ``(S, P)``.
         """
+        if self._table is not None:
+            return self._paired(self._stretches(self._table, step).unsqueeze(0))[0]
         number, index = divmod(step, self._steps)
         if number != self._number:
             half = self._half(number).to(**self._to).unflatten(0, (self._steps, self._pairs))
-            self._block = torch.cat([half, -half], dim=1)[:, : self._particles]
+            self._block = self._paired(half)
             self._number = number
         return self._block[index]
+
+    def _paired(self, half: Tensor) -> Tensor:
+        return half if self._particles == 1 else torch.cat([half, -half], dim=1)[:, : self._particles]
+
+    def _stretches(self, table: Tensor, step: int) -> Tensor:
+        """One of each pair; views of the table, where one is enough."""
+        random = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, step, 1]))
+        starts = random.integers(len(table) - self._size, size=self._pairs)
+        rows = [table[start : start + self._size] for start in starts.tolist()]
+        return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
 
     def _half(self, number: int) -> Tensor:
         """One of each pair, for the steps of a block, one after the other."""
         rows = self._steps * self._pairs
         if self._sequence is None:
-            return torch.randn(rows, self._size, generator=stream(self._seed, number))
+            return torch.empty(rows, 0)
         ahead = number * rows - self._sequence.num_generated
         if ahead < 0:
             self._sequence.reset()

@@ -383,7 +383,7 @@ def test_a_callback_can_end_the_fit(model):
         seen.append(progress)
         return progress.step == 7
 
-    result = quick(model, callbacks=[enough, lambda progress: None])
+    result = quick(model, callbacks=[enough, lambda _: None])
     assert result.steps == len(seen) == 7
     assert seen[-1].objective == result.history[-1]
     assert math.isnan(seen[-1].validation)

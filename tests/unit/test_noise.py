@@ -48,6 +48,16 @@ def test_paired_noise_of_a_step_depends_on_seed_and_step_alone(size):
     assert len({float(step[0, 0]) for step in steps}) == 70
 
 
+def test_a_long_rows_entries_are_uncorrelated_over_the_steps():
+    """The table's stretches: over many steps mean, variance and covariance are those of independent rows."""
+    noise = PairedNoise(22_000, 0, 1, dtype=torch.float64)
+    rows = torch.stack([noise.at(step)[0, :50] for step in range(4000)])
+    assert rows.mean(0).abs().max() < 4.5 / 4000**0.5
+    covariance = rows.T @ rows / 4000 - torch.eye(50)
+    assert covariance.abs().max() < 5 * (2 / 4000) ** 0.5
+    assert stats.kstest(rows[:, 0].numpy(), "norm").pvalue > 1e-3
+
+
 def test_paired_noise_averages_a_quadratic_better_than_independent_rows():
     """What it is for: E[eps_j eps_k] over the steps of a fit."""
     noise, plain = PairedNoise(10, 0, 16, dtype=torch.float64), torch.Generator().manual_seed(0)

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .tape import Operation, Slot, Tape, is_slot, simplify
+
 _ATEN = torch.ops.aten
 # Where such an operation returns its input as it was, later operations take the input itself.
 _VIEWS = {
@@ -37,29 +39,6 @@ class CaptureError(Exception):
     """The function does something that a list of operations cannot repeat; the text says what."""
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """The place of a tensor among the inputs, constants and results of a recording."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class _Operation:
-    function: Any
-    args: Any
-    kwargs: dict[str, Any]
-    results: tuple[int, ...]  # slots
-    single: bool  # whether the result is one tensor rather than a list
-
-    def slots(self) -> set[int]:
-        found = pytree.tree_leaves((self.args, self.kwargs), is_leaf=_is_slot)
-        return {leaf.index for leaf in found if isinstance(leaf, _Slot)}
-
-    def writes(self) -> bool:
-        return self.function._schema.is_mutable
-
-
 class _Recorder(TorchDispatchMode):
     """Notes every operation that reaches torch's kernels, below autograd and vmap."""
 
@@ -70,24 +49,24 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
-        self.operations: list[_Operation] = []
-        self.constants: dict[int, Tensor] = {}
+        self.operations: list[Operation] = []
+        self.constants: set[int] = set()
         self._slots: dict[int, int] = {}
-        self._alive: list[Tensor] = []  # an id is only good while its tensor lives
+        self.values: list[Tensor] = []  # an id is only good while its tensor lives
         for tensor in inputs:
             self._new(tensor)
 
     def _new(self, tensor: Tensor, slot: int | None = None) -> int:
-        self._alive.append(tensor)
-        self._slots[id(tensor)] = len(self._alive) - 1 if slot is None else slot
+        self.values.append(tensor)
+        self._slots[id(tensor)] = len(self.values) - 1 if slot is None else slot
         return self._slots[id(tensor)]
 
     def slot(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         if id(value) not in self._slots:
-            self.constants[self._new(value)] = value.detach()
-        return _Slot(self._slots[id(value)])
+            self.constants.add(self._new(value))
+        return Slot(self._slots[id(value)])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _READS_VALUES:
@@ -100,7 +79,7 @@ class _Recorder(TorchDispatchMode):
         slots, named = pytree.tree_map(self.slot, (args, kwargs))
         single = isinstance(result, Tensor)
         results = tuple(self._result(part) for part in ((result,) if single else result or ()))
-        self.operations.append(_Operation(func, slots, named, results, single))
+        self.operations.append(Operation(func, slots, named, results, single))
         return result
 
     def _result(self, value: Any) -> int:
@@ -148,64 +127,43 @@ def capture(function: Function, inputs: Sequence[Tensor], *, overloads: bool = F
     if not all(isinstance(output, Tensor) for output in outputs):
         raise CaptureError("it returns something else than tensors")
     places = tuple(recorder.slot(output).index for output in outputs)
-    operations = _live(recorder.operations, places)
-    return _write(operations, recorder.constants, len(inputs), places, overloads)
-
-
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, _Slot)
+    tape = Tape(recorder.operations, set(recorder.constants), places, recorder.values)
+    return _write(simplify(tape), len(inputs), overloads)
 
 
 def _same(result: Tensor, argument: Tensor) -> bool:
     return result.shape == argument.shape and result.stride() == argument.stride()
 
 
-def _live(operations: list[_Operation], outputs: tuple[int, ...]) -> list[_Operation]:
-    """Drop what nobody needs, as distributions that were built and never asked."""
-    needed, kept = set(outputs), []
-    for operation in reversed(operations):
-        if operation.writes() or needed.intersection(operation.results):
-            kept.append(operation)
-            needed |= operation.slots()
-    return kept[::-1]
-
-
-def _write(
-    operations: list[_Operation],
-    constants: dict[int, Tensor],
-    inputs: int,
-    outputs: tuple[int, ...],
-    overloads: bool,
-) -> Captured:
+def _write(tape: Tape, inputs: int, overloads: bool) -> Captured:
     """Write the recording as a Python function, which drops every tensor after its last use."""
-    scope: dict[str, Any] = {f"t{slot}": tensor for slot, tensor in constants.items()}
-    last = {
-        slot: i
-        for i, operation in enumerate(operations)
-        for slot in operation.slots() | set(operation.results)
-    }
-    keep = {*outputs, *constants}
-    parameters = [*(f"t{i}" for i in range(inputs)), *(f"t{slot}=t{slot}" for slot in constants)]
+    scope: dict[str, Any] = {f"t{slot}": tape.values[slot].detach() for slot in tape.constants}
+    last = {slot: i for i, each in enumerate(tape.operations) for slot in (*each.slots(), *each.results)}
+    keep = {*tape.outputs, *tape.constants}
+    parameters = [*(f"t{i}" for i in range(inputs)), *(f"t{slot}=t{slot}" for slot in tape.constants)]
     lines = [f"def recorded({', '.join(parameters)}):"]
-    for i, operation in enumerate(operations):
+    dead: dict[int, list[str]] = {}
+    for slot, i in last.items():
+        if slot not in keep:
+            dead.setdefault(i, []).append(f"t{slot}")
+    for i, operation in enumerate(tape.operations):
         lines.append(f"    {_targets(operation)}{_call(operation, scope, overloads)}")
-        dead = [f"t{slot}" for slot in sorted(last) if last[slot] == i and slot not in keep]
-        if dead:
-            lines.append(f"    del {', '.join(dead)}")
-    lines.append(f"    return ({''.join(f't{slot}, ' for slot in outputs)})")
+        if i in dead:
+            lines.append(f"    del {', '.join(dead[i])}")
+    lines.append(f"    return ({''.join(f't{slot}, ' for slot in tape.outputs)})")
     source = "\n".join(lines)
     exec(compile(source, "<captured step>", "exec"), scope)  # our own text: names and numbers of slots
-    return Captured(scope["recorded"], len(operations), source)
+    return Captured(scope["recorded"], len(tape.operations), source)
 
 
-def _targets(operation: _Operation) -> str:
+def _targets(operation: Operation) -> str:
     if not operation.results:
         return ""
     names = ", ".join(f"t{slot}" for slot in operation.results)
     return f"{names} = " if operation.single else f"{names}, = "
 
 
-def _call(operation: _Operation, scope: dict[str, Any], overloads: bool) -> str:
+def _call(operation: Operation, scope: dict[str, Any], overloads: bool) -> str:
     function = operation.function if overloads else operation.function._op
     name = _bind(str(operation.function).replace(".", "_"), function, scope)
     arguments = [_argument(value, scope) for value in operation.args]
@@ -214,7 +172,7 @@ def _call(operation: _Operation, scope: dict[str, Any], overloads: bool) -> str:
 
 
 def _argument(value: Any, scope: dict[str, Any]) -> str:
-    if isinstance(value, _Slot):
+    if is_slot(value):
         return f"t{value.index}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_argument(part, scope) for part in value)}]"

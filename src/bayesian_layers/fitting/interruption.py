@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,20 +50,22 @@ class Interruption:
                 signal.signal(each, previous)
 
 
-def ending(received: signal.Signals, message: str) -> BaseException:
-    """Make what a fit ends with after a signal.
+def end(received: signal.Signals, message: str) -> NoReturn:
+    """End a fit after a signal.
+
+    Python prints no text of a ``SystemExit`` with a status, so it is printed here.
 
     Args:
         received: SIGINT or SIGTERM.
         message: Where the fit stands, and how to go on.
 
-    Returns:
-        ``KeyboardInterrupt``, or a ``SystemExit`` with the status that shells give to a terminated process; Python
-        prints no text of the latter, so it is printed here.
+    Raises:
+        KeyboardInterrupt: After SIGINT.
+        SystemExit: After SIGTERM, with 143, the status that shells give to a terminated process.
     """
     if received == signal.SIGINT:
-        return KeyboardInterrupt(message)
+        raise KeyboardInterrupt(message)
     print(message, file=sys.stderr, flush=True)
     ended = SystemExit(message)
     ended.code = 128 + int(received)
-    return ended
+    raise ended

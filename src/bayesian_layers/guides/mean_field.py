@@ -138,7 +138,7 @@ class MeanFieldNormal(Guide):
         return {name: pyro.sample(name, q) for name, q in self.distributions().items()}
 
     def _kl_groups(self, priors: FlatPriors) -> Tensor:
-        surprise = priors.surprise(self.loc, (2 * self.log_scale).exp(), self.point)
+        surprise = priors.surprise(self.loc, self.log_scale.exp().square(), self.point)
         return surprise - priors.sums(self.log_scale)
 
 
