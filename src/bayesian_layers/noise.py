@@ -102,23 +102,26 @@ class PairedNoise:
             self._table = ((table - table.mean()) / table.std(correction=0)).to(**self._to)
         self._number, self._block = -1, torch.empty(0)
 
-    def at(self, step: int) -> Tensor:
-        """Give the noise of a step; one step after the other is cheap.
+    def at(self, step: int, count: int = 1) -> Tensor:
+        """Give the noise of some steps; one step after the other is cheap.
 
         Args:
-            step: Counted from 0.
+            step: The first, counted from 0.
+            count: How many.
 
         Returns:
-            Noise, ``(S, P)``.
+            Noise, ``(count, S, P)``.
         """
         if self._table is not None:
-            return self._paired(self._stretches(self._table, step).unsqueeze(0))[0]
+            rows = [self._stretches(self._table, each) for each in range(step, step + count)]
+            return self._paired(rows[0].unsqueeze(0) if count == 1 else torch.stack(rows))
         number, index = divmod(step, self._steps)
         if number != self._number:
             half = self._half(number).to(**self._to).unflatten(0, (self._steps, self._pairs))
             self._block = self._paired(half)
             self._number = number
-        return self._block[index]
+        part = self._block[index : index + count]
+        return part if len(part) == count else torch.cat([part, self.at(step + len(part), count - len(part))])
 
     def _paired(self, half: Tensor) -> Tensor:
         return half if self._particles == 1 else torch.cat([half, -half], dim=1)[:, : self._particles]

@@ -270,7 +270,7 @@ def test_the_progress_bar_shows_the_elbo(model, capsys):
 
 
 def test_stages_each_fall_to_zero_on_half_a_cosine():
-    schedule = choose(1, 50, particles=None, max_steps=None, learning_rate=0.3)
+    schedule = choose(1, 200, 500, 50, particles=None, max_steps=None, learning_rate=0.3)
     first, later = schedule.first_steps, schedule.later_steps
     assert schedule.rate(0) == 0.3
     assert schedule.rate(first // 2) == pytest.approx(0.15)
@@ -280,15 +280,17 @@ def test_stages_each_fall_to_zero_on_half_a_cosine():
 
 
 def test_the_schedule_of_few_steps_and_of_few_particles():
-    short = choose(1, 50, particles=None, max_steps=20, learning_rate=None)
+    short = choose(1, 200, 500, 50, particles=None, max_steps=20, learning_rate=None)
     assert (short.first_steps, short.later_steps, short.max_steps) == (14, 6, 20)
     assert short.stage(19) == (14, 20)
-    one, many = (choose(1, 10, particles=s, max_steps=None, learning_rate=None) for s in (1, 16))
-    assert one.first_steps == 4 * many.first_steps
+    one, many = (choose(1, 200, 500, 10, particles=s, max_steps=None, learning_rate=None) for s in (1, 16))
+    assert one.first_steps == 2 * many.first_steps
 
 
 def test_the_learning_rate_falls_with_the_width():
-    narrow, wide = (choose(1, d, particles=None, max_steps=None, learning_rate=None) for d in (10, 100))
+    narrow, wide = (
+        choose(1, 200, 500, d, particles=None, max_steps=None, learning_rate=None) for d in (10, 100)
+    )
     assert narrow.learning_rate == pytest.approx(10 * wide.learning_rate)
     assert wide.first_steps > narrow.first_steps
     assert widest_layer([torch.Size([3, 7]), torch.Size([3]), torch.Size([4, 2, 5])]) == 10
@@ -299,7 +301,7 @@ def test_a_step_is_adam_on_the_elbo_of_pyro(model):
     guide = bl.guides.MeanFieldNormal(model)
     twin = copy.deepcopy(guide)
     bl.fit(model, X, Y, guide=guide, max_steps=1, learning_rate=0.1, compile="eager", progress=False)
-    noise = PairedNoise(len(twin.loc), 0, 16, dtype=torch.float32).at(0)
+    noise = PairedNoise(len(twin.loc), 0, 16, dtype=torch.float32).at(0)[0]
     elbo = TraceMeanField_ELBO(num_particles=16, vectorize_particles=True, max_plate_nesting=1)
     optimizer = torch.optim.Adam(twin.parameters(), lr=0.1, betas=(0.9, 0.99))
     with Given(twin.transform(noise)):

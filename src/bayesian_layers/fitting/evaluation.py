@@ -19,7 +19,7 @@ from .batches import Batches
 
 REPLICATES = 16
 _VALIDATION_DRAWS = 64
-_FORWARD_PASSES = 2**20  # rows x draws of one evaluation; between these bounds of draws a replicate:
+_FORWARD_PASSES = 2**23  # rows x draws of one evaluation; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
 
@@ -137,7 +137,7 @@ class Evaluator:
                 dtype=like.dtype,
                 device=like.device,
                 block=1,
-            ).at(0)
+            ).at(0)[0]
             for i in range(REPLICATES)
         )
         self._noise = torch.cat(list(sets))

@@ -32,7 +32,7 @@ from .evaluation import Evaluator, Validation
 from .flat import FlatParameters
 from .objective import Objective
 from .result import FitResult
-from .run import Run, State
+from .run import STEPS_A_CALL, Run, State
 from .schedule import Schedule, choose, widest_layer
 from .step import Mode, Stepper, choose_mode
 
@@ -105,7 +105,8 @@ def fit(
         kl_weight: Weight of the KL: one number, or a mapping from site name to weight (others keep 1).
         estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
             linear layers) or ``"flipout"``; ``None`` chooses. What an estimator does not cover is plain.
-        particles: Draws of the weights a step; ``None`` takes 16, in antithetic pairs.
+        particles: Draws of the weights a step; ``None`` chooses 1 to 16 by the size of the
+                problem; an even number comes in antithetic pairs.
         learning_rate: Adam's rate at the first step; ``None`` chooses by the size of the network.
         max_steps: Steps at most; a fit that has converged ends before.
         compile: How steps are run: ``"eager"``, ``"captured"`` (recorded once, then only its operations) or
@@ -162,6 +163,8 @@ def fit(
         method = _choose_estimator(program, guide, batches, estimator)
         schedule = choose(
             batches.num_batches,
+            batches.batch_rows,
+            guide.noise_size + len(guide.point),
             widest_layer(guide.shapes.values()),
             particles=particles,
             max_steps=max_steps,
@@ -171,7 +174,9 @@ def fit(
         optimum = quadratic.solve(program, guide, batches, priors, seed)
         evaluator = Evaluator(program, batches, kl_weight, size=len(guide.loc), seed=seed)
         objective = Objective(guide, method, priors)
-        stepper = Stepper(objective, FlatParameters(guide), compile or choose_mode(schedule, batches))
+        together = STEPS_A_CALL if batches.num_batches == 1 else 1
+        mode = compile or choose_mode(schedule)
+        stepper = Stepper(objective, FlatParameters(guide), mode, steps_a_call=together)
         held_out = _validation(program, validation, schedule, seed)
         run = Run(guide, stepper, evaluator, batches, method, schedule, seed=seed, validation=held_out)
         label = "ELBO" if kl_weight == 1.0 else f"tempered objective (KL weight {kl_weight})"

@@ -86,10 +86,10 @@ class Run:
         self._batches = batches
         self._estimator = estimator
         self._seed = seed
-        self._steps_a_call = STEPS_A_CALL if stepper.mode == "compiled" and batches.num_batches == 1 else 1
         self._flat = FlatParameters(guide)
         self._beginning = self._flat.gather(), batches.state()
         self.state = State(Position.start(self._beginning[0].clone()))
+        self._rates: tuple[int, Tensor, Tensor] | None = None
         like = self.state.position.theta
         self._noise = PairedNoise(
             guide.noise_size, seed, schedule.particles, dtype=like.dtype, device=like.device
@@ -118,7 +118,7 @@ class Run:
             safe = state.position.theta.clone()
             while not enough and state.step < end:
                 before = state.position.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
-                count = min(self._steps_a_call, end - state.step)
+                count = min(self.stepper.steps_a_call, end - state.step)
                 self._take(count, safe)
                 safe = before
                 if self._validation is not None and state.step % self._validation.every == 0:
@@ -133,6 +133,7 @@ class Run:
         self._flat.scatter(theta)
         self._batches.restore(order)
         self.schedule = self.schedule.slower()
+        self._rates = None
         self.state = State(Position.start(theta.clone()))
 
     def evaluate(self) -> None:
@@ -144,9 +145,8 @@ class Run:
     def _take(self, count: int, safe: Tensor) -> None:
         state = self.state
         batch = self._batches.next()
-        draws = [self._draws(step, len(batch.y)) for step in range(state.step, state.step + count)]
         _reseed(self._seed, state.step, state.position.theta.device)
-        losses = self.stepper.take(state.position, draws, batch)
+        losses = self.stepper.take(state.position, self._draws(count, len(batch.y)), batch)
         for step, loss in enumerate(losses, state.step):
             if not math.isfinite(loss):
                 self._flat.scatter(safe)
@@ -154,22 +154,29 @@ class Run:
         state.history += losses
         state.step += count
 
-    def _draws(self, step: int, rows: int) -> Draws:
-        like = self.state.position.theta
-        rate, clock = (
-            torch.tensor(value, dtype=kind, device=like.device)
-            for value, kind in ((self.schedule.rate(step), like.dtype), (step + 1.0, torch.float32))
-        )
-        row_noise: tuple[Tensor, ...] = ()
-        if self._estimator.covered:
-            generator = stream(self._seed, step, _ROW_NOISE)
-            row_noise = self._estimator.row_noise(self.schedule.particles, rows, generator)
+    def _draws(self, count: int, rows: int) -> Draws:
+        step, particles = self.state.step, self.schedule.particles
+        start, rates, clocks = self._rates_of_stage(step)
+        part = slice(step - start, step - start + count)
         if self._estimator.uses_noise:
-            noise = self._noise.at(step)
+            noise = self._noise.at(step, count)
         else:  # only its shape counts
-            zero = torch.zeros((), dtype=like.dtype, device=like.device)
-            noise = zero.expand(self.schedule.particles, self.guide.noise_size)
-        return Draws(rate, clock, noise, row_noise)
+            noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)
+        if not self._estimator.covered:
+            return Draws(rates[part], clocks[part], noise)
+        generators = [stream(self._seed, each, _ROW_NOISE) for each in range(step, step + count)]
+        row_noise = zip(*(self._estimator.row_noise(particles, rows, g) for g in generators), strict=True)
+        return Draws(rates[part], clocks[part], noise, tuple(torch.stack(parts) for parts in row_noise))
+
+    def _rates_of_stage(self, step: int) -> tuple[int, Tensor, Tensor]:
+        """First step of the stage, its learning rates, and the numbers of its steps."""
+        start, end = self.schedule.stage(step)
+        if self._rates is None or self._rates[0] != start:
+            theta = self.state.position.theta
+            rates = [self.schedule.rate(each) for each in range(start, end)]
+            clocks = torch.arange(start + 1.0, end + 1.0, dtype=torch.float32, device=theta.device)
+            self._rates = start, torch.tensor(rates, dtype=theta.dtype, device=theta.device), clocks
+        return self._rates
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -181,9 +188,9 @@ class Run:
 
     @property
     def converged(self) -> bool:
-        """Whether the last stage, which was not the first, gained nothing worth naming."""
+        """Whether the last stage, which was not the first, surely gained nothing worth naming."""
         gain, stderr = self.gain
-        return gain + 2 * stderr <= self.tolerance  # NaN is not
+        return stderr <= self.tolerance and gain + 2 * stderr <= self.tolerance  # NaN is not
 
 
 def _reseed(seed: int, step: int, device: torch.device) -> None:

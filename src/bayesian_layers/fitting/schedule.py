@@ -13,12 +13,14 @@ import torch
 
 from ..errors import DataError
 
-PARTICLES = 16
+MOST_PARTICLES, LARGE_NETWORK = 16, 20_000  # a large network's minibatch has noise enough for one particle
+_WORK = 2**21  # rows x entries x particles of a step, about: beyond it arithmetic, not overhead, is its cost
 RATE, LARGEST_RATE = (
     1.2,
     0.12,
 )  # learning rate: RATE over the inputs of the widest layer, at most LARGEST_RATE
-TRAVEL = 60.0  # steps of the first stage times its learning rate; with fewer than PARTICLES more steps
+TRAVEL = 60.0  # steps of the first stage times its learning rate; more with fewer than _FEW particles
+_FEW = 4
 FEWEST_STEPS, MOST_STEPS = 300, 3000  # of the first stage
 LATER = 0.4  # length of each later stage, to the first's
 EPOCHS, FEWEST_BATCHES = (
@@ -105,6 +107,8 @@ class Schedule:
 
 def choose(
     batches_an_epoch: int,
+    rows: int,
+    size: int,
     widest: int,
     *,
     particles: int | None,
@@ -118,6 +122,8 @@ def choose(
 
     Args:
         batches_an_epoch: 1 for the full batch.
+        rows: Rows of a batch.
+        size: Entries that are learned.
         widest: Inputs of the widest layer.
         particles: Or ``None``.
         max_steps: Or ``None``: what the stages take at most.
@@ -129,11 +135,11 @@ def choose(
     References:
         Yang et al. (2022), "Tensor programs V", arXiv 2203.03466, for Adam's rate and the width.
     """
-    particles = PARTICLES if particles is None else particles
+    particles = _particles(rows * size, size) if particles is None else particles
     rate = min(LARGEST_RATE, RATE / max(widest, 1)) if learning_rate is None else learning_rate
     wanted = TRAVEL / rate if rate > 0 else FEWEST_STEPS  # a wrong rate is refused by the schedule itself
-    if isinstance(particles, int) and 0 < particles < PARTICLES:
-        wanted *= math.sqrt(PARTICLES / particles)
+    if isinstance(particles, int) and 0 < particles < _FEW:
+        wanted *= math.sqrt(_FEW / particles)
     first = math.ceil(min(max(wanted, FEWEST_STEPS), MOST_STEPS))
     if batches_an_epoch > 1:
         first = max(first, FEWEST_BATCHES, EPOCHS * batches_an_epoch)
@@ -148,6 +154,13 @@ def choose(
         first_steps=first,
         later_steps=later,
     )
+
+
+def _particles(work: int, size: int) -> int:
+    """As many as cost little beside a step's overhead: a power of 2, from one pair to MOST_PARTICLES."""
+    if size > LARGE_NETWORK:
+        return 1
+    return max(2, min(MOST_PARTICLES, 2 ** int(math.log2(max(_WORK / max(work, 1), 1)))))
 
 
 def widest_layer(shapes: Iterable[torch.Size]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .batches import Batch, Batches
+from .batches import Batch
 from .capture import CaptureError, Function, capture
 from .flat import FlatParameters
 from .objective import Objective
@@ -27,12 +28,11 @@ _log = logging.getLogger(__name__)
 _FEWEST_TO_RECORD = 10
 
 
-def choose_mode(schedule: Schedule, batches: Batches) -> Mode:
+def choose_mode(schedule: Schedule) -> Mode:
     """Choose how to run the steps of a fit, before the first.
 
     Args:
         schedule: How many steps there may be.
-        batches: The data.
 
     Returns:
         A mode.
@@ -73,23 +73,23 @@ class Position:
 
 @dataclass(frozen=True)
 class Draws:
-    """What is random in one step, and how far it goes.
+    """What is random in some steps, and how far they go.
 
     Attributes:
-        rate: Adam's learning rate, a tensor of one number.
-        clock: The number of the step, counted from 1, a tensor of one number.
-        noise: The guide's noise, ``(S, noise_size)``.
-        row_noise: The estimator's noise.
+        rates: Adam's learning rates, ``(count,)``.
+        clocks: The numbers of the steps, counted from 1, ``(count,)``.
+        noise: The guide's noise, ``(count, S, noise_size)``.
+        row_noise: The estimator's noise, ``(count, ...)`` each.
     """
 
-    rate: Tensor
-    clock: Tensor
+    rates: Tensor
+    clocks: Tensor
     noise: Tensor
-    row_noise: tuple[Tensor, ...]
+    row_noise: tuple[Tensor, ...] = ()
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Give all tensors in order."""
-        return (self.rate, self.clock, self.noise, *self.row_noise)
+        return (self.rates, self.clocks, self.noise, *self.row_noise)
 
 
 class Stepper:
@@ -105,8 +105,10 @@ class Stepper:
         objective: What is minimised.
         flat: How its guide's parameters lie in the flat vector.
         mode: How to run the step.
+        steps_a_call: Steps that a compiled call takes on one batch.
 
     Attributes:
+        steps_a_call: Steps of a full call.
         mode: How steps run; ``"eager"`` once something could not be recorded.
         note: Why it is not what was asked for, or empty.
 
@@ -114,15 +116,18 @@ class Stepper:
         Kingma & Ba (2015), arXiv 1412.6980.
     """
 
-    def __init__(self, objective: Objective, flat: FlatParameters, mode: Mode) -> None:
+    def __init__(
+        self, objective: Objective, flat: FlatParameters, mode: Mode, *, steps_a_call: int = 1
+    ) -> None:
+        self.steps_a_call = steps_a_call if mode == "compiled" else 1
         self._objective = objective
         self._flat = flat
         self._recorded: dict[object, Function] = {}
         self.mode: Mode = mode
         self.note = ""
 
-    def take(self, position: Position, draws: Sequence[Draws], batch: Batch) -> list[float]:
-        """Take a step for each of ``draws`` on one batch.
+    def take(self, position: Position, draws: Draws, batch: Batch) -> list[float]:
+        """Take steps on one batch.
 
         Args:
             position: Written to in place.
@@ -132,73 +137,108 @@ class Stepper:
         Returns:
             The objective before each step, in nats of the whole data set.
         """
-        inputs = _inputs(position, draws, batch)
+        inputs = (*position.tensors(), *draws.tensors(), *_tensors(batch))
         function = self._function(draws, batch, inputs)
         with torch.no_grad():
-            losses = function(*inputs)
-        return [float(loss) for loss in losses]
+            (losses,) = function(*inputs)
+        return losses.tolist()
 
-    def _function(self, draws: Sequence[Draws], batch: Batch, inputs: tuple[Tensor, ...]) -> Function:
-        eager = _Program(self._objective, self._flat, draws, batch)
+    def _function(self, draws: Draws, batch: Batch, inputs: tuple[Tensor, ...]) -> Function:
+        adam = _plain_adam if self.mode == "compiled" else _fused_adam
+        eager = _Program(self._objective, self._flat, draws, batch, adam)
         if self.mode == "eager":
             return eager
-        form = (batch.scale, tuple((tensor.shape, tensor.dtype) for tensor in inputs))
+        form = (batch.scale, *(tensor.shape for tensor in inputs))
         if form not in self._recorded:
             try:
+                # An odd number of steps at a stage's end is not worth another compilation.
+                compiled = self.mode == "compiled" and len(draws.rates) == self.steps_a_call
                 other = _elsewhere(inputs, draws, batch)
-                self._recorded[form] = _record(eager, inputs, other, self.mode == "compiled")
+                self._recorded[form] = _record(eager, inputs, other, compiled)
             except Exception as error:  # whatever a network does that cannot be recorded, it can still be run
                 self.note = f"steps run eagerly: {_first_line(error)}"
                 _log.info(self.note)
                 self.mode = "eager"
-                return eager
+                return _Program(self._objective, self._flat, draws, batch, _fused_adam)
         return self._recorded[form]
 
 
 class _Program:
-    """The eager step, as a function of tensors alone."""
+    """The eager steps, as a function of tensors alone."""
 
     def __init__(
-        self, objective: Objective, flat: FlatParameters, draws: Sequence[Draws], batch: Batch
+        self, objective: Objective, flat: FlatParameters, draws: Draws, batch: Batch, adam: Adam
     ) -> None:
+        self._adam = adam
         self._objective = objective
         self._flat = flat
-        self._sizes = [len(draw.tensors()) for draw in draws]
+        self._count = len(draws.rates)
+        self._row_noises = len(draws.row_noise)
         self._batch = batch
 
-    def __call__(self, theta: Tensor, first: Tensor, second: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        tensors = iter(rest)
-        steps = [[next(tensors) for _ in range(size)] for size in self._sizes]
-        batch = _like(self._batch, list(tensors))
-        return tuple(self._step(theta, first, second, step, batch) for step in steps)
+    def __call__(
+        self,
+        theta: Tensor,
+        first: Tensor,
+        second: Tensor,
+        rates: Tensor,
+        clocks: Tensor,
+        noise: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, ...]:
+        row_noise, batch = rest[: self._row_noises], _like(self._batch, rest[self._row_noises :])
+        losses = []
+        for i in range(self._count):
+            loss, gradient = self._gradient(theta, noise[i], tuple(part[i] for part in row_noise), batch)
+            with torch.no_grad():
+                self._adam(theta, gradient, first, second, clocks[i], rates[i])
+            losses.append(loss)
+        return (torch.stack(losses),)
 
-    def _step(
-        self, theta: Tensor, first: Tensor, second: Tensor, draws: list[Tensor], batch: Batch
-    ) -> Tensor:
-        rate, clock, noise, *row_noise = draws
+    def _gradient(
+        self, theta: Tensor, noise: Tensor, row_noise: tuple[Tensor, ...], batch: Batch
+    ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = theta.detach().requires_grad_()
             views = {f"guide.{name}": view for name, view in self._flat.views(leaf).items()}
-            arguments = (noise, tuple(row_noise), batch.x, batch.y, batch.weight, batch.scale)
+            arguments = (noise, row_noise, batch.x, batch.y, batch.weight, batch.scale)
             loss = functional_call(self._objective, views, arguments)
             (gradient,) = torch.autograd.grad(loss, leaf)
-        with torch.no_grad():
-            torch.ops.aten._fused_adam_(
-                [theta],
-                [gradient],
-                [first],
-                [second],
-                [],
-                [clock],
-                lr=rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=0.0,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-            )
-        return loss.detach()
+        return loss.detach(), gradient
+
+
+Adam = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
+
+
+def _fused_adam(
+    theta: Tensor, gradient: Tensor, first: Tensor, second: Tensor, clock: Tensor, rate: Tensor
+) -> None:
+    """Adam as one operation, one pass over the memory."""
+    torch.ops.aten._fused_adam_(
+        [theta],
+        [gradient],
+        [first],
+        [second],
+        [],
+        [clock],
+        lr=rate,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        weight_decay=0.0,
+        eps=EPSILON,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _plain_adam(
+    theta: Tensor, gradient: Tensor, first: Tensor, second: Tensor, clock: Tensor, rate: Tensor
+) -> None:
+    """Adam in operations that torch's compiler understands, and fuses by itself."""
+    one, two = (1 - torch.exp(clock * math.log(beta)) for beta in BETAS)
+    first.lerp_(gradient, 1 - BETAS[0])
+    second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+    theta.sub_(rate / one * first / ((second / two).sqrt() + EPSILON))
 
 
 def _record(
@@ -227,8 +267,14 @@ def _compile(recorded: Function, inputs: tuple[Tensor, ...]) -> Function:
     return function
 
 
-def _inputs(position: Position, draws: Sequence[Draws], batch: Batch) -> tuple[Tensor, ...]:
-    return (*position.tensors(), *(tensor for draw in draws for tensor in draw.tensors()), *_tensors(batch))
+def _elsewhere(inputs: tuple[Tensor, ...], draws: Draws, batch: Batch) -> tuple[Tensor, ...]:
+    """The same inputs but for other noise, and targets that belong to other rows."""
+    changed = list(inputs)
+    for i in range(5, 6 + len(draws.row_noise)):
+        changed[i] = 0.7 * changed[i].roll(1, -1)
+    y = len(changed) - (1 if batch.weight is None else 2)
+    changed[y] = changed[y].roll(1, 0)
+    return tuple(changed)
 
 
 def _tensors(batch: Batch) -> tuple[Tensor, ...]:
@@ -236,28 +282,16 @@ def _tensors(batch: Batch) -> tuple[Tensor, ...]:
     return (*x, batch.y, *(() if batch.weight is None else (batch.weight,)))
 
 
-def _like(batch: Batch, tensors: list[Tensor]) -> Batch:
+def _like(batch: Batch, tensors: Sequence[Tensor]) -> Batch:
     """A batch of the same form of other tensors, in the order of :func:`_tensors`."""
-    weight = None if batch.weight is None else tensors.pop()
-    y = tensors.pop()
-    return Batch(tuple(tensors) if isinstance(batch.x, tuple) else tensors[0], y, weight, batch.scale)
+    parts = list(tensors)
+    weight = None if batch.weight is None else parts.pop()
+    y = parts.pop()
+    return Batch(tuple(parts) if isinstance(batch.x, tuple) else parts[0], y, weight, batch.scale)
 
 
 def _copies(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(tensor.clone() for tensor in tensors)
-
-
-def _elsewhere(inputs: tuple[Tensor, ...], draws: Sequence[Draws], batch: Batch) -> tuple[Tensor, ...]:
-    """The same inputs but for other noise, and targets that belong to other rows."""
-    changed = list(inputs)
-    at = 3
-    for draw in draws:
-        for i in range(at + 2, at + len(draw.tensors())):
-            changed[i] = 0.7 * changed[i].roll(1, -1)
-        at += len(draw.tensors())
-    y = at + len(_tensors(batch)) - (1 if batch.weight is None else 2)
-    changed[y] = changed[y].roll(1, 0)
-    return tuple(changed)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

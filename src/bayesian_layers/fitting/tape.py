@@ -179,7 +179,8 @@ def _rename_views(tape: Tape, written: set[int]) -> Tape:
             names[operation.results[0]] = operation.args[0].index
             continue
         if operation.function in _RESHAPES:
-            result, origin = operation.results[0], operation.args[0].index
+            result: int = operation.results[0]
+            origin: int = operation.args[0].index
             origin = origins.get(origin, origin)
             value, source = tape.values[result], tape.values[origin]
             if value.is_contiguous() and source.is_contiguous():
