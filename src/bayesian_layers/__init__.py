@@ -1,7 +1,7 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
 from . import baselines, datasets, errors, guides, likelihoods, metrics, priors, streams
-from .fitting import FitResult, fit
+from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .layers import Linear
 from .lifting import bayesianize, lifting_report
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BayesianModel",
+    "Checkpoint",
     "FitResult",
     "Linear",
     "Posterior",

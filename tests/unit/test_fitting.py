@@ -421,3 +421,25 @@ def test_yesterdays_posterior_is_todays_prior(build):
     scale = second.posterior.source.log_scale.detach().exp()
     torch.testing.assert_close(scale, precision.rsqrt(), rtol=1e-6, atol=0)
     torch.testing.assert_close(both.posterior.source.log_scale.detach().exp(), scale, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("compile", ["eager", "captured"])
+def test_an_optimizer_of_ones_own(model, compile):
+    made = []
+
+    def sgd(parameters):
+        made.append(parameters)
+        return torch.optim.SGD(parameters, lr=1e-2)
+
+    guide = bl.guides.MeanFieldNormal(model)
+    twin = copy.deepcopy(guide)
+    bl.fit(model, X, Y, guide=guide, optimizer=sgd, max_steps=1, compile=compile, progress=False)
+    noise = PairedNoise(len(twin.loc), 0, 16, dtype=torch.float32).at(0)[0]
+    elbo = TraceMeanField_ELBO(num_particles=16, vectorize_particles=True, max_plate_nesting=1)
+    with Given(twin.transform(noise)):
+        elbo(model, twin)(X, Y).backward()
+    for ours, theirs in zip(guide.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs - 1e-2 * theirs.grad, rtol=1e-4, atol=1e-5)
+    assert len(made) == 1
+    with pytest.raises(bl.errors.DataError, match="optimizer"):
+        quick(model, optimizer=sgd, checkpoint="somewhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,8 +77,35 @@ def _layer(weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
         # An input of zeros has no variance, and the root no finite slope there.
         floor = mean.new_full(mean.shape[-1:], torch.finfo(mean.dtype).tiny)
         variance = floor + bias[1].square() if bias else floor
-        if weight:
-            variance = functional.linear(x.square(), weight[1].square(), variance)
-        return torch.addcmul(mean, variance.sqrt(), noise)
+        deviation = _Deviation.apply(x, weight[1], variance) if weight else variance.sqrt()
+        return torch.addcmul(mean, deviation, noise)
 
     return layer
+
+
+class _Deviation(torch.autograd.Function):
+    r"""Deviation of a linear layer's outputs, :math:`(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2 + v_k)^{1/2}`.
+
+    Its slopes have one product with the weight's shape. Torch's own, for squares and root apart, have three
+    passes over that memory, a tenth of a step of a wide layer.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, scale: Tensor, variance: Tensor) -> Tensor:
+        return functional.linear(x.square(), scale.square(), variance).sqrt()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2], output)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, scale, deviation = ctx.saved_tensors
+        each = slopes[0] / deviation  # twice the slope of the variance: the 2 of the squares goes with it
+        return (
+            (each @ scale.square()) * x if ctx.needs_input_grad[0] else None,
+            (each.t() @ x.square()) * scale if ctx.needs_input_grad[1] else None,
+            0.5 * each.sum(0) if ctx.needs_input_grad[2] else None,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -27,14 +28,16 @@ from ..noise import seeded
 from ..posterior import Posterior
 from . import quadratic
 from .batches import Batches, make_batches
+from .checkpoint import Checkpoint, Keeper, keeper
 from .checks import check_targets, fresh_normalisation, no_priors, scale_warnings
 from .evaluation import Evaluator, Validation
+from .fingerprint import fingerprint
 from .flat import FlatParameters
 from .objective import Objective
 from .result import FitResult
 from .run import STEPS_A_CALL, Run, State
 from .schedule import Schedule, choose, widest_layer
-from .step import Mode, Stepper, choose_mode
+from .step import Mode, Optimizer, Stepper, choose_mode
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,10 @@ def fit(
     learning_rate: float | None = None,
     max_steps: int | None = None,
     compile: Mode | None = None,
+    optimizer: Optimizer | None = None,
     sample_weight: Tensor | None = None,
     validation: tuple[Inputs, Tensor] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool = True,
     callbacks: Iterable[Callback] = (),
 ) -> FitResult:
@@ -112,11 +117,17 @@ def fit(
         compile: How steps are run: ``"eager"``, ``"captured"`` (recorded once, then only its operations) or
             ``"compiled"`` (recorded, and compiled by torch, which takes a C++ compiler and tens of seconds); ``None``
             chooses before the first step.
+        optimizer: Makes an optimizer of one's own in place of Adam with its decaying rate, for instance
+            ``lambda p: torch.optim.SGD(p, lr=1e-3)``; the stages and the test of convergence stay.
         sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 is the row twice.
         validation: Inputs and targets that the fit does not see; their mean log likelihood goes into the
             progress bar and ``result.validation``.
+        checkpoint: A folder, or a ``bl.Checkpoint``, in which the fit keeps where it stands: stopped or killed, the
+            same call goes on, and ends with the same numbers to the last bit; a finished one returns its result at
+            once. SIGINT and SIGTERM write there, and end the fit at the next step's boundary.
         progress: Whether to show a progress bar with the ELBO.
-        callbacks: Called after each step with a :class:`Progress`; a true answer ends the fit.
+        callbacks: Called after each step with a :class:`Progress`; a true answer ends the fit. A checkpoint knows
+            nothing of what they remember.
 
     Returns:
         The posterior, with the history, the ELBO and its error.
@@ -127,6 +138,9 @@ def fit(
         DataError: If a value is NaN, infinite or out of range, or a setting is.
         SiteError: If ``kl_weight`` or the guide does not fit the model, or the model has no likelihood.
         DivergenceError: If the objective becomes NaN or infinite.
+        StorageError: If ``checkpoint`` cannot be written, or belongs to another fit.
+        KeyboardInterrupt: After SIGINT, with a checkpoint; the guide is then where it began.
+        SystemExit: After SIGTERM, with a checkpoint; the guide is then where it began.
 
     Warns:
         FitWarning: If inputs or targets are far from unit scale, nothing has a prior, or batch
@@ -159,7 +173,25 @@ def fit(
         sample_weight=sample_weight,
         check=checked,
     )
-    with seeded(seed), pyro.validation_enabled(False):
+    if optimizer is not None and checkpoint is not None:
+        raise DataError(
+            "a checkpoint cannot keep the state of an `optimizer` of one's own; leave one of them out"
+        )
+    settings = {
+        "seed": seed,
+        "particles": particles,
+        "learning_rate": learning_rate,
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "num_data": num_data,
+        "kl_weight": kl_weight,
+        "estimator": estimator,
+        "compile": compile,
+    }
+    tensors = {"sample_weight": sample_weight, "validation": validation}
+    tensors |= {} if y is None else {"x": x, "y": y}
+    kept = keeper(checkpoint, lambda: fingerprint(model, guide, tensors, batches, settings))
+    with seeded(seed), pyro.validation_enabled(False), kept:
         method = _choose_estimator(program, guide, batches, estimator)
         schedule = choose(
             batches.num_batches,
@@ -175,19 +207,27 @@ def fit(
         evaluator = Evaluator(program, batches, kl_weight, size=len(guide.loc), seed=seed)
         objective = Objective(guide, method, priors)
         together = STEPS_A_CALL if batches.num_batches == 1 else 1
-        mode = compile or choose_mode(schedule)
-        stepper = Stepper(objective, FlatParameters(guide), mode, steps_a_call=together)
+        mode = kept.mode or compile or choose_mode(schedule)
+        stepper = Stepper(objective, FlatParameters(guide), mode, steps_a_call=together, optimizer=optimizer)
         held_out = _validation(program, validation, schedule, seed)
         run = Run(guide, stepper, evaluator, batches, method, schedule, seed=seed, validation=held_out)
         label = "ELBO" if kl_weight == 1.0 else f"tempered objective (KL weight {kl_weight})"
         slower: list[str] = []
-        with tqdm(total=schedule.max_steps, disable=not progress, desc="fit", unit="step") as bar:
-            if optimum is None:
-                report = _Report(bar, label, tuple(callbacks))
-                slower = _go(run, report, _ATTEMPTS if learning_rate is None else 1)
-            else:
+        if optimum is None:
+            kept.begin(run, batches, slower)
+        bar = tqdm(
+            total=schedule.max_steps, initial=run.state.step, disable=not progress, desc="fit", unit="step"
+        )
+        with bar:
+            if optimum is not None:
                 run.evaluate()
+            elif not kept.finished:
+                report = _Report(bar, label, tuple(callbacks), kept)
+                _go(run, report, _ATTEMPTS if learning_rate is None else 1, slower)
+        if optimum is None:
+            kept.finish()
         last = run.state.evaluations[-1]
+        log_weights = (last.log_likelihoods.flatten() + evaluator.log_ratio(guide)).numpy()
     gap, gap_stderr = run.gain if optimum is None else (optimum.gap, 0.0)
     converged = run.converged if optimum is None else optimum.gap <= EXACT_TOLERANCE
     said = [
@@ -195,6 +235,7 @@ def fit(
         *(checked.warnings or []),
         *fresh_normalisation(model.network),
         *slower,
+        *kept.warnings(),
         *([method.note] if estimator not in (None, method.name) else []),
     ]
     said = _say(said, FitWarning)
@@ -215,10 +256,10 @@ def fit(
         if optimum is None
         else "closed form: the log likelihood is quadratic",
         steps=run.state.step,
-        seconds=time.perf_counter() - start,
+        seconds=kept.seconds + (0.0 if kept.finished else time.perf_counter() - start),
         step_mode=stepper.mode,
         estimator=method.name if not method.note else f"{method.name}; {method.note}",
-        log_weights=(last.log_likelihoods.flatten() + evaluator.log_ratio(guide)).numpy(),
+        log_weights=log_weights,
         validation=np.array(run.state.validation).reshape(-1, 2),
         warnings=said,
     )
@@ -229,23 +270,20 @@ _VALIDATIONS = 10  # in the first stage
 EXACT_TOLERANCE = 1e-3  # nats, where the optimum is known in closed form
 
 
-def _go(run: Run, report: _Report, attempts: int) -> list[str]:
-    """Take the steps; after a divergence start anew with a smaller learning rate, if it was ours."""
-    said = []
-    for attempt in range(attempts):
+def _go(run: Run, report: _Report, attempts: int, said: list[str]) -> None:
+    """Take the steps; after a divergence start anew with a smaller learning rate, if it was ours, and say so."""
+    while True:
         try:
-            run.go(report)
-            return said
+            return run.go(report)
         except DivergenceError as error:
-            if attempt == attempts - 1:
+            if len(said) >= attempts - 1:
                 raise
             rate = run.schedule.learning_rate
-            said = [
+            said.append(
                 f"the objective became {error.neg_elbo} at step {error.step} with a learning rate of {rate:.2g}; "
                 f"started anew with {rate / 4:.2g}. Standardize inputs and targets if they are not"
-            ]
+            )
             run.start_anew()
-    return said
 
 
 class _DataCheck:
@@ -268,8 +306,9 @@ class _DataCheck:
 class _Report:
     """Tells the progress bar and the caller's callbacks how the fit goes."""
 
-    def __init__(self, bar: tqdm, label: str, callbacks: tuple[Callback, ...]) -> None:
+    def __init__(self, bar: tqdm, label: str, callbacks: tuple[Callback, ...], kept: Keeper) -> None:
         self._bar = bar
+        self._kept = kept
         self._label = label
         self._callbacks = callbacks
 
@@ -284,6 +323,8 @@ class _Report:
         held_out = state.validation[-1][1] if state.validation else math.nan
         progress = Progress(state.step, state.history[-1], held_out)
         answers = [bool(callback(progress)) for callback in self._callbacks]  # each is asked
+        if not any(answers):  # else the end is kept, once it is evaluated
+            self._kept.boundary()
         return any(answers)
 
 

@@ -6,8 +6,9 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from .objective import Objective
 from .schedule import Schedule
 
 Mode = Literal["eager", "captured", "compiled"]
+Optimizer = Callable[[list[Tensor]], Any]
 BETAS, EPSILON = (0.9, 0.99), 1e-8
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class Stepper:
         flat: How its guide's parameters lie in the flat vector.
         mode: How to run the step.
         steps_a_call: Steps that a compiled call takes on one batch.
+        optimizer: Makes the caller's own optimizer of the flat vector, in place of Adam.
 
     Attributes:
         steps_a_call: Steps of a full call.
@@ -117,9 +120,17 @@ class Stepper:
     """
 
     def __init__(
-        self, objective: Objective, flat: FlatParameters, mode: Mode, *, steps_a_call: int = 1
+        self,
+        objective: Objective,
+        flat: FlatParameters,
+        mode: Mode,
+        *,
+        steps_a_call: int = 1,
+        optimizer: Optimizer | None = None,
     ) -> None:
-        self.steps_a_call = steps_a_call if mode == "compiled" else 1
+        own = optimizer is not None
+        self.steps_a_call = steps_a_call if mode == "compiled" and not own else 1
+        self._optimizer = _OwnOptimizer(optimizer) if own else None
         self._objective = objective
         self._flat = flat
         self._recorded: dict[object, Function] = {}
@@ -140,11 +151,14 @@ class Stepper:
         inputs = (*position.tensors(), *draws.tensors(), *_tensors(batch))
         function = self._function(draws, batch, inputs)
         with torch.no_grad():
-            (losses,) = function(*inputs)
+            losses, *gradient = function(*inputs)
+            if self._optimizer is not None:
+                self._optimizer.step(position.theta, *gradient)
         return losses.tolist()
 
     def _function(self, draws: Draws, batch: Batch, inputs: tuple[Tensor, ...]) -> Function:
         adam = _plain_adam if self.mode == "compiled" else _fused_adam
+        adam = adam if self._optimizer is None else None
         eager = _Program(self._objective, self._flat, draws, batch, adam)
         if self.mode == "eager":
             return eager
@@ -154,20 +168,26 @@ class Stepper:
                 # An odd number of steps at a stage's end is not worth another compilation.
                 compiled = self.mode == "compiled" and len(draws.rates) == self.steps_a_call
                 other = _elsewhere(inputs, draws, batch)
-                self._recorded[form] = _record(eager, inputs, other, compiled)
+                with _same_random_state(inputs[0].device):
+                    self._recorded[form] = _record(eager, inputs, other, compiled)
             except Exception as error:  # whatever a network does that cannot be recorded, it can still be run
                 self.note = f"steps run eagerly: {_first_line(error)}"
                 _log.info(self.note)
                 self.mode = "eager"
-                return _Program(self._objective, self._flat, draws, batch, _fused_adam)
+                return self._function(draws, batch, inputs)
         return self._recorded[form]
+
+
+def _same_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """Recording draws for dropout: a fit that goes on records at another step, whose draws must stay the same."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 class _Program:
     """The eager steps, as a function of tensors alone."""
 
     def __init__(
-        self, objective: Objective, flat: FlatParameters, draws: Draws, batch: Batch, adam: Adam
+        self, objective: Objective, flat: FlatParameters, draws: Draws, batch: Batch, adam: Adam | None
     ) -> None:
         self._adam = adam
         self._objective = objective
@@ -190,6 +210,8 @@ class _Program:
         losses = []
         for i in range(self._count):
             loss, gradient = self._gradient(theta, noise[i], tuple(part[i] for part in row_noise), batch)
+            if self._adam is None:
+                return loss.unsqueeze(0), gradient
             with torch.no_grad():
                 self._adam(theta, gradient, first, second, clocks[i], rates[i])
             losses.append(loss)
@@ -205,6 +227,21 @@ class _Program:
             loss = functional_call(self._objective, views, arguments)
             (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
+
+
+class _OwnOptimizer:
+    """The caller's optimizer, on the flat vector that it was made for last."""
+
+    def __init__(self, make: Optimizer | None) -> None:
+        self._make: Any = make
+        self._optimizer: Any = None
+        self._theta: Tensor | None = None
+
+    def step(self, theta: Tensor, gradient: Tensor) -> None:
+        if theta is not self._theta:
+            self._theta, self._optimizer = theta, self._make([theta])
+        theta.grad = gradient
+        self._optimizer.step()
 
 
 Adam = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]

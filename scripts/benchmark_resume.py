@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""Kill fits with SIGKILL at random moments, run the same call again, and see whether the end is the same bit for bit.
+
+For each step mode, and in turns for all rows a step and for minibatches with a smaller last batch: one fit that is
+never stopped, without a checkpoint; then fits that write a checkpoint at every step's boundary and are killed, most of
+them while steps are taken, every fifth at any moment from the start of the call. Writes resume.md and resume.json.
+25 kills a mode take about 15 minutes, most of it for the compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _environment import ROOT, ensure
+
+ensure()
+
+import numpy as np
+import torch
+from torch import nn
+
+import bayesian_layers as bl
+from bayesian_layers.documents import versions
+from bayesian_layers.noise import seeded
+
+MODES = ("eager", "captured", "compiled")
+BATCHES = (None, 48)  # of 200 rows: the last batch has 8
+STEPS = 160
+Record = dict[str, Any]
+
+
+def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> None:
+    """Fit once; say on standard output when the call and when the steps begin.
+
+    Args:
+        mode: Step mode.
+        batch_size: Rows a step; ``None`` for all.
+        folder: Where the checkpoint is, and the numbers go.
+        name: Of the file for the numbers.
+        checkpoint: Whether to keep a checkpoint.
+    """
+    torch.set_num_threads(1)
+    x, y = bl.datasets.parabola()
+    with seeded(0):
+        network = nn.Sequential(bl.Linear(2, 10), nn.Tanh(), bl.Linear(10, 1))
+    model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
+    guide = bl.guides.MeanFieldNormal(model)
+    seen: list[int] = []
+
+    def note(progress: Any) -> None:
+        if not seen:
+            print("steps", progress.step, flush=True)
+        seen.append(progress.step)
+
+    print("begun", flush=True)
+    result = bl.fit(
+        model, x, y, guide=guide, batch_size=batch_size, max_steps=STEPS, compile=mode, progress=False,
+        callbacks=[note], checkpoint=bl.Checkpoint(folder / "checkpoint", every=0.0) if checkpoint else None,
+    )  # fmt: skip
+    arrays = {key: value.numpy() for key, value in guide.state_dict().items()}
+    numbers = {"history": result.history, "elbo": np.array(result.elbo), "log_weights": result.log_weights}
+    np.savez(folder / f"{name}.npz", **numbers, **arrays)
+    print("mode", result.step_mode, flush=True)
+
+
+def start(
+    mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool
+) -> subprocess.Popen[str]:
+    """Start :func:`work` in a process.
+
+    Args:
+        mode: Step mode.
+        batch_size: Rows a step; ``None`` for all.
+        folder: Where the checkpoint is, and the numbers go.
+        name: Of the file for the numbers.
+        checkpoint: Whether to keep a checkpoint.
+
+    Returns:
+        The process.
+    """
+    task = json.dumps([mode, batch_size, str(folder), name, checkpoint])
+    command = [sys.executable, "-W", "ignore", __file__, "--worker", task]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def until(process: subprocess.Popen[str], word: str) -> str:
+    """Read what a process says until a line begins with a word.
+
+    Args:
+        process: From :func:`start`.
+        word: The word.
+
+    Returns:
+        The rest of that line; empty where the process ended before.
+    """
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(word):
+            return line.removeprefix(word).strip()
+    return ""
+
+
+def whole(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> Record:
+    """Let a fit run to its end.
+
+    Args:
+        mode: Step mode.
+        batch_size: Rows a step; ``None`` for all.
+        folder: Where the checkpoint is, and the numbers go.
+        name: Of the file for the numbers.
+        checkpoint: Whether to keep a checkpoint.
+
+    Returns:
+        Seconds from the start of the call, and of the steps, to the end; the first step taken; the mode that ran.
+
+    Raises:
+        RuntimeError: If the process failed.
+    """
+    process = start(mode, batch_size, folder, name, checkpoint)
+    until(process, "begun")
+    begun = stepping = time.perf_counter()
+    first, ran = "", ""
+    assert process.stdout is not None
+    for line in process.stdout:  # of a fit that was finished before no step is taken
+        word, said = line.split()
+        if word == "steps":
+            first, stepping = said, time.perf_counter()
+        elif word == "mode":
+            ran = said
+    end = time.perf_counter()
+    if process.wait() != 0:
+        raise RuntimeError(f"a fit with steps {mode} failed with status {process.returncode}")
+    return {"seconds": end - begun, "stepping": end - stepping, "first": int(first or 0), "ran": ran}
+
+
+def kill(mode: str, batch_size: int | None, folder: Path, *, after: str, seconds: float) -> bool:
+    """Start a fit and kill it.
+
+    Args:
+        mode: Step mode.
+        batch_size: Rows a step; ``None`` for all.
+        folder: Where the checkpoint is.
+        after: The line to wait for.
+        seconds: From then on.
+
+    Returns:
+        Whether it was still running.
+    """
+    process = start(mode, batch_size, folder, "killed", True)
+    until(process, after)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def same(folder: Path, one: str, other: str) -> bool:
+    """Compare two ends.
+
+    Args:
+        folder: Where they are.
+        one: Name of the one.
+        other: Name of the other.
+
+    Returns:
+        Whether all numbers are the same bits.
+    """
+    with np.load(folder / f"{one}.npz") as a, np.load(folder / f"{other}.npz") as b:
+        return set(a) == set(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
+    """Kill fits of one step mode.
+
+    Args:
+        mode: Step mode.
+        kills: How many fits.
+        seed: Of the moments.
+        folder: Scratch.
+
+    Returns:
+        A row for each fit that was killed.
+    """
+    moments = random.Random(f"{seed} {mode}")
+    lengths: dict[int | None, Record] = {}
+    rows: list[Record] = []
+    attempts = 0
+    while len(rows) < kills and attempts < 3 * kills:
+        attempts += 1
+        batch_size = BATCHES[attempts % len(BATCHES)]
+        place = folder / f"{mode}-{batch_size}"
+        place.mkdir(parents=True, exist_ok=True)
+        if batch_size not in lengths:
+            whole(mode, batch_size, place, "whole", False)
+            lengths[batch_size] = whole(mode, batch_size, place, "kept", True)
+            assert same(place, "whole", "kept"), "a checkpoint changes the numbers"
+        trial = place / f"trial-{attempts}"
+        trial.mkdir()
+        early = attempts % 5 == 0
+        length = lengths[batch_size]["seconds" if early else "stepping"]
+        seconds = moments.uniform(0.0, length)
+        if not kill(mode, batch_size, trial, after="begun" if early else "steps", seconds=seconds):
+            continue  # it had ended
+        end = whole(mode, batch_size, trial, "resumed", True)
+        (trial / "whole.npz").symlink_to(place / "whole.npz")
+        rows.append({
+            "mode": mode, "ran": end["ran"], "batch_size": batch_size, "early": early, "seconds": seconds,
+            "first_step_after": end["first"], "identical": same(trial, "whole", "resumed"),
+        })  # fmt: skip
+        print(
+            f"{mode}: {len(rows)} of {kills}, {'same' if rows[-1]['identical'] else 'ANOTHER'} end",
+            flush=True,
+        )
+    return rows
+
+
+def page(record: Record) -> str:
+    """Write the report.
+
+    Args:
+        record: What :func:`main` has gathered.
+
+    Returns:
+        Markdown.
+    """
+    lines = [
+        "# Killed and gone on",
+        "",
+        f"Made by `{record['command']}` on {record['date']}. Fits of the article's network ({STEPS} steps, in turns "
+        "all rows a step and minibatches of 48 of 200 rows), each killed once by SIGKILL at a random moment and "
+        "started again by the same call, in a new process. Identical: history, every parameter of the guide, the ELBO "
+        "and the importance weights are the same bits as in a fit without checkpoint that nobody stopped.",
+        "",
+        "| steps | killed | went on from steps | identical ends |",
+        "|---|---|---|---|",
+    ]
+    for mode in record["modes"]:
+        rows = [row for row in record["rows"] if row["mode"] == mode]
+        # 0: killed before anything was written, or after the last step.
+        steps = sorted(max(row["first_step_after"] - 1, 0) for row in rows)
+        ran = sorted({row["ran"] for row in rows} - {mode})
+        spread = f"{steps[0]} to {steps[-1]}" if steps else ""
+        name = mode if not ran else f"{mode} (ran {', '.join(ran)})"
+        lines.append(
+            f"| {name} | {len(rows)} | {spread} | {sum(row['identical'] for row in rows)} of {len(rows)} |"
+        )
+    named = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return "\n".join([*lines, "", f"Seed of the moments: {record['seed']}. Versions: {named}."]) + "\n"
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write resume.json and resume.md.
+
+    Args:
+        folder: Where; it is made.
+        record: What :func:`main` has gathered.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("resume.json", json.dumps(record, indent=1) + "\n"), ("resume.md", page(record))):
+        temporary = folder / f"{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Kill fits in every mode that was asked for; what is done is on the disk after each mode.
+
+    Args:
+        words: Of the command line; ``None`` takes the process's.
+
+    Returns:
+        0 if every end was the same, else 1.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=25, help="of each step mode")
+    parser.add_argument("--modes", default=",".join(MODES), help="step modes, with commas")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if options.worker:
+        mode, batch_size, folder, name, checkpoint = json.loads(options.worker)
+        work(mode, batch_size, Path(folder), name, checkpoint)
+        return 0
+    modes = options.modes.split(",")
+    if unknown := sorted(set(modes) - set(MODES)):
+        parser.error(f"unknown modes {', '.join(unknown)}; known are {', '.join(MODES)}")
+    record: Record = {
+        "command": f"scripts/benchmark_resume.py --kills {options.kills} --modes {options.modes} --seed {options.seed}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": versions(),
+        "seed": options.seed,
+        "modes": modes,
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for mode in modes:
+            record["rows"] += trials(mode, options.kills, options.seed, Path(folder))
+            write(options.output, record)
+    print(page(record))
+    complete = len(record["rows"]) == options.kills * len(modes)
+    return 0 if complete and all(row["identical"] for row in record["rows"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
