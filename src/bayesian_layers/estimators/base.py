@@ -34,6 +34,14 @@ class Estimator(ABC):
     note: str = ""
     uses_noise: bool = True
 
+    def describe(self) -> str:
+        """Name the estimator, and what it does not cover.
+
+        Returns:
+            Text for a result.
+        """
+        return f"{self.name}; {self.note}" if self.note else self.name
+
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw the noise that the estimator needs beyond the guide's own.
 

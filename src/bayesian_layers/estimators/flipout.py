@@ -51,8 +51,9 @@ class Flipout(PerRow):
             Two tensors a layer, of -1 and 1.
         """
         sizes = [size for call in self._calls for size in call.channels()]
-        flat = self._empty(particles, rows, sizes, generator).random_(0, 2, generator=generator)
-        halves = self._cut(flat.mul_(2).sub_(1), particles, rows, sizes)
+        halves = self._cut(
+            _signs(self._empty(particles, rows, sizes, generator), generator), particles, rows, sizes
+        )
         # A partner has the other signs behind the layer alone: the weight's deviation, turned around.
         return tuple(
             paired(half, half if i % 2 == 0 else -half, particles * rows) for i, half in enumerate(halves)
@@ -68,6 +69,15 @@ class Flipout(PerRow):
             signs = (call.along_rows(part) for part in row_noise[2 * i : 2 * i + 2])
             layers.append(_layer(loc, scale * epsilon[site], *signs))
         return layers
+
+
+def _signs(room: Tensor, generator: torch.Generator) -> Tensor:
+    """Fair and independent signs, one a random BIT: a random number for each costs five times as much."""
+    words = torch.empty(-(-len(room) // 64), dtype=torch.int64, device=room.device)
+    words.random_(-(2**63), None, generator=generator)
+    bits = torch.arange(256, device=room.device).unsqueeze(1) >> torch.arange(8, device=room.device) & 1
+    of_byte = (1 - 2 * bits).to(room.dtype)
+    return of_byte.index_select(0, words.view(torch.uint8).int()).view(-1)[: len(room)]
 
 
 def _layer(loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeError
 from ..model import BayesianModel
-from ..network import Inputs, named_parts
+from ..network import Inputs, named_parts, rows, take
+from ..noise import seeded
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
@@ -101,3 +105,47 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
         f"the running statistics of {fresh} are still those of a new layer (mean 0, variance 1), and a fit does "
         "not change them; pass data through the network in training mode first, or pretrain it"
     ]
+
+
+class DataCheck:
+    """Refuses data that the model cannot take; of the first data that it sees it says what is odd.
+
+    Args:
+        model: The model, with a likelihood.
+        seed: Of what is random in a network that is tried.
+
+    Attributes:
+        warnings: Sentences about the first data.
+    """
+
+    def __init__(self, model: BayesianModel, seed: int) -> None:
+        self._model = model
+        self._seed = seed
+        self.warnings: list[str] = []
+        self._first = True
+
+    def __call__(self, x: Inputs, y: Tensor) -> None:
+        """Check a batch.
+
+        Args:
+            x: Inputs.
+            y: Targets.
+        """
+        outputs = _outputs(self._model, x, self._seed)
+        likelihood: Any = self._model.likelihood
+        likelihood.check_shapes(torch.empty(rows(x), outputs, device="meta"), y)
+        likelihood.check_values(y, outputs)
+        if self._first:
+            self.warnings, self._first = scale_warnings(x, y), False
+
+
+def _outputs(model: BayesianModel, x: Inputs, seed: int) -> int:
+    """Try the network on two rows, so that a wrong shape is said before the first step."""
+    few = take(x, slice(2))
+    with seeded(seed), torch.no_grad():
+        f = model.network(*(few if isinstance(few, tuple) else (few,)))
+    if f.dim() != 2 or len(f) != rows(few):
+        raise ShapeError(
+            "network(x)", (rows(few), "outputs"), f.shape, "This is the answer to the first rows of x."
+        )
+    return f.shape[-1]

@@ -14,7 +14,6 @@ the KL. Whether it is quadratic is tested on the model's own program, never assu
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,27 +24,18 @@ from ..guides.kl import FlatPriors
 from ..model import BayesianModel
 from ..noise import stream
 from .batches import Batch, Batches
+from .verdict import Verdict
 
 _LARGEST = 1000  # entries
 _WORK = 2**33  # multiplications: entries^2 x rows
 _CURVED = 1e-7  # third differences, relative to second ones, from which on the function is not quadratic
 _ROUNDS = 3  # of iterative refinement
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """The best member of the family, and how far the guide is from it after rounding to its dtype.
-
-    Attributes:
-        gap: Nats.
-    """
-
-    gap: float
+_TOLERANCE = 1e-3  # nats
 
 
 def solve(
     model: BayesianModel, guide: object, batches: Batches, priors: FlatPriors, seed: int
-) -> Optimum | None:
+) -> Verdict | None:
     """Set a mean-field guide to its optimum, if the log likelihood is quadratic.
 
     Args:
@@ -56,8 +46,8 @@ def solve(
         seed: Seed of the points at which the function is tried.
 
     Returns:
-        The optimum, or ``None`` where there is none in closed form or the problem is too large; the guide is then
-        unchanged.
+        How close the guide is to the optimum after rounding to its dtype; ``None`` where there is no closed form
+        or the problem is too large, and the guide is unchanged.
     """
     if not isinstance(guide, MeanFieldNormal) or batches.num_batches != 1 or not _small(guide, batches):
         return None
@@ -124,7 +114,7 @@ class _Problem:
         bends = (ahead - 2 * here + behind).norm(), (far - here - 2.5 * (ahead - here)).norm()
         return bool(size > 0) and all(bool(bend < _CURVED * size) for bend in bends)
 
-    def solve(self, guide: MeanFieldNormal) -> Optimum | None:
+    def solve(self, guide: MeanFieldNormal) -> Verdict | None:
         """Set the guide to the optimum."""
         size = len(self.start)
         here = self._gradients(self.start[None])
@@ -144,7 +134,10 @@ class _Problem:
             guide.loc.copy_(loc[: self._random])
             guide.point.copy_(loc[self._random :])
             guide.log_scale.copy_(0.5 * variance.log())
-        return Optimum(self._gap(guide, factor, unit, variance))
+        gap = self._gap(guide, factor, unit, variance)
+        return Verdict(
+            gap, 0.0, _TOLERANCE, "closed form: the log likelihood is quadratic", gap <= _TOLERANCE
+        )
 
     def _slope(self, loc: Tensor) -> Tensor:
         return self._gradients(loc[None])[0] + self._precision * (loc - self._pad(self._mean))

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import inference_data
 from ..posterior import Posterior
+from .verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,7 @@ class FitResult:
         objective: What was minimised, on the same draws: the negative ELBO, tempered if ``kl_weight`` is
             not 1.
         kl_weight: The weight of the KL that was minimised: a number, or one a site.
-        converged: Whether ``gap`` is below the tolerance, with twice its standard error.
-        gap: Estimated nats below the optimum that this run was heading for.
-        gap_stderr: Monte Carlo standard error of ``gap``.
-        tolerance: Nats below which the gap counts as none.
-        test: By which test convergence was judged, in words.
+        verdict: Whether the fit has converged, by which test, and by how much it may have missed.
         steps: Steps taken.
         seconds: Wall-clock time of the whole call.
         step_mode: How steps were run: ``"eager"``, ``"captured"`` or ``"compiled"``; ``"none"`` where
@@ -45,11 +42,7 @@ class FitResult:
     elbo_stderr: float
     objective: float
     kl_weight: float | Mapping[str, float]
-    converged: bool
-    gap: float
-    gap_stderr: float
-    tolerance: float
-    test: str
+    verdict: Verdict
     steps: int
     seconds: float
     step_mode: str
@@ -57,6 +50,26 @@ class FitResult:
     log_weights: np.ndarray
     validation: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     warnings: tuple[str, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether :attr:`gap` is below the tolerance, with twice its standard error."""
+        return self.verdict.converged
+
+    @property
+    def gap(self) -> float:
+        """Estimated nats below the optimum that this run was heading for."""
+        return self.verdict.gap
+
+    @property
+    def gap_stderr(self) -> float:
+        """Monte Carlo standard error of :attr:`gap`."""
+        return self.verdict.stderr
+
+    @property
+    def tolerance(self) -> float:
+        """Nats below which the gap counts as none."""
+        return self.verdict.tolerance
 
     @property
     def k_hat(self) -> float:
@@ -70,12 +83,10 @@ class FitResult:
         return inference_data.pareto_k_hat(self.log_weights)
 
     def __str__(self) -> str:
-        state = "converged" if self.converged else "NOT CONVERGED"
         lines = [
             f"ELBO {self.elbo:.2f} +- {self.elbo_stderr:.2f} nats (KL weight 1), {self.steps} steps "
             f"in {self.seconds:.1f} s ({self.step_mode}, {self.estimator})",
-            f"{state}: {self.gap:.2g} +- {self.gap_stderr:.2g} nats to gain, tolerance {self.tolerance:.2g} "
-            f"({self.test})",
+            str(self.verdict),
         ]
         if self.kl_weight != 1.0:
             lines.append(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from .evaluation import Evaluation, Evaluator, Validation
 from .flat import FlatParameters
 from .schedule import Schedule
 from .step import Draws, Position, Stepper
+from .verdict import Verdict
 
 _SAFE_EVERY = 25  # steps between copies of the parameters, to come back to after a divergence
 _ROW_NOISE = 7  # tells this stream from the others of a fit
@@ -62,6 +64,8 @@ class Run:
     Attributes:
         state: Where the fit stands.
         schedule: Learning rates and stages.
+        estimator: How gradients are estimated.
+        priors: The priors as flat vectors.
         tolerance: Nats that count as no gain.
     """
 
@@ -79,12 +83,13 @@ class Run:
     ) -> None:
         self.guide = guide
         self.stepper = stepper
+        self.priors = stepper.objective.priors
         self.schedule = schedule
         self.tolerance = TOLERANCE + TOLERANCE_A_ROW * batches.num_data
         self._evaluator = evaluator
         self._validation = validation
         self._batches = batches
-        self._estimator = estimator
+        self.estimator = estimator
         self._seed = seed
         self._flat = FlatParameters(guide)
         self._beginning = self._flat.gather(), batches.state()
@@ -113,7 +118,7 @@ class Run:
                 state.step == start > state.evaluated_at
             ):  # a checkpoint from between a stage and its evaluation
                 self.evaluate()
-            if self.converged:
+            if self.verdict.converged:
                 break
             safe = state.position.theta.clone()
             while not enough and state.step < end:
@@ -126,6 +131,10 @@ class Run:
                     state.validation.append((state.step, self._validation(self.guide)))
                 enough = on_step(state, count)
             self.evaluate()
+
+    def take_from_guide(self) -> None:
+        """Begin at the guide's present values, which something else has set."""
+        self.state = State(Position.start(self._flat.gather()))
 
     def start_anew(self) -> None:
         """Go back to the beginning, with a smaller learning rate."""
@@ -158,14 +167,14 @@ class Run:
         step, particles = self.state.step, self.schedule.particles
         start, rates, clocks = self._rates_of_stage(step)
         part = slice(step - start, step - start + count)
-        if self._estimator.uses_noise:
+        if self.estimator.uses_noise:
             noise = self._noise.at(step, count)
         else:  # only its shape counts
             noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)
-        if not self._estimator.covered:
+        if not self.estimator.covered:
             return Draws(rates[part], clocks[part], noise)
         generators = [stream(self._seed, each, _ROW_NOISE) for each in range(step, step + count)]
-        row_noise = zip(*(self._estimator.row_noise(particles, rows, g) for g in generators), strict=True)
+        row_noise = zip(*(self.estimator.row_noise(particles, rows, g) for g in generators), strict=True)
         return Draws(rates[part], clocks[part], noise, tuple(torch.stack(parts) for parts in row_noise))
 
     def _rates_of_stage(self, step: int) -> tuple[int, Tensor, Tensor]:
@@ -179,18 +188,23 @@ class Run:
         return self._rates
 
     @property
-    def gain(self) -> tuple[float, float]:
-        """What the last stage gained in nats, and the standard error of that; NaN before there are two."""
-        if len(self.state.evaluations) < 2:
-            return math.nan, math.nan
-        earlier, last = self.state.evaluations
-        return last.gain_over(earlier)
-
-    @property
-    def converged(self) -> bool:
+    def verdict(self) -> Verdict:
         """Whether the last stage, which was not the first, surely gained nothing worth naming."""
-        gain, stderr = self.gain
-        return stderr <= self.tolerance and gain + 2 * stderr <= self.tolerance  # NaN is not
+        if len(self.state.evaluations) < 2:
+            return Verdict(math.nan, math.nan, self.tolerance, "one stage shows nothing", False)
+        earlier, last = self.state.evaluations
+        gain, stderr = last.gain_over(earlier)
+        nothing = stderr <= self.tolerance and gain + 2 * stderr <= self.tolerance
+        return Verdict(max(gain, 0.0), stderr, self.tolerance, "what the last stage of steps gained", nothing)
+
+    def log_weights(self) -> np.ndarray:
+        """Compute the importance weights of the draws of the last evaluation.
+
+        Returns:
+            Logarithms of :math:`p(y, w_s) / q(w_s)`, ``(S,)``.
+        """
+        log_p = self.state.evaluations[-1].log_likelihoods.flatten()
+        return (log_p + self._evaluator.log_ratio(self.guide)).numpy()
 
 
 def _reseed(seed: int, step: int, device: torch.device) -> None:

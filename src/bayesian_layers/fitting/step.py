@@ -111,6 +111,7 @@ class Stepper:
         optimizer: Makes the caller's own optimizer of the flat vector, in place of Adam.
 
     Attributes:
+        objective: What is minimised.
         steps_a_call: Steps of a full call.
         mode: How steps run; ``"eager"`` once something could not be recorded.
         note: Why it is not what was asked for, or empty.
@@ -131,7 +132,7 @@ class Stepper:
         own = optimizer is not None
         self.steps_a_call = steps_a_call if mode == "compiled" and not own else 1
         self._optimizer = _OwnOptimizer(optimizer) if own else None
-        self._objective = objective
+        self.objective = objective
         self._flat = flat
         self._recorded: dict[object, Function] = {}
         self.mode: Mode = mode
@@ -159,7 +160,7 @@ class Stepper:
     def _function(self, draws: Draws, batch: Batch, inputs: tuple[Tensor, ...]) -> Function:
         adam = _plain_adam if self.mode == "compiled" else _fused_adam
         adam = adam if self._optimizer is None else None
-        eager = _Program(self._objective, self._flat, draws, batch, adam)
+        eager = _Program(self.objective, self._flat, draws, batch, adam)
         if self.mode == "eager":
             return eager
         form = (batch.scale, *(tensor.shape for tensor in inputs))

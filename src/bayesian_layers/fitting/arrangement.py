@@ -1,0 +1,139 @@
+"""From the caller's settings to a fit that can start."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from .. import estimators
+from ..errors import DataError
+from ..estimators import Estimator
+from ..guides import Guide
+from ..model import BayesianModel
+from ..network import Inputs, dtype_and_device, place, rows, take
+from .batches import Batches
+from .checks import DataCheck, check_targets
+from .evaluation import Evaluator, Validation
+from .flat import FlatParameters
+from .objective import Objective
+from .run import STEPS_A_CALL, Run
+from .schedule import Schedule, choose, widest_layer
+from .step import Mode, Optimizer, Stepper, choose_mode
+
+_VALIDATIONS = 10  # in the first stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller of ``fit`` decides beside model, guide and data; see there."""
+
+    seed: int
+    num_data: int | None
+    batch_size: int | None
+    kl_weight: float | Mapping[str, float]
+    estimator: str | None
+    particles: int | None
+    learning_rate: float | None
+    max_steps: int | None
+    compile: Mode | None
+    optimizer: Optimizer | None
+
+    def described(self) -> dict[str, Any]:
+        """Give what a checkpoint compares."""
+        return {name: value for name, value in asdict(self).items() if name != "optimizer"}
+
+
+def arrange(
+    model: BayesianModel,
+    guide: Guide,
+    batches: Batches,
+    settings: Settings,
+    *,
+    mode: Mode | None,
+    validation: tuple[Inputs, Tensor] | None,
+) -> Run:
+    """Choose what the caller left open, and put a fit together.
+
+    Args:
+        model: The copy that the fit works with.
+        guide: The guide.
+        batches: The data.
+        settings: The caller's.
+        mode: How the fit that is resumed ran its steps, or ``None``.
+        validation: Data that the fit does not see, or ``None``.
+
+    Returns:
+        The fit, before its first step.
+    """
+    method = _choose_estimator(model, guide, batches, settings.estimator)
+    schedule = choose(
+        batches.num_batches,
+        batches.batch_rows,
+        guide.noise_size + len(guide.point),
+        widest_layer(guide.shapes.values()),
+        particles=settings.particles,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+    )
+    priors = guide.flat_priors(model, settings.kl_weight)
+    stepper = Stepper(
+        Objective(guide, method, priors),
+        FlatParameters(guide),
+        mode or settings.compile or choose_mode(schedule),
+        steps_a_call=STEPS_A_CALL if batches.num_batches == 1 else 1,
+        optimizer=settings.optimizer,
+    )
+    return Run(
+        guide,
+        stepper,
+        Evaluator(model, batches, settings.kl_weight, size=len(guide.loc), seed=settings.seed),
+        batches,
+        method,
+        schedule,
+        seed=settings.seed,
+        validation=_validation(model, validation, schedule, settings.seed),
+    )
+
+
+def fitting_copy(model: BayesianModel) -> BayesianModel:
+    """Copy a model for a fit, which writes to the modes of its modules.
+
+    Args:
+        model: The caller's.
+
+    Returns:
+        A copy in the caller's mode, but for normalisation layers: those use their running statistics.
+    """
+    program = copy.deepcopy(model)
+    for module in program.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+            module.eval()
+    return program
+
+
+def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name: str | None) -> Estimator:
+    first = next(iter(batches.once()))
+    x, y = take(first.x, slice(4)), first.y[:4]
+    if name is None:
+        name = estimators.default(
+            model, guide, x, y, batch_size=batches.batch_rows, num_rows=batches.num_data
+        )
+    return estimators.make(name, model, guide, x, y)
+
+
+def _validation(
+    model: BayesianModel, data: tuple[Inputs, Tensor] | None, schedule: Schedule, seed: int
+) -> Validation | None:
+    if data is None:
+        return None
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise DataError(f"`validation` must be a pair (x, y); received {type(data).__name__}")
+    x = place(data[0], model.network)
+    y = check_targets(data[1], rows(x))
+    DataCheck(model, seed)(x, y)
+    every = max(1, schedule.first_steps // _VALIDATIONS)
+    return Validation(model, x, y.to(dtype_and_device(model.network)[1]), every=every, seed=seed)
