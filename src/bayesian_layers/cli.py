@@ -88,7 +88,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
     shown = table.head(arguments.rows) if arguments.rows else table
     elbo = "not known" if posterior.elbo is None else f"{posterior.elbo:.2f} nats"
     print(f"{model.schema.task_line.split(';')[0]}\ninputs: {', '.join(model.schema.input_names)}")
-    print(f"ELBO: {elbo}; fitted with {posterior.describe_tempering()}\n{posterior.model.network}\n")
+    print(f"ELBO: {elbo}; fitted with {posterior.describe_fit()}\n{posterior.model.network}\n")
     print(shown.to_string(float_format=lambda value: f"{value:.3f}"))
     if len(shown) < len(table):
         print(f"... and {len(table) - len(shown)} more rows; --rows 0 shows all")

@@ -67,7 +67,7 @@ def check_posterior(document: Any) -> dict[str, Any]:
     Raises:
         StorageError: If a field is missing or of another type.
     """
-    fields = {"model", "source", "elbo", "kl_weight", "versions"}
+    fields = {"model", "source", "elbo", "kl_weight", "converged", "versions"}
     if not isinstance(document, dict) or document.keys() != fields:
         raise StorageError(
             f"the folder must hold a posterior with the fields {sorted(fields)}; it holds something else"
@@ -79,6 +79,8 @@ def check_posterior(document: Any) -> dict[str, Any]:
         raise StorageError(f"`kl_weight` must be numbers, 0 or more; received {document['kl_weight']}")
     if document["elbo"] is not None and not _is_number(document["elbo"]):
         raise StorageError(f"`elbo` must be a number; received {document['elbo']}")
+    if not isinstance(document["converged"], bool | None):
+        raise StorageError(f"`converged` must be true, false or null; received {document['converged']}")
     return document
 
 

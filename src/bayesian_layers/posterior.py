@@ -31,25 +31,34 @@ class Posterior:
         source: Where draws come from, which becomes the posterior's own.
         elbo: The ELBO of the fit in nats, where there was one.
         kl_weight: The weight of the KL in that fit; not 1 means tempered.
+        converged: Whether that fit passed its test of convergence; ``None`` where there was no test.
 
     Attributes:
         model: The model.
         source: Where draws come from.
         elbo: The ELBO of the fit, or ``None``.
         kl_weight: The weight of the KL.
+        converged: Whether the fit passed its test of convergence, or ``None``.
     """
 
     def __init__(
-        self, model: BayesianModel, source: Source, *, elbo: float | None = None, kl_weight: KlWeight = 1.0
+        self,
+        model: BayesianModel,
+        source: Source,
+        *,
+        elbo: float | None = None,
+        kl_weight: KlWeight = 1.0,
+        converged: bool | None = None,
     ) -> None:
         self.model = model.eval()
         self.source = source
         self.elbo = elbo
         self.kl_weight = kl_weight
+        self.converged = converged
 
     def __repr__(self) -> str:
         sites = ", ".join(self.model.sites())
-        return f"Posterior({type(self.source).__name__} over {sites}; {self.describe_tempering()})"
+        return f"Posterior({type(self.source).__name__} over {sites}; {self.describe_fit()})"
 
     @classmethod
     def from_guide(
@@ -59,6 +68,7 @@ class Posterior:
         *,
         elbo: float | None = None,
         kl_weight: KlWeight = 1.0,
+        converged: bool | None = None,
     ) -> Posterior:
         """Take a snapshot of a guide, however it was trained (``bl.fit``, Pyro's SVI, a loop of one's own).
 
@@ -67,6 +77,7 @@ class Posterior:
             guide: A guide for it.
             elbo: The ELBO, if known.
             kl_weight: The weight of the KL that the guide was trained with.
+            converged: Whether a test of convergence was passed, if there was one.
 
         Returns:
             A posterior with copies of both.
@@ -75,7 +86,9 @@ class Posterior:
             SiteError: If the guide was made for another model.
         """
         check_covers(guide, model)
-        return cls(copy.deepcopy(model), copy.deepcopy(guide), elbo=elbo, kl_weight=kl_weight)
+        return cls(
+            copy.deepcopy(model), copy.deepcopy(guide), elbo=elbo, kl_weight=kl_weight, converged=converged
+        )
 
     @classmethod
     def from_samples(cls, model: BayesianModel, samples: Mapping[str, Tensor]) -> Posterior:
@@ -180,7 +193,7 @@ class Posterior:
 
         Returns:
             A pandas ``DataFrame`` with one row an entry (``0.weight[3, 1]``); the name of its columns' axis
-            says the KL weight, and so any tempering.
+            says the KL weight, and so any tempering, and whether the fit converged.
 
         Raises:
             DataError: If ``interval_prob`` is not between 0 and 1, or there are fewer than two draws.
@@ -192,15 +205,18 @@ class Posterior:
             )
         draws = {name: value.cpu().numpy() for name, value in self.sample(num_draws, seed).items()}
         table = inference_data.summarize(draws, interval_prob=interval_prob)
-        return table.rename_axis(columns=self.describe_tempering())
+        return table.rename_axis(columns=self.describe_fit())
 
-    def describe_tempering(self) -> str:
-        """Say which KL weight the posterior was fitted with.
+    def describe_fit(self) -> str:
+        """Say which KL weight the posterior was fitted with, and whether the fit converged.
 
         Returns:
-            For instance ``KL weight 1`` or ``TEMPERED: KL weight 0.1``.
+            For instance ``KL weight 1; converged`` or ``TEMPERED: KL weight 0.1; NOT CONVERGED``.
         """
-        return "KL weight 1" if self.kl_weight == 1.0 else f"TEMPERED: KL weight {self.kl_weight}"
+        weight = "KL weight 1" if self.kl_weight == 1.0 else f"TEMPERED: KL weight {self.kl_weight}"
+        if self.converged is None:
+            return weight
+        return f"{weight}; {'converged' if self.converged else 'NOT CONVERGED'}"
 
     def to_arviz(self, x: Inputs, y: Tensor, num_draws: int = 1000, seed: int = 0) -> Any:
         """Hand draws, predictions and log likelihoods to ArviZ.
@@ -227,7 +243,7 @@ class Posterior:
             posterior_predictive={"y": sample(self.model, draws, x, "y", seed).cpu().numpy()},
             log_likelihood={"y": log_likelihood(self.model, draws, x, y).cpu().numpy()},
             observed_data={"y": y.cpu().numpy()},
-            attrs={"seed": seed, "tempering": self.describe_tempering()}
+            attrs={"seed": seed, "fit": self.describe_fit()}
             | ({} if self.elbo is None else {"elbo": self.elbo}),
         )
 
@@ -254,6 +270,7 @@ class Posterior:
             "source": sources.describe(self.source),
             "elbo": self.elbo,
             "kl_weight": dict(self.kl_weight) if isinstance(self.kl_weight, Mapping) else self.kl_weight,
+            "converged": self.converged,
             "versions": documents.versions(),
         }
         storage.write_folder(folder, arrays, {"posterior": document, **(extra_documents or {})})
@@ -286,4 +303,5 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Posterior:
     documents.fill(model.network, arrays, "network.", keep_tensors=network is not None)
     documents.fill(source, arrays, "source.", keep_tensors=network is not None)
     documents.fill_priors(model.network, arrays)
-    return Posterior(model, source, elbo=document["elbo"], kl_weight=document["kl_weight"])
+    facts = {name: document[name] for name in ("elbo", "kl_weight", "converged")}
+    return Posterior(model, source, **facts)

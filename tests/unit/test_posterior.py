@@ -40,7 +40,7 @@ def test_two_fits_of_one_model_share_nothing(model):
 
 def test_a_posterior_says_what_it_is(posterior):
     assert repr(posterior) == (
-        "Posterior(MeanFieldNormal over 0.weight, 0.bias, 2.weight, 2.bias; KL weight 1)"
+        "Posterior(MeanFieldNormal over 0.weight, 0.bias, 2.weight, 2.bias; KL weight 1; NOT CONVERGED)"
     )
 
 
@@ -129,7 +129,7 @@ def test_summary_is_arvizs_table_and_names_tempering(model, posterior):
     assert table.loc["2.weight[0, 3]", "mean"] == pytest.approx(
         float(draws["2.weight"][:, 0, 3].mean()), rel=1e-5
     )
-    assert table.columns.name == "KL weight 1"
+    assert table.columns.name == "KL weight 1; NOT CONVERGED"
     cold = bl.fit(model, X, Y, max_steps=5, kl_weight=0.1, progress=False).posterior
     assert "TEMPERED: KL weight 0.1" in cold.summary(num_draws=10).to_string()
     assert "TEMPERED" in str(cold.to_arviz(X, Y, num_draws=3).attrs)
@@ -297,6 +297,18 @@ def test_a_changed_description_is_refused(posterior, tmp_path, change):
     corrupt(tmp_path / "p", change)
     with pytest.raises(bl.errors.StorageError):
         bl.load(tmp_path / "p")
+
+
+def test_whether_the_fit_converged_is_kept(model, tmp_path):
+    fitted = bl.fit(model, X, Y, progress=False).posterior
+    guide = bl.guides.MeanFieldNormal(model)
+    for posterior, converged in ((fitted, True), (bl.Posterior.from_guide(model, guide), None)):
+        posterior.save(tmp_path / "p")
+        assert bl.load(tmp_path / "p").converged is converged
+        assert ("converged" in posterior.describe_fit()) is bool(converged)
+    document = json.loads((tmp_path / "p" / "posterior.json").read_text())
+    with pytest.raises(bl.errors.StorageError, match="true, false or null"):
+        bl.documents.check_posterior({**document, "converged": 1})
 
 
 POINTS = torch.linspace(-1, 1, 10).reshape(5, 2)

@@ -183,7 +183,9 @@ def fit(
     said = [*no_priors(model), *checked.warnings, *fresh_normalisation(model.network), *slower]
     said += [*kept.warnings(), *_uncovered(run.estimator, estimator)]
     return FitResult(
-        posterior=Posterior.from_guide(model, guide, elbo=last.elbo, kl_weight=kl_weight),
+        posterior=Posterior.from_guide(
+            model, guide, elbo=last.elbo, kl_weight=kl_weight, converged=verdict.converged
+        ),
         history=np.array(run.state.history),
         elbo=last.elbo,
         elbo_stderr=last.elbo_stderr,
