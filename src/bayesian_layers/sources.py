@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import DataError, SiteError, StorageError
-from .guides import FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from .guides import Ensemble, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from .guides.ensemble import check_weights
 from .guides.low_rank import check_rank
 from .model import BayesianModel
 
@@ -90,6 +91,8 @@ def describe(source: Source) -> dict[str, Any]:
         return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
     if type(source) is LowRankNormal:
         return {"kind": "LowRankNormal", "rank": source.rank}
+    if type(source) is Ensemble:
+        return {"kind": "Ensemble", "members": source.members, "weights": source.weights}
     if type(source) in (MeanFieldNormal, FullRankNormal):
         return {"kind": type(source).__name__}
     raise StorageError(
@@ -121,6 +124,8 @@ def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
                 return FullRankNormal(model)
             case {"kind": "LowRankNormal", "rank": int(rank), **rest} if not rest:
                 return _low_rank(model, rank)
+            case {"kind": "Ensemble", "members": int(members), "weights": str(weights), **rest} if not rest:
+                return _ensemble(model, members, weights)
             case {"kind": "StoredDraws", "draws": int(draws), **rest} if not rest:
                 return _stored_draws(model, draws)
     except (DataError, SiteError) as error:
@@ -132,6 +137,19 @@ def _low_rank(model: BayesianModel, rank: int) -> LowRankNormal:
     guide = LowRankNormal(model, rank=1)
     check_rank(rank, len(guide.loc))
     guide.factor = nn.Parameter(guide.factor.detach().expand(-1, rank))
+    guide.register_load_state_dict_pre_hook(_take_memory)
+    return guide
+
+
+def _ensemble(model: BayesianModel, members: int, weights: str) -> Ensemble:
+    check_weights(weights)
+    if isinstance(members, bool) or not 1 <= members < 2**20:
+        raise DataError(f"an Ensemble has 1 member or more; received {members}")
+    guide = Ensemble(model, members=1)
+    guide.weights = weights
+    for name, value in list(guide.named_parameters()):
+        setattr(guide, name, nn.Parameter(value.detach().expand(members, -1)))
+    guide.log_weight = guide.log_weight.expand(members)
     guide.register_load_state_dict_pre_hook(_take_memory)
     return guide
 

@@ -77,3 +77,27 @@ def test_a_fit_is_the_same_in_another_process():
         print(result.elbo.hex(), result.posterior.predict(torch.ones(2, 2)).mean.tolist())
     """
     assert run(code) == run(code)
+
+
+def test_a_compiled_fit_is_the_captured_one_and_leaves_the_process_as_it_was():
+    run("""
+        import signal, sys, warnings
+        import torch
+        from torch import nn
+        import bayesian_layers as bl
+        torch.manual_seed(0)
+        x, y = bl.datasets.parabola(50)
+        model = bl.BayesianModel(nn.Sequential(bl.Linear(2, 3), nn.Tanh(), bl.Linear(3, 1)), bl.likelihoods.Bernoulli())
+        def state():
+            return (torch.get_rng_state().tolist(), torch.get_num_threads(), list(warnings.filters),
+                    signal.getsignal(signal.SIGINT), torch.is_grad_enabled())
+        before = state()
+        warnings.simplefilter("ignore", bl.errors.ConvergenceWarning)
+        modes = "captured", "compiled"
+        results = {mode: bl.fit(model, x, y, max_steps=30, compile=mode, progress=False) for mode in modes}
+        del warnings.filters[0]
+        assert state() == before
+        assert {mode: result.step_mode for mode, result in results.items()} == {mode: mode for mode in results}
+        one, two = (torch.tensor(result.history) for result in results.values())
+        assert torch.allclose(one, two, rtol=1e-4), (one - two).abs().max()
+    """)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import bayesian_layers as bl
-from bayesian_layers.estimators import NAMES, Reparameterization, default, make
+from bayesian_layers.estimators import NAMES, Reparameterization, make
 from bayesian_layers.handlers import Given, Observed
 from bayesian_layers.noise import seeded
 
@@ -538,24 +538,6 @@ def test_an_unknown_name_is_refused(build):
     model, guide, x, y = problem(build(dense), 2)
     with pytest.raises(bl.errors.DataError, match="must be one of"):
         make("pathwise", model, guide, x, y)
-
-
-@pytest.mark.parametrize(
-    ("case", "batch_size", "expected"),
-    [
-        ("dense", None, "reparameterization"),
-        ("dense", 100, "reparameterization"),
-        ("dense", 10, "local"),
-        ("conv", 10, "flipout"),
-        ("sequence", 10, "flipout"),
-        ("tied", 10, "reparameterization"),
-        ("lstm", 10, "reparameterization"),
-    ],
-)
-def test_default(build, case, batch_size, expected):
-    make_network, shape, _, _ = COVERAGE[case]
-    model, guide, x, y = problem(build(make_network), *shape)
-    assert default(model, guide, x, y, batch_size=batch_size, num_rows=100) == expected
 
 
 class NoValues(TorchDispatchMode):

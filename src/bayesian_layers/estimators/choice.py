@@ -19,6 +19,10 @@ from .local import Local
 from .per_row import PerRow
 
 NAMES = ("reparameterization", "local", "flipout")
+# The cheapest step, whatever the network: on 784-400-400-10 ReLU, batch 128, one particle, 1.5 times the deterministic
+# Adam step where local takes 2.2 to 2.5. Local's gradient there has a lower variance, so it is worth a try for large
+# networks; on full batches antithetic particles on a Sobol sequence take away what it would.
+DEFAULT = "reparameterization"
 _KINDS: dict[str, type[PerRow]] = {"local": Local, "flipout": Flipout}
 _SHOWN = 3  # names of sites in a note, before "and so many more"
 
@@ -69,37 +73,6 @@ def make(name: str, model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> E
     if obstacle:
         return Reparameterization(model, f"{name} is plain reparameterization here: {obstacle}")
     return estimator
-
-
-def default(
-    model: BayesianModel, guide: Any, x: Inputs, y: Tensor, *, batch_size: int | None, num_rows: int
-) -> str:
-    """Choose an estimator.
-
-    For full batches plain reparameterization, whose antithetic particles cancel the odd part of the noise
-    at one evaluation each. For minibatches the first of these that covers the network: ``"local"`` if it covers
-    every parameter with a prior; ``"flipout"`` if it covers all but vectors (biases); else plain.
-
-    Args:
-        model: The model.
-        guide: The guide that will be trained.
-        x: A few rows of inputs, 2 or more.
-        y: Their targets.
-        batch_size: Rows a step; ``None`` takes all.
-        num_rows: Rows of the data set.
-
-    Returns:
-        A name that :func:`make` takes.
-    """
-    if batch_size is None or batch_size >= num_rows:
-        return "reparameterization"
-    network = {name: site for name, site in parameter_sites(model.network).items() if site.prior is not None}
-    if network.keys() <= set(make("local", model, guide, x, y).covered):
-        return "local"
-    weights = {name for name, site in network.items() if site.initial.dim() > 1}
-    if weights <= set(make("flipout", model, guide, x, y).covered):
-        return "flipout"
-    return "reparameterization"
 
 
 def _uses_batch_statistics(network: nn.Module) -> str:

@@ -118,11 +118,7 @@ def fitting_copy(model: BayesianModel) -> BayesianModel:
 def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name: str | None) -> Estimator:
     first = next(iter(batches.once()))
     x, y = take(first.x, slice(4)), first.y[:4]
-    if name is None:
-        name = estimators.default(
-            model, guide, x, y, batch_size=batches.batch_rows, num_rows=batches.num_data
-        )
-    return estimators.make(name, model, guide, x, y)
+    return estimators.make(name or estimators.DEFAULT, model, guide, x, y)
 
 
 def _validation(

@@ -19,7 +19,8 @@ from .batches import Batches
 
 REPLICATES = 16
 _VALIDATION_DRAWS = 64
-_FORWARD_PASSES = 2**23  # rows x draws of one evaluation; between these bounds of draws a replicate:
+_FORWARD_PASSES = 2**23  # rows x draws of one evaluation
+_WORK = 2**31  # rows x draws x size; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
 
@@ -97,10 +98,9 @@ class Evaluator:
         self._kl_weight = kl_weight
         self._seed = seed
         self._noise: Tensor | None = None
-        affordable = (
-            min(_FORWARD_PASSES // (batches.batch_rows * batches.num_batches), _NUMBERS // max(size, 1))
-            // REPLICATES
-        )
+        rows = batches.batch_rows * batches.num_batches
+        bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, 1)), _NUMBERS // max(size, 1)
+        affordable = min(bounds) // REPLICATES
         self._draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
 
     @torch.no_grad()

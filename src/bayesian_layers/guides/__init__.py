@@ -4,8 +4,9 @@ A guide owns all that is learned, from construction on, without data and without
 """
 
 from .base import Guide, check_covers
+from .ensemble import Ensemble
 from .full_rank import FullRankNormal
 from .low_rank import LowRankNormal
 from .mean_field import MeanFieldNormal
 
-__all__ = ["FullRankNormal", "Guide", "LowRankNormal", "MeanFieldNormal", "check_covers"]
+__all__ = ["Ensemble", "FullRankNormal", "Guide", "LowRankNormal", "MeanFieldNormal", "check_covers"]

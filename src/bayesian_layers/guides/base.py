@@ -74,6 +74,11 @@ class Guide(nn.Module, ABC):
     def noise_size(self) -> int:
         """Standard normal numbers that one draw takes."""
 
+    @property
+    def particle_multiple(self) -> int:
+        """The number of draws that a step takes should be a multiple of this."""
+        return 1
+
     @abstractmethod
     def unconstrained(self, noise: Tensor) -> Tensor:
         """Turn standard normal noise into draws of the flat vector.
@@ -140,7 +145,26 @@ class Guide(nn.Module, ABC):
         """
         if noise.dim() != 2 or noise.shape[1] != self.noise_size:
             raise ShapeError("noise", ("S", self.noise_size), noise.shape)
-        return self.layout.values(self.unconstrained(noise), self.point.expand(len(noise), -1))
+        return self.layout.values(self.unconstrained(noise), self.points(len(noise)))
+
+    def points(self, num_draws: int) -> Tensor:
+        """Give the point-estimated entries that go with the draws of :meth:`unconstrained`.
+
+        Args:
+            num_draws: Number of draws S.
+
+        Returns:
+            ``(S, Q)``, unconstrained; gradients flow to the parameters.
+        """
+        return self.point.expand(num_draws, -1)
+
+    def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
+        """Decide what is only decided after training; called once, at the end of a fit. Here nothing.
+
+        Args:
+            log_likelihoods: Log likelihood of the whole data set under each draw of :meth:`transform`, nats, ``(S,)``.
+            model: The model that the guide was made for.
+        """
 
     def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
         """Draw from q.

@@ -1,0 +1,346 @@
+"""Several mean-field Normals, trained together, as one mixture."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+from ..model import BayesianModel
+from ..noise import seeded, standard_normal
+from ..priors import Site
+from .base import Guide
+from .kl import FlatPriors
+from .layout import flatten
+
+Weights = Literal["elbo", "equal"]
+_RESTART = 11  # tells this stream from others of the same seed
+
+
+class Ensemble(Guide):
+    r"""A mixture of K mean-field Normals, each begun elsewhere, trained together as one vectorized program.
+
+    .. math:: q(w) = \sum_{k=1}^K \pi_k \prod_j N(w_j; \text{loc}_{kj}, \exp(\text{log\_scale}_{kj})^2)
+
+    A network's posterior has many modes, of which a mean-field Normal finds one. Member 0 begins at the network's
+    present values, each other at a fresh initialisation of the same network by its modules' ``reset_parameters``;
+    parameters of modules that have none begin at their present values plus noise of deviation ``init_scale``, and
+    positive sites (a noise scale) at theirs.
+
+    **Training.** ``transform`` gives row i of the noise to member i mod K, and ``kl_to`` is the mean of the members'
+    KLs, so what a fit minimises is the mean of the members' negative ELBOs: each member is trained as if it were
+    alone. It is a lower bound of the ELBO of the mixture with equal weights, since the entropy is concave: between 0
+    (members alike) and log K (members apart) nats below it. S draws a step must be a multiple of K, so that each
+    member gets as many; with a multiple of 2K (``particle_multiple``) both of each antithetic pair also go to the same
+    member.
+
+    **Weights.** Equal until :meth:`settle`, which ends a fit, makes them the softmax of the members' ELBOs:
+    the best weights of a mixture whose members do not overlap, as
+
+    .. math:: \text{ELBO}(q) = \sum_k \pi_k (\text{ELBO}_k - \log \pi_k).
+
+    ELBOs are nats of the whole data set: with many rows members differ by many nats, and the best takes all
+    the weight. That is right of the posterior that the model says, but no ensemble any more;
+    ``weights="equal"`` keeps all members, as deep ensembles do, which predict better where the model is wrong.
+    Training takes no notice of the weights, :meth:`draw`, :meth:`log_density`, :meth:`mean` and the Pyro program do.
+
+    **As a Pyro program** it draws the auxiliary site ``_member``, uniform on (0, 1), which by the weights decides
+    whose Normals the sites are. The auxiliary site has log density 0 and all sites are reparameterized, so
+    ``TraceMeanField_ELBO``, ``Trace_ELBO`` and ``TraceGraph_ELBO`` are right: values and gradients are, in
+    expectation, those of :math:`\sum_k \pi_k \text{ELBO}_k`, a lower bound of the mixture's ELBO; with equal weights
+    those of ``bl.fit``. Each particle trains one member.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        members: Number of members K.
+        init_scale: Standard deviation at which each Normal begins, above 0.
+        seed: Seed of the fresh initialisations; member k's depends on ``(seed, k)`` alone.
+        weights: ``"elbo"`` or ``"equal"``: what the weights are after a fit.
+
+    Attributes:
+        loc: Means of the P entries that have a prior, ``(K, P)``, unconstrained.
+        log_scale: Logarithms of their standard deviations, ``(K, P)``.
+        point: The Q point-estimated entries, ``(K, Q)``, unconstrained.
+        log_weight: Logarithms of the weights, ``(K,)``; a buffer.
+        weights: What :meth:`settle` makes of the weights.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive, ``members`` no whole number above 0, ``weights`` unknown, or
+            ``seed`` negative.
+        SiteError: If the model has no latent site.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+
+    References:
+        Lakshminarayanan, Pritzel & Blundell (2017), "Simple and scalable predictive uncertainty estimation using
+        deep ensembles", arXiv 1612.01474; Zobay (2014), "Variational Bayesian inference with Gaussian-mixture
+        approximations"; Wilson & Izmailov (2020), arXiv 2002.08791.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> guide = Ensemble(bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli()), members=4)
+        >>> guide.loc.shape, guide.log_weight.exp()
+        (torch.Size([4, 3]), tensor([0.2500, 0.2500, 0.2500, 0.2500]))
+    """
+
+    log_weight: Tensor
+
+    def __init__(
+        self,
+        model: BayesianModel,
+        *,
+        members: int = 5,
+        init_scale: float = 0.02,
+        seed: int = 0,
+        weights: Weights = "elbo",
+    ) -> None:
+        super().__init__(model, init_scale=init_scale)
+        if isinstance(members, bool) or not isinstance(members, int) or members < 1:
+            raise DataError(f"`members` must be a whole number, 1 or more; received {members!r}")
+        check_weights(weights)
+        self.weights = weights
+        starts = [model.sites(), *(_restarted(model, init_scale, seed, k) for k in range(1, members))]
+        layout = self.layout
+        self.loc = nn.Parameter(torch.stack([flatten(sites, layout.random) for sites in starts]))
+        self.point = nn.Parameter(torch.stack([flatten(sites, layout.points) for sites in starts]))
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+        self.register_buffer("log_weight", self.loc.new_full((members,), -math.log(members)))
+
+    @property
+    def members(self) -> int:
+        """Number of members K."""
+        return len(self.loc)
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw takes: P."""
+        return self.loc.shape[1]
+
+    @property
+    def particle_multiple(self) -> int:
+        """Draws a step come in multiples of this, 2K; K will do where two a member are too many."""
+        return 2 * self.members
+
+    def unconstrained(self, noise: Tensor) -> Tensor:
+        r"""Turn noise into draws of the flat vector, row i by member i mod K.
+
+        Args:
+            noise: Standard normal, ``(S, P)``, S a multiple of K.
+
+        Returns:
+            Draws, ``(S, P)``, unconstrained; as many of each member, whatever the weights.
+
+        Raises:
+            DataError: If S is not a multiple of K.
+        """
+        rounds = self._rounds(len(noise))
+        by_member = noise.reshape(rounds, self.members, self.noise_size)
+        return (self.loc + self.log_scale.exp() * by_member).flatten(0, 1)
+
+    def points(self, num_draws: int) -> Tensor:
+        """Give the point-estimated entries that go with the draws of :meth:`unconstrained`.
+
+        Args:
+            num_draws: Number of draws S, a multiple of K.
+
+        Returns:
+            Row i those of member i mod K, ``(S, Q)``.
+
+        Raises:
+            DataError: If S is not a multiple of K.
+        """
+        return self.point.expand(self._rounds(num_draws), -1, -1).flatten(0, 1)
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """Compute the log density of the mixture over the flat vector.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``; of the random entries alone, wherever the point estimates are.
+        """
+        terms = [  # one member after the other: all at once would take K times the memory of the draws
+            weight + dist.Normal(loc, log_scale.exp()).log_prob(flat).sum(1)
+            for weight, loc, log_scale in zip(
+                self.log_weight.log_softmax(0), self.loc, self.log_scale, strict=True
+            )
+        ]
+        return torch.stack(terms).logsumexp(0)
+
+    def member_kls(self, priors: FlatPriors) -> Tensor:
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_{kj} \| p_j)` for each member, in closed form.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``(K,)``; gradients flow to the parameters.
+        """
+
+        def kl(loc: Tensor, log_scale: Tensor, point: Tensor) -> Tensor:
+            surprise = priors.surprise(loc, log_scale.exp().square(), point)
+            return priors.total(surprise - priors.sums(log_scale))
+
+        return torch.vmap(kl)(self.loc, self.log_scale, self.point)
+
+    def kl_to(self, priors: FlatPriors) -> Tensor:
+        r"""Compute the mean of the members' KLs, :math:`\tfrac1K \sum_k \mathrm{KL}(q_k \| p)`.
+
+        Weighted as ``priors`` says. Goes with the draws of :meth:`transform`: as those, it takes no notice of
+        the weights of the mixture.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``()``; at most log K above the KL of the mixture with equal weights, and never below it.
+        """
+        return self.member_kls(priors).mean()
+
+    @torch.no_grad()
+    def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
+        r"""Set the weights: :math:`\pi_k \propto \exp(\text{ELBO}_k)`, or equal ones, as ``weights`` says.
+
+        A member's ELBO, at KL weight 1, is the mean log likelihood of its draws less its KL; the weights have
+        its Monte Carlo error, in nats.
+
+        Args:
+            log_likelihoods: Log likelihood of the whole data set under each draw of :meth:`transform`, nats, ``(S,)``.
+            model: The model that the guide was made for.
+
+        Raises:
+            DataError: If S is not a multiple of K, or a member's ELBO is NaN, or all are infinite.
+            ShapeError: If ``log_likelihoods`` is no vector.
+        """
+        if log_likelihoods.dim() != 1 or not len(log_likelihoods):
+            raise ShapeError("log_likelihoods", ("S",), log_likelihoods.shape)
+        self._rounds(len(log_likelihoods))
+        expected = log_likelihoods.double().unflatten(0, (-1, self.members)).mean(0)
+        elbos = expected - self.member_kls(self.flat_priors(model)).to(expected)
+        if self.weights == "equal":
+            elbos = torch.zeros_like(elbos)
+        log_weight = elbos.log_softmax(0)
+        if bool(log_weight.isnan().any()):
+            raise DataError(
+                f"the weights of an Ensemble need finite ELBOs of its members; received {elbos.tolist()}. "
+                'Fit with a smaller learning rate, or use weights="equal".'
+            )
+        self.log_weight.copy_(
+            log_weight.clamp(min=torch.finfo(self.log_weight.dtype).min)
+        )  # finite: can be saved
+
+    @torch.no_grad()
+    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+        """Draw from the mixture, by its weights.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i``, and whose it is, depends on ``(seed, i)`` alone.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        size, like = self.noise_size, self.loc
+        noise = standard_normal(seed, num_draws, size + 1, dtype=like.dtype, device=like.device)
+        member = self._choose(torch.special.ndtr(noise[:, size].double()))
+        flat = self.loc[member] + self.log_scale.exp()[member] * noise[:, :size]
+        return self.layout.values(flat, self.point[member])
+
+    def mean(self) -> dict[str, Tensor]:
+        """Give the mean of the member with the largest weight; for a log-normal site its median.
+
+        A mean over members would be no function that the network has learned: between two modes there may
+        be a mountain.
+
+        Returns:
+            Site name to a tensor of the site's shape.
+        """
+        best = int(self.log_weight.argmax())
+        center = self.layout.values(self.loc[best], self.point[best])
+        return {name: value.detach().clone() for name, value in center.items()}
+
+    def _rounds(self, num_draws: int) -> int:
+        rounds, left_over = divmod(num_draws, self.members)
+        if left_over:
+            raise DataError(
+                f"an Ensemble of {self.members} members takes draws in multiples of {self.members}, as many a member; "
+                f"received {num_draws}. Use particles={max(1, rounds) * self.particle_multiple}."
+            )
+        return rounds
+
+    def _choose(self, uniform: Tensor) -> Tensor:
+        """Which member each uniform number means; the weights are the lengths of their intervals."""
+        edges = self.log_weight.double().softmax(0).cumsum(0)
+        found = torch.searchsorted(edges, uniform.detach().double().contiguous(), right=True)
+        return found.clamp(max=self.members - 1)
+
+    def _sample(self) -> dict[str, Tensor]:
+        zero, one = self.log_weight.new_zeros(()), self.log_weight.new_ones(())
+        # Uniform, not Categorical: its log density is 0 and it is reparameterized, as all ELBOs of Pyro ask.
+        uniform = pyro.sample("_member", dist.Uniform(zero, one), infer={"is_auxiliary": True})
+        member = self._choose(uniform)
+        return {name: pyro.sample(name, q) for name, q in self._distributions(member).items()}
+
+    def _distributions(self, member: Tensor) -> dict[str, Any]:
+        """Site name to its distribution under a member, or under each of several."""
+        layout = self.layout
+        loc, scale = (layout.split(flat[member], layout.random) for flat in (self.loc, self.log_scale.exp()))
+        point = layout.split(self.point[member], layout.points)
+        return {
+            name: dist.Delta(layout.constrain(name, point[name]), event_dim=len(shape))
+            if name in point
+            else _family(name in layout.positive)(loc[name], scale[name]).to_event(len(shape))
+            for name, shape in layout.shapes.items()
+        }
+
+
+def _family(positive: bool) -> Any:
+    return dist.LogNormal if positive else dist.Normal
+
+
+def check_weights(weights: object) -> None:
+    """Refuse a name that means no weights.
+
+    Args:
+        weights: What was asked for.
+
+    Raises:
+        DataError: If it is neither ``"elbo"`` nor ``"equal"``.
+    """
+    if weights not in get_args(Weights):
+        raise DataError(f"`weights` must be one of {get_args(Weights)}; received {weights!r}")
+
+
+def _restarted(model: BayesianModel, noise_scale: float, seed: int, member: int) -> dict[str, Site]:
+    """The model's sites as a fresh initialisation of its network has them."""
+    present = model.sites()
+    fresh = copy.deepcopy(model)
+    with seeded(seed, member, _RESTART), torch.no_grad():
+        known = _reset(fresh.network)
+        for name, parameter in fresh.network.named_parameters():
+            if name not in present:
+                continue
+            if present[name].positive:
+                parameter.copy_(present[name].initial)
+            elif id(parameter) not in known:
+                parameter.add_(noise_scale * torch.randn_like(parameter))
+    return fresh.sites()
+
+
+def _reset(network: nn.Module) -> set[int]:
+    """Initialise afresh every module that can be; gives the ids of the parameters that were."""
+    known: set[int] = set()
+    for module in network.modules():
+        reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+        reset = reset or getattr(module, "_reset_parameters", None)  # attention's
+        if callable(reset):
+            reset()
+            known |= {id(parameter) for parameter in module.parameters(recurse=False)}
+    return known
