@@ -59,9 +59,13 @@ def fit(
 ) -> FitResult:
     r"""Fit a guide to data by stochastic variational inference with a reparameterized ELBO.
 
-    Maximises, by Adam with a cosine decay, in nats of the whole data set,
+    Maximises, in nats of the whole data set,
 
     .. math:: E_q[\log p(y \mid x, w)] - \sum_j \text{kl\_weight}_j \, \mathrm{KL}(q(w_j) \| p(w_j)).
+
+    by Adam in stages, in each of which the learning rate falls to zero on half a cosine, until a stage gains
+    nothing on draws that no step has seen: ``result.converged``. Where the log likelihood is quadratic in all that is
+    learned (linear regression with known noise) a mean-field guide is set to the optimum in closed form.
 
     The guide is trained in place from its present state; network and model are never written to. During the
     fit normalisation layers use their running statistics, frozen; dropout follows the network's mode.
@@ -88,9 +92,9 @@ def fit(
         estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
             linear layers) or ``"flipout"``; ``None`` takes the first, whose step is the cheapest. What an
             estimator does not cover is plain, and the result says so.
-        particles: Draws of the weights a step; ``None`` chooses 1 to 16 by the size of the
-                problem; an even number comes in antithetic pairs.
-        learning_rate: Adam's rate at the first step; ``None`` chooses by the size of the network.
+        particles: Draws of the weights a step; ``None`` chooses 1 to 16 by the size of the problem; an
+            even number comes in antithetic pairs.
+        learning_rate: Adam's rate at the first step; ``None`` chooses by the width of the network.
         max_steps: Steps at most; a fit that has converged ends before.
         compile: How steps are run: ``"eager"``, ``"captured"`` (recorded once, then only its operations) or
             ``"compiled"`` (recorded, and compiled by torch, which takes a C++ compiler and tens of seconds); ``None``
@@ -104,8 +108,8 @@ def fit(
             same call goes on, and ends with the same numbers to the last bit; a finished one returns its result at
             once. SIGINT and SIGTERM write there, and end the fit at the next step's boundary.
         progress: Whether to show a progress bar with the ELBO.
-        callbacks: Called after each step with a :class:`Progress`; a true answer ends the fit. A checkpoint knows
-            nothing of what they remember.
+        callbacks: Called after each step with ``step``, ``objective`` and ``validation`` as attributes; a true
+            answer ends the fit. A checkpoint knows nothing of what they remember.
 
     Returns:
         The posterior, with the history, the ELBO and its error.
@@ -121,11 +125,13 @@ def fit(
         SystemExit: After SIGTERM, with a checkpoint; the guide is then where it began.
 
     Warns:
-        FitWarning: If inputs or targets are far from unit scale, nothing has a prior, or batch
-            normalisation has seen no data.
+        FitWarning: If inputs or targets are far from unit scale, nothing has a prior, batch
+            normalisation has seen no data, or an estimator that was asked for covers nothing.
+        ConvergenceWarning: If the fit ended before its test of convergence was passed.
 
     References:
-        Kingma & Welling (2014), arXiv 1312.6114; Kucukelbir et al. (2017), arXiv 1603.00788.
+        Kingma & Welling (2014), arXiv 1312.6114; Kucukelbir et al. (2017), arXiv 1603.00788; Welandawe et al.
+        (2022), arXiv 2203.15945, for stages and a test of convergence.
 
     Example:
         >>> import bayesian_layers as bl
