@@ -57,7 +57,11 @@ CASES = {
 }
 
 
-GUIDES = (bl.guides.MeanFieldNormal, bl.guides.LowRankNormal, bl.guides.FullRankNormal)
+def ensemble_of_two(model):
+    return bl.guides.Ensemble(model, members=2)
+
+
+GUIDES = (bl.guides.MeanFieldNormal, bl.guides.LowRankNormal, bl.guides.FullRankNormal, ensemble_of_two)
 
 
 @pytest.fixture(params=CASES)

@@ -73,8 +73,9 @@ def arrange(
     schedule = choose(
         batches.num_batches,
         batches.batch_rows,
-        guide.noise_size + len(guide.point),
+        guide.noise_size + guide.point.shape[-1],
         widest_layer(guide.shapes.values()),
+        multiple=guide.particle_multiple,
         particles=settings.particles,
         max_steps=settings.max_steps,
         learning_rate=settings.learning_rate,
@@ -90,7 +91,14 @@ def arrange(
     return Run(
         guide,
         stepper,
-        Evaluator(model, batches, settings.kl_weight, size=len(guide.loc), seed=settings.seed),
+        Evaluator(
+            model,
+            batches,
+            settings.kl_weight,
+            size=guide.noise_size,
+            seed=settings.seed,
+            multiple=guide.particle_multiple,
+        ),
         batches,
         method,
         schedule,

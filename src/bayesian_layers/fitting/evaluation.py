@@ -82,6 +82,7 @@ class Evaluator:
         kl_weight: The weights of the fit's KL.
         size: Numbers a draw has.
         seed: Seed of the draws.
+        multiple: Of which number the draws of a set must be a multiple.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Evaluator:
         *,
         size: int,
         seed: int,
+        multiple: int = 1,
     ) -> None:
         self._model = model
         self._batches = batches
@@ -101,7 +103,8 @@ class Evaluator:
         rows = batches.batch_rows * batches.num_batches
         bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, 1)), _NUMBERS // max(size, 1)
         affordable = min(bounds) // REPLICATES
-        self._draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+        draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+        self._draws = math.ceil(draws / multiple) * multiple
 
     @torch.no_grad()
     def __call__(self, guide: Guide) -> Evaluation:
@@ -168,7 +171,7 @@ class Evaluator:
 def _log_prior(model: BayesianModel, guide: Guide, flat: Tensor) -> Tensor:
     """Log density of the prior over the flat unconstrained vector, ``(S,)``."""
     sites, layout = model.sites(), guide.layout
-    values = layout.values(flat, guide.point.expand(len(flat), -1))
+    values = layout.values(flat, guide.points(len(flat)))
     total = flat.new_zeros(len(flat))
     for name, part in layout.split(flat, layout.random).items():
         site = sites[name]

@@ -185,6 +185,7 @@ def fit(
             run.take_from_guide()
             run.evaluate()
         log_weights = run.log_weights()
+        guide.settle(run.state.evaluations[-1].log_likelihoods.flatten(), program)
     verdict = run.verdict if verdict is None else verdict
     last = run.state.evaluations[-1]
     said = [*no_priors(model), *checked.warnings, *fresh_normalisation(model.network), *slower]

@@ -111,6 +111,7 @@ def choose(
     size: int,
     widest: int,
     *,
+    multiple: int = 1,
     particles: int | None,
     max_steps: int | None,
     learning_rate: float | None,
@@ -125,6 +126,7 @@ def choose(
         rows: Rows of a batch.
         size: Entries that are learned.
         widest: Inputs of the widest layer.
+        multiple: Of which number the particles must be a multiple.
         particles: Or ``None``.
         max_steps: Or ``None``: what the stages take at most.
         learning_rate: Or ``None``.
@@ -135,7 +137,8 @@ def choose(
     References:
         Yang et al. (2022), "Tensor programs V", arXiv 2203.03466, for Adam's rate and the width.
     """
-    particles = _particles(rows * size, size) if particles is None else particles
+    if particles is None:
+        particles = math.ceil(_particles(rows * size, size) / multiple) * multiple
     rate = min(LARGEST_RATE, RATE / max(widest, 1)) if learning_rate is None else learning_rate
     wanted = TRAVEL / rate if rate > 0 else FEWEST_STEPS  # a wrong rate is refused by the schedule itself
     if isinstance(particles, int) and 0 < particles < _FEW:

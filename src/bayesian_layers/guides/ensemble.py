@@ -269,9 +269,10 @@ class Ensemble(Guide):
     def _rounds(self, num_draws: int) -> int:
         rounds, left_over = divmod(num_draws, self.members)
         if left_over:
+            wanted = -(-num_draws // self.particle_multiple) * self.particle_multiple
             raise DataError(
                 f"an Ensemble of {self.members} members takes draws in multiples of {self.members}, as many a member; "
-                f"received {num_draws}. Use particles={max(1, rounds) * self.particle_multiple}."
+                f"received {num_draws}. Use {wanted}, in pairs."
             )
         return rounds
 
