@@ -12,6 +12,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers import sources
 from bayesian_layers.estimators.base import log_likelihood as summed
+from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import Ensemble, FullRankNormal, LowRankNormal, MeanFieldNormal
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import PairedNoise, seeded, standard_normal
@@ -303,11 +304,25 @@ def test_equal_weights_stay_equal(model):
 def test_training_takes_no_notice_of_the_weights(model):
     guide = moved(Ensemble(model, members=3))
     noise = standard_normal(0, 6, guide.noise_size, dtype=torch.float64)
-    before = guide.transform(noise), guide.weighted_kl(model)
+    priors = guide.flat_priors(model)
+    before = guide.transform(noise), guide.kl_to(priors)
     guide.settle(log_likelihoods(model, guide), model)
-    after = guide.transform(noise), guide.weighted_kl(model)
+    after = guide.transform(noise), guide.kl_to(priors)
     assert all(torch.equal(value, after[0][name]) for name, value in before[0].items())
     assert torch.equal(before[1], after[1])
+
+
+def test_estimated_elbo_is_of_the_settled_weights(model):
+    guide = moved(Ensemble(model, members=3))
+    guide.settle(log_likelihoods(model, guide), model)
+    weights = guide.log_weight.exp()
+    assert 0.02 < float(weights.max()) - float(weights.min())
+    elbo, error = estimate_elbo(model, guide, X, Y, num_draws=40_000, seed=5)
+    expected = 0.0
+    for member, weight in enumerate(weights):
+        one, _ = estimate_elbo(model, alone(guide, model, member), X, Y, num_draws=40_000, seed=6)
+        expected += float(weight) * one
+    assert abs(elbo - expected) < 5 * error
 
 
 def test_a_hopeless_member_loses_its_weight_and_can_be_saved(model, tmp_path):

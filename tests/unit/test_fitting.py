@@ -10,7 +10,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.fitting.evaluation import estimate_elbo
-from bayesian_layers.fitting.schedule import choose, widest_layer
+from bayesian_layers.fitting.schedule import choose
 from bayesian_layers.handlers import Given
 from bayesian_layers.noise import PairedNoise
 
@@ -293,7 +293,6 @@ def test_the_learning_rate_falls_with_the_width():
     )
     assert narrow.learning_rate == pytest.approx(10 * wide.learning_rate)
     assert wide.first_steps > narrow.first_steps
-    assert widest_layer([torch.Size([3, 7]), torch.Size([3]), torch.Size([4, 2, 5])]) == 10
 
 
 def test_a_step_is_adam_on_the_elbo_of_pyro(model):

@@ -21,7 +21,7 @@ from .evaluation import Evaluator, Validation
 from .flat import FlatParameters
 from .objective import Objective
 from .run import STEPS_A_CALL, Run
-from .schedule import Schedule, choose, widest_layer
+from .schedule import Schedule, choose
 from .step import Mode, Optimizer, Stepper, choose_mode
 
 _VALIDATIONS = 10  # in the first stage
@@ -74,7 +74,7 @@ def arrange(
         batches.num_batches,
         batches.batch_rows,
         guide.noise_size + guide.point.shape[-1],
-        widest_layer(guide.shapes.values()),
+        guide.layout.widest,
         multiple=guide.particle_multiple,
         particles=settings.particles,
         max_steps=settings.max_steps,

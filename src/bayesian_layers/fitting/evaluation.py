@@ -116,9 +116,9 @@ class Evaluator:
         Returns:
             Its ELBO, by each set of draws.
         """
-        kl = float(guide.weighted_kl(self._model))
+        kl, weighted = (float(guide.kl_to(guide.flat_priors(self._model, w))) for w in (1.0, self._kl_weight))
         log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
-        return Evaluation(log_p, kl, float(guide.weighted_kl(self._model, self._kl_weight)))
+        return Evaluation(log_p, kl, weighted)
 
     def noise(self, guide: Guide) -> Tensor:
         """Give the noise of all sets, one after the other.

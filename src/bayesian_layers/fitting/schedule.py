@@ -6,10 +6,7 @@ The figures behind the constants are in ``reports/decisions/002-default-fit.md``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-
-import torch
 
 from ..errors import DataError
 
@@ -164,15 +161,3 @@ def _particles(work: int, size: int) -> int:
     if size > LARGE_NETWORK:
         return 1
     return max(2, min(MOST_PARTICLES, 2 ** int(math.log2(max(_WORK / max(work, 1), 1)))))
-
-
-def widest_layer(shapes: Iterable[torch.Size]) -> int:
-    """Count the inputs of the layer that has most.
-
-    Args:
-        shapes: Shapes of the weights, outputs in front.
-
-    Returns:
-        The largest product of all axes but the first; 1 where there are only vectors.
-    """
-    return max((shape[1:].numel() for shape in shapes if len(shape) > 1), default=1)

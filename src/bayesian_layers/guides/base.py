@@ -19,6 +19,8 @@ from ..noise import standard_normal
 from .kl import FlatPriors
 from .layout import Layout, flatten
 
+_LEAST_SCALE, _MOST_SCALE = 0.02, 0.1  # of the deviations at the start; `reports/decisions/005`
+
 
 class Guide(nn.Module, ABC):
     r"""A family of posteriors :math:`q(w)`, and the member that its parameters say.
@@ -33,10 +35,12 @@ class Guide(nn.Module, ABC):
 
     Args:
         model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each random entry begins, above 0.
+        init_scale: Standard deviation at which each random entry begins, above 0; ``None`` for one over the inputs
+            of the widest layer, between 0.02 and 0.1.
 
     Attributes:
         layout: Where each site lies in the flat vectors.
+        init_scale: Standard deviation at which each random entry begins.
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
@@ -46,15 +50,16 @@ class Guide(nn.Module, ABC):
         TypeError: If ``model`` is not a ``BayesianModel``.
     """
 
-    def __init__(self, model: BayesianModel, *, init_scale: float) -> None:
+    def __init__(self, model: BayesianModel, *, init_scale: float | None) -> None:
         super().__init__()
         check_is_model(model)
-        if not 0 < init_scale < float("inf"):
+        sites = model.sites()
+        self.layout = Layout.of(sites)
+        self.init_scale = _first_scale(self.layout.widest) if init_scale is None else init_scale
+        if not 0 < self.init_scale < float("inf"):
             raise DataError(
                 f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}"
             )
-        sites = model.sites()
-        self.layout = Layout.of(sites)
         self._store_name = _fresh_name()
         self.loc = nn.Parameter(flatten(sites, self.layout.random))
         self.point = nn.Parameter(flatten(sites, self.layout.points))
@@ -236,6 +241,11 @@ def check_covers(guide: Guide, model: BayesianModel) -> None:
         raise SiteError(
             f"the guide was made for another model: it has the sites {received}, the model has {expected}"
         )
+
+
+def _first_scale(widest: int) -> float:
+    """Wide deviations at the start prune units of wide layers, narrow ones end in worse optima of small networks."""
+    return min(_MOST_SCALE, max(_LEAST_SCALE, 1 / max(widest, 1)))
 
 
 def _fresh_name() -> str:

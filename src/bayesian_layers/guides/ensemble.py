@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import pyro
@@ -60,7 +60,8 @@ class Ensemble(Guide):
     Args:
         model: The model whose sites the guide covers; it is only read.
         members: Number of members K.
-        init_scale: Standard deviation at which each Normal begins, above 0.
+        init_scale: Standard deviation at which each Normal begins, above 0; ``None`` for one over the inputs of
+            the widest layer, between 0.02 and 0.1.
         seed: Seed of the fresh initialisations; member k's depends on ``(seed, k)`` alone.
         weights: ``"elbo"`` or ``"equal"``: what the weights are after a fit.
 
@@ -96,7 +97,7 @@ class Ensemble(Guide):
         model: BayesianModel,
         *,
         members: int = 5,
-        init_scale: float = 0.02,
+        init_scale: float | None = None,
         seed: int = 0,
         weights: Weights = "elbo",
     ) -> None:
@@ -105,11 +106,11 @@ class Ensemble(Guide):
             raise DataError(f"`members` must be a whole number, 1 or more; received {members!r}")
         check_weights(weights)
         self.weights = weights
-        starts = [model.sites(), *(_restarted(model, init_scale, seed, k) for k in range(1, members))]
+        starts = [model.sites(), *(_restarted(model, self.init_scale, seed, k) for k in range(1, members))]
         layout = self.layout
         self.loc = nn.Parameter(torch.stack([flatten(sites, layout.random) for sites in starts]))
         self.point = nn.Parameter(torch.stack([flatten(sites, layout.points) for sites in starts]))
-        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
         self.register_buffer("log_weight", self.loc.new_full((members,), -math.log(members)))
 
     @property
@@ -203,6 +204,18 @@ class Ensemble(Guide):
             Nats, ``()``; at most log K above the KL of the mixture with equal weights, and never below it.
         """
         return self.member_kls(priors).mean()
+
+    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
+        r"""Compute :math:`\sum_k \pi_k \mathrm{KL}(q_k \| p)` in closed form, by the weights that :meth:`draw` has.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: As in :func:`bayesian_layers.temper`.
+
+        Returns:
+            Nats, ``()``; at least the KL of the mixture.
+        """
+        return self.log_weight.softmax(0) @ self.member_kls(self.flat_priors(model, kl_weight))
 
     @torch.no_grad()
     def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:

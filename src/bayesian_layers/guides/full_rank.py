@@ -28,7 +28,8 @@ class FullRankNormal(JointNormal):
 
     Args:
         model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each entry begins, above 0.
+        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+            the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
@@ -52,7 +53,7 @@ class FullRankNormal(JointNormal):
         (torch.Size([3, 3]), 3)
     """
 
-    def __init__(self, model: BayesianModel, *, init_scale: float = 0.02) -> None:
+    def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
         size = len(self.loc)
         if size > LARGEST:

@@ -29,7 +29,8 @@ class JointNormal(Guide):
 
     Args:
         model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each entry begins, above 0.
+        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+            the widest layer, between 0.02 and 0.1.
 
     Attributes:
         log_scale: Logarithms of the scales that multiply the rows of the covariance's factor, ``(P,)``.
@@ -38,14 +39,14 @@ class JointNormal(Guide):
         SiteError: If no site of the model has a prior.
     """
 
-    def __init__(self, model: BayesianModel, *, init_scale: float) -> None:
+    def __init__(self, model: BayesianModel, *, init_scale: float | None) -> None:
         super().__init__(model, init_scale=init_scale)
         if not len(self.loc):
             raise SiteError(
                 f"a {type(self).__name__} needs parameters with a prior; all of this model's are point-estimated. "
                 "Give them priors, or use MeanFieldNormal."
             )
-        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @abstractmethod
     def variance(self) -> Tensor:

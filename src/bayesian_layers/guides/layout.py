@@ -50,6 +50,11 @@ class Layout:
             points=tuple(name for name, site in sites.items() if site.prior is None),
         )
 
+    @property
+    def widest(self) -> int:
+        """Inputs of the widest layer: the largest product of all axes of a site but the first, which is the outputs."""
+        return max((shape[1:].numel() for shape in self.shapes.values() if len(shape) > 1), default=1)
+
     def split(self, flat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Cut a flat vector into its sites.
 

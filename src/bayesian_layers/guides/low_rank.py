@@ -30,7 +30,8 @@ class LowRankNormal(JointNormal):
     Args:
         model: The model whose sites the guide covers; it is only read.
         rank: Columns of the factor, from 1 to P; ``None`` for 10, or P where that is smaller.
-        init_scale: Standard deviation at which each entry begins, above 0.
+        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+            the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
@@ -54,7 +55,9 @@ class LowRankNormal(JointNormal):
         (torch.Size([3, 2]), 5)
     """
 
-    def __init__(self, model: BayesianModel, *, rank: int | None = None, init_scale: float = 0.02) -> None:
+    def __init__(
+        self, model: BayesianModel, *, rank: int | None = None, init_scale: float | None = None
+    ) -> None:
         super().__init__(model, init_scale=init_scale)
         loc = self.loc.detach()
         rank = min(DEFAULT_RANK, len(loc)) if rank is None else rank

@@ -27,7 +27,8 @@ class MeanFieldNormal(Guide):
 
     Args:
         model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each Normal begins, above 0.
+        init_scale: Standard deviation at which each Normal begins, above 0; ``None`` for one over the inputs of
+            the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
@@ -50,9 +51,9 @@ class MeanFieldNormal(Guide):
         (torch.Size([3]), torch.Size([0]))
     """
 
-    def __init__(self, model: BayesianModel, *, init_scale: float = 0.02) -> None:
+    def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
-        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), init_scale).log())
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @property
     def noise_size(self) -> int:
