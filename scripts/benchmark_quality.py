@@ -19,6 +19,7 @@ import json
 import math
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ PUBLISHED = {
 }
 GUIDES = {
     "default": None,
-    "mean-field": "MeanFieldNormal",
-    "full-rank": "FullRankNormal",
-    "low-rank": "LowRankNormal",
-    "ensemble": "Ensemble",
+    "mean-field": bl.guides.MeanFieldNormal,
+    "full-rank": bl.guides.FullRankNormal,
+    "low-rank": bl.guides.LowRankNormal,
+    "ensemble": bl.guides.Ensemble,
+    "ensemble-equal": partial(bl.guides.Ensemble, weights="equal"),
 }
 DRAWS = 1000
 
@@ -138,8 +140,8 @@ def guide_option(guide: str, model: bl.BayesianModel) -> dict[str, Any]:
     Returns:
         Keyword arguments.
     """
-    name = GUIDES[guide]
-    return {} if name is None else {"guide": getattr(bl.guides, name)(model)}
+    make = GUIDES[guide]
+    return {} if make is None else {"guide": make(model)}
 
 
 def test_log_likelihood(log_p: torch.Tensor, y_deviation: float) -> float:
