@@ -1,4 +1,4 @@
-"""The posterior: draws, functions, predictive moments, ArviZ, and files."""
+"""What every posterior offers, whatever its draws come from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import documents, inference_data, sources, storage
-from .errors import DataError, ShapeError, SiteError
-from .guides import Guide, check_covers
-from .likelihoods import Prediction
-from .model import BayesianModel, log_likelihood, predict, sample
-from .network import Inputs, place
-from .sources import Source, StoredDraws
+from .. import documents, inference_data, sources, storage
+from ..errors import DataError, ShapeError, SiteError
+from ..guides import Guide, check_covers
+from ..likelihoods import Prediction
+from ..model import BayesianModel, log_likelihood, predict, sample
+from ..network import Inputs, place
+from ..sources import Source, StoredDraws
 
 KlWeight = float | Mapping[str, float]
 
@@ -274,34 +274,3 @@ class Posterior:
             "versions": documents.versions(),
         }
         storage.write_folder(folder, arrays, {"posterior": document, **(extra_documents or {})})
-
-
-def load(folder: str | Path, network: nn.Module | None = None) -> Posterior:
-    """Read a posterior that ``save`` wrote. Files are data: nothing in them decides what code runs.
-
-    Args:
-        folder: The folder.
-        network: Needed where the network is not made of torch's and the library's own modules alone: one of
-            the same architecture, whose parameters' names and shapes are checked; it is only read.
-
-    Returns:
-        The posterior, on the CPU, or with ``network`` on its device.
-
-    Raises:
-        StorageError: If anything is damaged, unknown, or not of this network.
-    """
-    stored = storage.read_folder(folder)
-    document = documents.check_posterior(stored.documents.get("posterior"))
-    model = documents.build_model(document["model"], network, stored.header)
-    source = sources.build(document["source"], model)
-    state = {
-        **{f"network.{name}": value for name, value in model.network.state_dict().items()},
-        **{f"source.{name}": value for name, value in source.state_dict().items()},
-        **documents.prior_arrays(model.network),
-    }
-    arrays = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in state.items()})
-    documents.fill(model.network, arrays, "network.", keep_tensors=network is not None)
-    documents.fill(source, arrays, "source.", keep_tensors=network is not None)
-    documents.fill_priors(model.network, arrays)
-    facts = {name: document[name] for name in ("elbo", "kl_weight", "converged")}
-    return Posterior(model, source, **facts)
