@@ -1,25 +1,33 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
 from . import baselines, datasets, errors, guides, likelihoods, metrics, priors, streams
+from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
+from .inference_data import Loo
 from .layers import Linear
 from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
 from .posterior import Posterior, load
+from .predicting import PredictiveDraws
+from .predicting import functions as predictive
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BayesianModel",
+    "CalibrationResult",
     "Checkpoint",
     "FitResult",
     "Linear",
+    "Loo",
     "Posterior",
     "Prediction",
+    "PredictiveDraws",
     "baselines",
     "bayesianize",
+    "calibrate",
     "datasets",
     "errors",
     "fit",
@@ -28,6 +36,7 @@ __all__ = [
     "likelihoods",
     "load",
     "metrics",
+    "predictive",
     "priors",
     "streams",
     "temper",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,10 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from . import architecture, likelihoods, priors
-from .errors import StorageError
+from .data_schema import DataSchema
+from .document_schema import MODEL, POSTERIOR, VERSION
+from .errors import DataError, SiteError, StorageError
+from .likelihoods import Likelihood
 from .model import BayesianModel
 from .network import remembered_priors
-from .storage import ArraySpec
+from .storage import AGAIN, ArraySpec
+from .storage.schema import show
 
 _PACKAGES = ("bayesian-layers", "torch", "pyro-ppl", "numpy", "arviz", "safetensors")
 
@@ -56,36 +59,45 @@ def describe_model(model: BayesianModel) -> dict[str, Any]:
 
 
 def check_posterior(document: Any) -> dict[str, Any]:
-    """Check the outermost layer of a posterior's document.
+    """Check a posterior's document against its schema, but for the modules of the network.
 
     Args:
         document: What was read from a file; nothing in it is trusted.
 
     Returns:
-        The document.
+        The document, with the fields that version 1 did not have.
 
     Raises:
-        StorageError: If a field is missing or of another type.
+        StorageError: If a field is missing, unknown, or of another type.
     """
-    fields = {"model", "source", "elbo", "kl_weight", "converged", "versions"}
-    if not isinstance(document, dict) or document.keys() != fields:
+    if not isinstance(document, dict):
+        raise StorageError("the folder must hold a posterior; it holds something else. Check the path.")
+    version = document.get("version", 1)
+    if type(version) is not int or version not in POSTERIOR:
         raise StorageError(
-            f"the folder must hold a posterior with the fields {sorted(fields)}; it holds something else"
+            f"the posterior must have a version from 1 to {VERSION}; received {show(version)}. Read it with the "
+            "version of bayesian-layers that wrote it, or a later one."
         )
-    weights = (
-        document["kl_weight"].values() if isinstance(document["kl_weight"], dict) else [document["kl_weight"]]
-    )
-    if not all(_is_number(weight) and weight >= 0 for weight in weights):
-        raise StorageError(f"`kl_weight` must be numbers, 0 or more; received {document['kl_weight']}")
-    if document["elbo"] is not None and not _is_number(document["elbo"]):
-        raise StorageError(f"`elbo` must be a number; received {document['elbo']}")
-    if not isinstance(document["converged"], bool | None):
-        raise StorageError(f"`converged` must be true, false or null; received {document['converged']}")
-    return document
+    POSTERIOR[version].check(document, "posterior")
+    return {"version": 1, "data": None, **document}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def data_schema(document: Any) -> DataSchema | None:
+    """Build the data schema of a posterior's document.
+
+    Args:
+        document: What was read from a file and fits its schema; ``None`` where there is none.
+
+    Returns:
+        The data schema, or ``None``.
+
+    Raises:
+        StorageError: If it does not hold together.
+    """
+    try:
+        return None if document is None else DataSchema.from_document(document)
+    except DataError as error:
+        raise StorageError(f"the stored data schema does not hold together: {error}") from error
 
 
 def build_model(document: Any, network: nn.Module | None, header: Mapping[str, ArraySpec]) -> BayesianModel:
@@ -102,8 +114,7 @@ def build_model(document: Any, network: nn.Module | None, header: Mapping[str, A
     Raises:
         StorageError: If the description does not hold together, or there is none and no network.
     """
-    if not isinstance(document, dict) or document.keys() != {"network", "parameters", "likelihood"}:
-        raise StorageError("the file must describe a model by network, parameters and likelihood")
+    MODEL.check(document, "model")
     if network is None and document["network"] is None:
         raise StorageError(
             "the network is not made of known modules alone, so the file does not describe it: pass one of the "
@@ -113,11 +124,33 @@ def build_model(document: Any, network: nn.Module | None, header: Mapping[str, A
     if network is None:
         _allocate(twin, header)
     architecture.apply_parameters(twin, document["parameters"])
-    return BayesianModel(twin, likelihoods.from_document(document["likelihood"]))
+    return _model(twin, likelihoods.from_document(document["likelihood"]))
+
+
+def _model(network: nn.Module, likelihood: Likelihood | None) -> BayesianModel:
+    try:
+        return BayesianModel(network, likelihood)
+    except (DataError, SiteError) as error:
+        raise StorageError(f"the stored model does not hold together: {show(str(error), 300)}") from error
+
+
+def check_model(model: BayesianModel) -> None:
+    """Refuse a model whose loaded arrays are finite, but such as no model has.
+
+    Args:
+        model: A model whose arrays are filled.
+
+    Raises:
+        StorageError: If a positive parameter is not positive, or a variance of batch normalization negative.
+    """
+    _model(model.network, model.likelihood)
+    for name, value in model.network.named_buffers():
+        if name.rpartition(".")[2] == "running_var" and bool((value < 0).any()):
+            raise StorageError(f"{show(name)} must hold variances, 0 or more; it has some below 0. {AGAIN}")
 
 
 def _allocate(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
-    """Take memory for a described network, where the stored arrays really have these shapes.
+    """Give a described network stand-ins of the stored types, where the stored arrays have its shapes.
 
     By hand, since torch's functions on ``meta`` tensors import its compiler.
     """
@@ -136,10 +169,11 @@ def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
         or stored.dtype.is_floating_point != like.is_floating_point()
     ):
         raise StorageError(
-            f"the described network has `{name}` of shape {tuple(like.shape)}; stored is {stored}"
+            f"the described network has {show(name)} of shape {tuple(like.shape)}; stored is {stored}"
         )
-    memory = torch.ones(stored.shape, dtype=stored.dtype)  # priors on positive numbers take this as a start
-    return nn.Parameter(memory) if isinstance(like, nn.Parameter) else memory
+    # One number, seen everywhere: memory comes with the values. Priors on positive numbers take 1 as a start.
+    value = torch.ones((), dtype=stored.dtype).expand(stored.shape)
+    return nn.Parameter(value, like.requires_grad) if isinstance(like, nn.Parameter) else value
 
 
 def prior_arrays(network: nn.Module) -> dict[str, Tensor]:
@@ -186,10 +220,13 @@ def fill(module: nn.Module, arrays: Mapping[str, Tensor], prefix: str, *, keep_t
         module: Its state has exactly these names, shapes and dtypes.
         arrays: Array name to values.
         prefix: What the names of this module's arrays begin with.
-        keep_tensors: Copy into the module's own tensors (on their device, with their ties), rather
-            than take the loaded ones.
+        keep_tensors: Copy into the module's own tensors (with their ties), rather than take the loaded ones
+            (on their device).
     """
-    own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    own = {
+        name: arrays[f"{prefix}{name}"].to(like.device)
+        for name, like in module.state_dict(keep_vars=True).items()
+    }
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
     module.load_state_dict(own, assign=not keep_tensors)
     for name in frozen:

@@ -13,17 +13,24 @@ class ShapeError(BayesianLayersError, ValueError):
     """An array has another shape than it must have.
 
     Attributes:
-        name: What was passed, as the caller knows it.
+        name: What was passed, as the caller knows it; of an error that was made anew, its whole message.
         expected: The shape that was needed; an axis may be a letter.
         received: The shape that came.
     """
 
     def __init__(
-        self, name: str, expected: Sequence[int | str], received: Sequence[int], hint: str = ""
+        self,
+        name: str,
+        expected: Sequence[int | str] | None = None,
+        received: Sequence[int] = (),
+        hint: str = "",
     ) -> None:
         self.name = name
-        self.expected = tuple(expected)
+        self.expected = tuple(expected or ())
         self.received = tuple(received)
+        if expected is None:  # Pyro's trace, which adds the sites' shapes, and pickle make it from its message
+            super().__init__(name)
+            return
         shown = "(" + ", ".join(map(str, self.expected)) + ("," if len(self.expected) == 1 else "") + ")"
         message = f"`{name}` must have shape {shown}; received {self.received}."
         super().__init__(f"{message} {hint}".rstrip())

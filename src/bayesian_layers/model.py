@@ -12,19 +12,19 @@ from pyro.infer import Predictive
 from torch import Tensor, nn
 
 from .errors import DataError, SiteError
-from .likelihoods import Likelihood, Prediction, moments
+from .likelihoods import Likelihood, Prediction
 from .network import (
     Inputs,
-    call,
     dtype_and_device,
     evaluating,
     hyper_sites,
+    outputs,
     parameter_sites,
-    place,
     rows,
     take,
 )
 from .noise import seeded
+from .predicting import Weights, predict
 from .priors import Site
 
 RESERVED = ("data", "f", "y", "noise_scale")
@@ -41,13 +41,15 @@ class BayesianModel(nn.Module):
     written to.
 
     Args:
-        network: Any module that maps N rows to ``(N, outputs)``.
+        network: Any module that maps N rows to ``(N, outputs)``; sequences ``(N, T, outputs)``, images and so on
+            are as good: all axes behind the rows belong to one row.
         likelihood: What the outputs mean. ``None`` for use inside a larger Pyro program, which then works
             with the returned ``f`` itself.
 
     Shape:
-        Call with ``x`` of shape ``(N, ...)`` (or a tuple of such tensors) and ``y`` of shape ``(N,)`` or
-        ``(N, K)``; returns ``f``, ``(N, outputs)``, with the particles' axis in front when vectorized.
+        Call with ``x`` of shape ``(N, ...)`` (or a tuple of such tensors) and ``y`` in the shape of the outputs
+        without a last axis of size 1: ``(N,)``, ``(N, K)``, ``(N, T, K)`` (see ``bl.likelihoods``); returns ``f``,
+        ``(N, *axes)``, with the particles' axis in front when vectorized.
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
@@ -107,7 +109,7 @@ class BayesianModel(nn.Module):
                 ``num_data / N``.
 
         Returns:
-            The network's output ``f``, ``(N, outputs)``, with leading axes for particles.
+            The network's output ``f``, ``(N, *axes)``, with leading axes for particles.
 
         Raises:
             ShapeError: If ``f`` and ``y`` do not belong together.
@@ -115,19 +117,21 @@ class BayesianModel(nn.Module):
         """
         network, own = parameter_sites(self.network), self._own_sites()
         values = _draw({**hyper_sites(network), **network, **own}, pyro.sample)
-        f = call(self.network, {name: values[name] for name in network}, x)
+        called = outputs(self.network, {name: values[name] for name in network}, x)
+        f, axes = called.f, called.output_axes
         if self.likelihood is None:
             return f
-        y = self.likelihood.observed(f, y)
-        n = f.shape[-2]
+        y = self.likelihood.observed(f, y, output_axes=axes)
+        n = f.shape[called.batch_axes]
         if num_data is not None and num_data < n:
             raise DataError(
                 f"`num_data` is the size of the whole data set, at least the {n} rows given; "
                 f"received {num_data}"
             )
         with pyro.plate("data", n, dim=-1), poutine.scale(scale=(num_data or n) / n):
-            pyro.deterministic("f", f, event_dim=1)
-            pyro.sample("y", self.likelihood.distribution(f, **{name: values[name] for name in own}), obs=y)
+            pyro.deterministic("f", f, event_dim=axes)
+            latents = {name: values[name] for name in own}
+            pyro.sample("y", self.likelihood.distribution(f, output_axes=axes, **latents), obs=y)
         return f
 
     def prior_draws(self, num_draws: int, seed: int) -> dict[str, Tensor]:
@@ -159,7 +163,8 @@ class BayesianModel(nn.Module):
         Returns:
             Moments with the shape of ``y``.
         """
-        return predict(self, self.prior_draws(num_draws, seed), x)
+        draws = Weights.of(self.prior_draws(num_draws, seed))
+        return predict(self.network, self.likelihood, draws, x)
 
 
 def _check_positive(sites: Mapping[str, Site]) -> None:
@@ -196,38 +201,6 @@ def check_is_model(model: object) -> None:
         )
 
 
-def predict(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> Prediction:
-    """Predictive moments for given draws, by Pyro's ``Predictive``, in chunks of rows.
-
-    Args:
-        model: The model; its network is in ``eval`` mode meanwhile.
-        draws: Site name to ``(S, *shape)``, S at least 2.
-        x: Inputs with N rows in front, or a tuple of inputs.
-
-    Returns:
-        Moments with the shape of ``y``.
-
-    Raises:
-        SiteError: If the model has no likelihood.
-    """
-    if model.likelihood is None:
-        raise SiteError("the model has no likelihood, so no targets to predict; give one to BayesianModel")
-    x = place(x, model.network)
-    own = {name: draws[name].unsqueeze(1) for name in model._own_sites()}
-    parts = [
-        moments(model.likelihood, sample(model, draws, take(x, chunk), "f"), own)
-        for chunk in _chunks(model, draws, rows(x))
-    ]
-    return Prediction(
-        *(
-            torch.cat(fields)
-            for fields in zip(
-                *((part.mean, part.epistemic_std, part.aleatoric_std) for part in parts), strict=True
-            )
-        )
-    )
-
-
 def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: str, seed: int = 0) -> Tensor:
     """Values of a site of the model under given draws, all draws at once.
 
@@ -239,7 +212,7 @@ def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: s
         seed: Seed of the noise of ``y``.
 
     Returns:
-        ``(S, N, outputs)`` for ``f``; ``(S, N)`` or ``(S, N, K)`` for ``y``.
+        ``(S, N, *axes)`` for ``f``; ``(S, *shape of y)`` for ``y``.
     """
     # The axis of size 1 is the data plate's, which the network's rows take.
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
@@ -255,10 +228,10 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
         model: The model; its network is in ``eval`` mode meanwhile.
         draws: Site name to ``(S, *shape)``.
         x: Inputs with N rows in front, or a tuple of inputs.
-        y: Targets, ``(N,)`` or ``(N, K)``.
+        y: Targets, N rows in front.
 
     Returns:
-        Nats, ``(S, N)``.
+        Nats, the sum over all targets of a row, ``(S, N)``.
     """
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
     size = len(next(iter(draws.values())))

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from pyro.distributions.util import broadcast_shape
@@ -114,6 +115,37 @@ def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
 
     Returns:
         Output with shape ``(*batch, N, ...)``: row ``i`` of every draw sees the same parameters.
+    """
+    return outputs(network, values, x).f
+
+
+class Outputs(NamedTuple):
+    """What a network says under many draws.
+
+    Attributes:
+        f: The outputs, ``(*batch, N, *axes)``.
+        batch_axes: How many axes ``batch`` has; ``f`` alone does not tell them from the others.
+    """
+
+    f: Tensor
+    batch_axes: int
+
+    @property
+    def output_axes(self) -> int:
+        """How many axes belong to one row; less than 1 where a row has no axis of outputs."""
+        return self.f.dim() - self.batch_axes - 1
+
+
+def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outputs:
+    """Call a network as :func:`call` does, and count the axes of the draws.
+
+    Args:
+        network: Any module; it is not written to.
+        values: Parameter name to value, ``(*batch, *shape)``, as :func:`call` takes them.
+        x: Input with N rows in front, or a tuple of inputs.
+
+    Returns:
+        Output with shape ``(*batch, N, ...)``, and the number of axes of ``batch``.
 
     Raises:
         ShapeError: If a value does not end in its parameter's shape.
@@ -132,10 +164,10 @@ def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
         for name, value in values.items()
     }
     if not batch:
-        return _functional_call(network, flat, inputs)
+        return Outputs(_functional_call(network, flat, inputs), 0)
     axes = {name: 0 if batches[name] else None for name in flat}
     f = _call_many(network, flat, axes, inputs, math.prod(batch))
-    return f.unflatten(0, batch)
+    return Outputs(f.unflatten(0, batch), len(batch))
 
 
 def _batch_shape(name: str, value: Tensor, shape: torch.Size) -> torch.Size:

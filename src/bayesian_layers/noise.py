@@ -22,7 +22,13 @@ _TABLE = 2**22
 
 
 def standard_normal(
-    seed: int, num_draws: int, size: int, *, dtype: torch.dtype, device: torch.device | None = None
+    seed: int,
+    num_draws: int,
+    size: int,
+    start: int = 0,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Standard normal noise whose row ``i`` depends on ``(seed, i)`` alone.
 
@@ -30,6 +36,7 @@ def standard_normal(
         seed: A whole number, 0 or more.
         num_draws: Number of rows S.
         size: Numbers a row.
+        start: The first row: these are the rows ``start`` to ``start + S`` of all that the seed has.
         dtype: Floating type of the result; half precisions are rounded from ``float32``.
         device: Where the result lives; the numbers are the same everywhere.
 
@@ -46,9 +53,13 @@ def standard_normal(
     """
     numpy_dtype: Any = np.float64 if dtype == torch.float64 else np.float32
     rows = np.empty((num_draws, size), dtype=numpy_dtype)
-    for i, row in enumerate(rows):
-        stream = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, i, 0]))
-        row[:] = stream.standard_normal(size, dtype=numpy_dtype)
+    bits = np.random.Philox(key=seed, counter=[0, 0, start, 0])
+    numbers, state = np.random.Generator(bits), bits.state
+    for i, row in enumerate(rows, start):
+        # As a new generator with this counter, which would first ask the system for randomness that it does not use.
+        state["state"]["counter"][2] = i
+        bits.state = state
+        numbers.standard_normal(out=row, dtype=numpy_dtype)
     return torch.from_numpy(rows).to(device=device, dtype=dtype)
 
 

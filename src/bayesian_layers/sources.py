@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .document_schema import SOURCE
 from .errors import DataError, SiteError, StorageError
 from .guides import Ensemble, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
-from .guides.ensemble import check_weights
+from .guides.layout import Layout
 from .guides.low_rank import check_rank
 from .model import BayesianModel
+from .storage import AGAIN, ArraySpec
+from .storage.schema import show
+
+_ROUNDING = 0.01  # half precision rounds each of many weights
+_DEVIATIONS = 4  # draws of a positive site may be as far from its median as this, on the logarithm
 
 
 class Source(Protocol):
     """What a posterior asks of its draws' origin; an ``nn.Module`` whose state is all there is to keep."""
 
-    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
-        """Draw ``(S, *shape)`` a site; draw ``i`` depends on ``(seed, i)`` alone."""
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
+        """Draw ``(S, *shape)`` a site, from draw ``start`` on; draw ``i`` depends on ``(seed, i)`` alone."""
         ...
 
     def mean(self) -> dict[str, Tensor]:
@@ -51,19 +58,20 @@ class StoredDraws(nn.Module):
         """Site name to all stored draws, ``(M, *shape)``."""
         return {name: self.get_buffer(buffer) for name, buffer in self._buffers_of.items()}
 
-    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
         """Take stored draws in an order that the seed shuffles; after the last the first comes again.
 
         Args:
             num_draws: Number of draws S.
             seed: Draw ``i`` depends on ``(seed, i)`` alone.
+            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
 
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
         stored = len(next(iter(self.samples.values())))
         order = np.random.default_rng(seed).permutation(stored)
-        index = torch.from_numpy(np.resize(order, num_draws))
+        index = torch.from_numpy(order[np.arange(start, start + num_draws) % stored])
         return {name: value[index.to(value.device)] for name, value in self.samples.items()}
 
     def mean(self) -> dict[str, Tensor]:
@@ -103,8 +111,7 @@ def describe(source: Source) -> dict[str, Any]:
 def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
     """Build the source that :func:`describe` described, its arrays not yet filled.
 
-    An array whose shape the document decides takes memory only when it is filled: by then the shape is known to
-    be that of the stored array.
+    Its arrays are stand-ins that take no memory: loaded ones take their place.
 
     Args:
         document: What was read from a file; nothing in it is trusted.
@@ -116,58 +123,140 @@ def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
     Raises:
         StorageError: If the description is not one of a known source, or not one for this model.
     """
+    SOURCE.check(document, "source")
     try:
-        match document:
-            case {"kind": "MeanFieldNormal", **rest} if not rest:
-                return MeanFieldNormal(model)
-            case {"kind": "FullRankNormal", **rest} if not rest:
-                return FullRankNormal(model)
-            case {"kind": "LowRankNormal", "rank": int(rank), **rest} if not rest:
-                return _low_rank(model, rank)
-            case {"kind": "Ensemble", "members": int(members), "weights": str(weights), **rest} if not rest:
-                return _ensemble(model, members, weights)
-            case {"kind": "StoredDraws", "draws": int(draws), **rest} if not rest:
-                return _stored_draws(model, draws)
+        return _without_memory(_build(document, model))
     except (DataError, SiteError) as error:
         raise StorageError(f"the draws do not belong to the model: {error}") from error
-    raise StorageError(f"the draws must come from a known guide or be stored; received {str(document)[:80]}")
+
+
+def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredDraws:
+    match document["kind"]:
+        case "FullRankNormal":
+            return FullRankNormal(model)
+        case "LowRankNormal":
+            return _low_rank(model, document["rank"])
+        case "Ensemble":
+            return _ensemble(model, document["members"], document["weights"])
+        case "StoredDraws":
+            return _stored_draws(model, document["draws"])
+    return MeanFieldNormal(model)
+
+
+def check_size(document: Any, model: BayesianModel, header: Mapping[str, ArraySpec]) -> int:
+    """Refuse a described source for which other arrays are stored than it needs, before it is built.
+
+    Args:
+        document: What was read from a file; nothing in it is trusted.
+        model: The model.
+        header: Dtypes and shapes of all stored arrays; those of the source under ``source.``.
+
+    Returns:
+        Bytes that building it takes for a moment.
+
+    Raises:
+        StorageError: If the description is not one of a known source, or another number of values is stored.
+    """
+    SOURCE.check(document, "source")
+    specs = [spec for name, spec in header.items() if name.startswith("source.")]
+    stored, sites = sum(math.prod(spec.shape) for spec in specs), model.sites()
+    needed = _numbers(document, Layout.of(sites)) if sites else 0
+    if stored != needed or not sites:
+        raise StorageError(
+            f"the draws do not belong to the model: they take {needed} numbers; stored are {stored}. {AGAIN}"
+        )
+    return sum(spec.nbytes for spec in specs)
+
+
+def _numbers(document: Mapping[str, Any], layout: Layout) -> int:
+    """How many numbers the arrays of a described source hold."""
+    random, points = (sum(layout.sizes(names)) for names in (layout.random, layout.points))
+    independent = 2 * random + points
+    match document["kind"]:
+        case "FullRankNormal":
+            return independent + random**2
+        case "LowRankNormal":
+            return independent + random * document["rank"]
+        case "Ensemble":
+            return (independent + 1) * document["members"]
+        case "StoredDraws":
+            return (random + points) * document["draws"]
+    return independent
+
+
+def check(source: Guide | StoredDraws, model: BayesianModel) -> None:
+    """Refuse a source whose loaded arrays are finite, but whose draws would not be, or not positive where they must.
+
+    Args:
+        source: A source whose arrays are filled.
+        model: The model.
+
+    Raises:
+        StorageError: If numbers are so large that draws overflow, a positive site is not positive, or the weights of
+            an ensemble are no distribution.
+    """
+    positive = [name for name, site in model.sites().items() if site.positive]
+    if isinstance(source, StoredDraws):
+        ends: list[Mapping[str, Tensor]] = [source.samples]
+    else:
+        arrays = {name: value.detach() for name, value in source.named_parameters()}
+        _check_range(arrays)
+        spread = _DEVIATIONS * arrays["log_scale"].exp() if positive else arrays["log_scale"]
+        both = [arrays["loc"] + spread, arrays["loc"] - spread] if positive else []
+        ends = [source.layout.values(loc, arrays["point"]) for loc in both]
+    for name in positive:
+        for end in ends:
+            _check_all(
+                end[name], lambda it: (it > 0) & it.isfinite(), f"{show(name)} must be positive and finite"
+            )
+    if isinstance(source, Ensemble) and abs(float(source.log_weight.exp().sum()) - 1) > _ROUNDING:
+        raise StorageError(f"the weights of the ensemble must add up to 1; they do not. {AGAIN}")
+
+
+def _check_range(arrays: Mapping[str, Tensor]) -> None:
+    most = torch.finfo(arrays["loc"].dtype).max
+    # A factor multiplies the deviations, and the noise both: the product must not overflow.
+    scale = most**0.5 / 16 if "factor" in arrays else most / 64
+    _check_all(
+        arrays["loc"], lambda it: it.abs() < most / 2, "the guide's means must leave room for its draws"
+    )
+    _check_all(arrays["log_scale"], lambda it: it.exp() < scale, "the guide's deviations must not overflow")
+    if "factor" in arrays:
+        _check_all(arrays["factor"], lambda it: it.abs() < scale, "the guide's factor must not overflow")
+
+
+def _check_all(value: Tensor, good: Callable[[Tensor], Tensor], sentence: str) -> None:
+    # In pieces: finding out must not take the memory of the array again.
+    if not all(bool(good(piece).all()) for piece in value.detach().flatten().split(2**17)):
+        raise StorageError(f"{sentence}; some are not. {AGAIN}")
 
 
 def _low_rank(model: BayesianModel, rank: int) -> LowRankNormal:
     guide = LowRankNormal(model, rank=1)
     check_rank(rank, len(guide.loc))
     guide.factor = nn.Parameter(guide.factor.detach().expand(-1, rank))
-    guide.register_load_state_dict_pre_hook(_take_memory)
     return guide
 
 
-def _ensemble(model: BayesianModel, members: int, weights: str) -> Ensemble:
-    check_weights(weights)
-    if isinstance(members, bool) or not 1 <= members < 2**20:
-        raise DataError(f"an Ensemble has 1 member or more; received {members}")
+def _ensemble(model: BayesianModel, members: int, weights: Any) -> Ensemble:
     guide = Ensemble(model, members=1)
     guide.weights = weights
     for name, value in list(guide.named_parameters()):
         setattr(guide, name, nn.Parameter(value.detach().expand(members, -1)))
     guide.log_weight = guide.log_weight.expand(members)
-    guide.register_load_state_dict_pre_hook(_take_memory)
     return guide
 
 
 def _stored_draws(model: BayesianModel, draws: int) -> StoredDraws:
-    if isinstance(draws, bool) or not 2 <= draws < 2**40:
-        raise DataError(f"there must be 2 stored draws or more; received {draws}")
     sites = model.sites()
-    stored = StoredDraws(
+    return StoredDraws(
         {name: site.initial.expand(draws, *site.initial.shape) for name, site in sites.items()}
     )
-    stored.register_load_state_dict_pre_hook(_take_memory)
-    return stored
 
 
-def _take_memory(source: nn.Module, *_: Any) -> None:
-    """Give expanded arrays memory of their own, as copying into them needs."""
+def _without_memory(source: Guide | StoredDraws) -> Guide | StoredDraws:
+    """Put a stand-in, one number seen everywhere, in the place of each array: memory comes with the values."""
     for name, value in [*source.named_parameters(), *source.named_buffers()]:
-        if not value.is_contiguous():
-            own = value.detach().contiguous()
-            setattr(source, name, nn.Parameter(own) if isinstance(value, nn.Parameter) else own)
+        stand_in = value.detach().new_zeros(()).expand(value.shape)
+        setattr(source, name, nn.Parameter(stand_in) if isinstance(value, nn.Parameter) else stand_in)
+    return source

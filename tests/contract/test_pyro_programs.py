@@ -54,6 +54,20 @@ CASES = {
         bl.likelihoods.Normal("learned"),
         REAL,
     ),
+    "sequences": (
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 1)), bl.Linear(1, 3), nn.Tanh(), bl.Linear(3, 2)).double(),
+        bl.likelihoods.Normal("learned"),
+        torch.stack([X, -X], 2),
+    ),
+    "images": (
+        lambda: bl.bayesianize(
+            nn.Sequential(
+                nn.Unflatten(1, (1, 1, 2)), nn.Conv2d(1, 2, 1), nn.Tanh(), nn.Conv2d(2, 2, 3, padding=1)
+            ).double()
+        ),
+        bl.likelihoods.Normal(0.5),
+        torch.stack([X, X.flip(1)], 1).unsqueeze(2),
+    ),
 }
 
 
@@ -136,12 +150,30 @@ def test_predictive_gives_the_posteriors_moments(case, parallel):
         y = nn.functional.one_hot(drawn["y"], 3).double()
     error = (1 / size + 1 / 4000) ** 0.5
     assert ((y.mean(0) - ours.mean).abs() < 4.5 * error * ours.std).all()
-    assert drawn["f"].shape == (size, 12, drawn["f"].shape[-1])
+    assert drawn["f"].shape == (size, *model.network(X).shape)
     theirs = model.likelihood.moments(
-        drawn["f"], **{k: v.reshape(-1, 1) for k, v in drawn.items() if k == "noise_scale"}
+        drawn["f"],
+        output_axes=drawn["f"].dim() - 2,
+        **{k: v.reshape(-1, 1) for k, v in drawn.items() if k == "noise_scale"},
     )
     # 5 standard errors of a deviation, which for heavy tails is over 1 / sqrt(2 S)
     assert (theirs[0].std(0) / ours.epistemic_std - 1).abs().max() < 5 * error
+
+
+def test_moments_are_predictives_on_the_same_draws(case):
+    model, guide, _ = case
+    draws = guide.draw(50, seed=6)
+    given = {name: value.unsqueeze(1) for name, value in draws.items()}  # that axis is the rows'
+    with seeded(2):
+        f = Predictive(model, given, parallel=True, return_sites=("f",))(X)["f"]
+    latents = {name: given[name] for name in model.likelihood.sites(X)}
+    mean, variance = model.likelihood.moments(f, output_axes=f.dim() - 2, **latents)
+    ours = bl.Posterior.from_guide(model, guide).predict(X, 50, seed=6)
+    torch.testing.assert_close(ours.mean, mean.mean(0), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(ours.epistemic_std, mean.std(0, correction=0), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(
+        ours.aleatoric_std, variance.expand_as(mean).mean(0).sqrt(), rtol=1e-5, atol=1e-9
+    )
 
 
 def test_the_prior_program_runs_in_parallel(problem):

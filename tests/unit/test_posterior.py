@@ -203,6 +203,7 @@ def test_save_and_load_bit_for_bit(build, tmp_path, likelihood, dtype):
     assert not loaded.model.network[1][0].weight.requires_grad
     assert loaded.source.loc.dtype == dtype
     assert {path.name for path in (tmp_path / "p").iterdir()} == {
+        "MODEL_CARD.md",
         "arrays.safetensors",
         "manifest.json",
         "posterior.json",

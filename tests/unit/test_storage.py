@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from bayesian_layers.errors import StorageError
+from bayesian_layers.errors import DataError, StorageError
 from bayesian_layers.storage import ArraySpec, read_folder, strict_json, write_folder
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32]
@@ -230,7 +231,7 @@ def test_what_a_killed_write_left_behind_is_cleared(folder, tmp_path):
 def test_arrays_that_could_not_be_read_back_are_not_written(tmp_path, array, message):
     with pytest.raises(StorageError, match=message) as refusal:
         write_folder(tmp_path / "model", {"loc": array}, {})
-    assert "`loc`" in str(refusal.value)
+    assert "loc" in str(refusal.value)
     assert names_in(tmp_path) == set()
 
 
@@ -325,7 +326,8 @@ GOOD = {"bytes": 2, "sha256": "0" * 64}
     [
         {"format": "other"},
         {"format": None},
-        {"format_version": 2},
+        {"format_version": 0},
+        {"format_version": 3},
         {"format_version": True},
         {"format_version": 10**5000},
         {"format_version": "1"},
@@ -376,11 +378,13 @@ def test_manifests_of_another_kind(folder, change):
         (b'{"a": 1e999}', "1e999"),
         (b'{"a": {"b": 1, "b": 2}}', "'b' twice"),
         (b'{"a": "\\ud800"}', "not JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "more than 64 bits"),
+        (b'{"a": %d}' % (2**64), "more than 64 bits"),
+        (b'\xef\xbb\xbf{"a": 1}', "not JSON"),
         (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "41 deep"),
         (b"[" * 150_000, "150000 deep"),
-        (b"[" * 1_000_000, "1000000 values"),
-        (b'{"a": [' + b"0," * strict_json.MAX_VALUES + b"0]}", "values"),
+        (b"[" * 1_000_000, "259000265"),
+        (b'{"a": [' + b"0," * strict_json.MAX_VALUES + b"0]}", "200002 values"),
         (b'{"a": "' + b"x" * strict_json.MAX_BYTES + b'"}', "bytes"),
     ],
 )
@@ -469,7 +473,8 @@ HUGE = 2**62
         (safetensors_file({"a": entry(offsets=(4, 12))}, b"\0" * 12), "does not fill"),
         (safetensors_file({"a": entry()}, b"\0" * 12), "8 bytes of 12"),
         (safetensors_file({"a": entry()}, b"\0" * 4), "8 bytes of 4"),
-        (safetensors_file({"a": entry(), "__metadata__": {"a": 1}}, b"\0" * 8), "safetensors file"),
+        (safetensors_file({"a": entry(), "__metadata__": {"a": 1}}, b"\0" * 8), "text by text"),
+        (safetensors_file({"a": entry(), "__metadata__": 1}, b"\0" * 8), "text by text"),
         (
             safetensors_file({"a": entry()}, b"\0\0\xc0\x7f\0\0\x80\xff"),
             "2 that are not",
@@ -584,3 +589,54 @@ def test_random_damage_is_refused_or_harmless(folder):
         else:
             assert sum(array.nbytes for array in arrays.values()) <= len(whole)
     assert refused > 400
+
+
+# --- notes, limits, other readers ---------------------------------------------------------------------------
+
+
+def test_notes_are_written_replaced_and_never_read(folder):
+    write_folder(folder, {}, DOCUMENTS, {"CARD": "# é"})
+    assert (folder / "CARD.md").read_text(encoding="utf-8") == "# é"
+    (folder / "CARD.md").write_text("mine")
+    assert read_folder(folder).documents == DOCUMENTS
+    write_folder(folder, {}, DOCUMENTS, {"CARD": "again"})
+    assert (folder / "CARD.md").read_text() == "again"
+    write_folder(folder, {}, DOCUMENTS)
+    assert "CARD.md" not in names_in(folder)
+
+
+@pytest.mark.parametrize("name", ["card", "../CARD", "", "A.B", "A/B"])
+def test_names_of_notes(tmp_path, name):
+    with pytest.raises(StorageError, match=r"notes; received"):
+        write_folder(tmp_path / "model", {}, {}, {name: ""})
+
+
+def test_documents_that_are_too_many_together(tmp_path):
+    half = {"a": [{}] * (strict_json.MAX_VALUES // 3)}
+    with pytest.raises(StorageError, match="of the folder to save must fit"):
+        write_folder(tmp_path / "model", {}, dict.fromkeys("abcdefg", half))
+
+
+def test_the_first_format_version_is_read(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 1}))
+    assert read_folder(folder).documents == DOCUMENTS
+
+
+def test_memory_is_counted_before_it_is_taken(folder):
+    whole = read_folder(folder, 2**20)
+    whole.reserve(1000, "something")
+    with pytest.raises(StorageError, match="something more must fit into the 1048576 bytes"):
+        whole.reserve(2**20, "something more")
+    with pytest.raises(StorageError, match=r"manifest\.json must fit into the 100 bytes"):
+        read_folder(folder, 100)
+    with pytest.raises(DataError, match="max_bytes"):
+        read_folder(folder, 0)
+
+
+def test_arrays_are_read_as_the_format_s_own_library_reads_them(tmp_path):
+    write_folder(tmp_path / "model", some_arrays(), {})
+    theirs = safetensors.torch.load((tmp_path / "model" / "arrays.safetensors").read_bytes())
+    ours = load(tmp_path / "model")
+    assert ours.keys() == theirs.keys()
+    assert all(same_bits(ours[name], theirs[name]) for name in theirs)

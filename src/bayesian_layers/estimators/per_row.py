@@ -99,7 +99,7 @@ class PerRow(Estimator):
             noise: Standard normal, ``(S, guide.noise_size)``.
             row_noise: As :meth:`row_noise` draws it.
             x: Inputs with N rows in front, or a tuple of inputs.
-            y: Targets, ``(N,)`` or ``(N, K)``.
+            y: Targets, N rows in front.
             scale: Factor from the batch's log likelihood to the whole data set's.
             weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
 

@@ -20,7 +20,7 @@ class Batch:
 
     Attributes:
         x: Inputs, B rows in front.
-        y: Targets, ``(B,)`` or ``(B, K)``.
+        y: Targets, B rows in front.
         weight: Factor of each row's log likelihood, ``(B,)``, or ``None``.
         scale: Factor of the (weighted) sum of the rows' log likelihoods.
     """

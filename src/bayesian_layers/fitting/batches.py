@@ -49,7 +49,7 @@ def make_batches(
     Args:
         x: A tensor, a tuple of tensors, or a source of batches: a ``bl.streams`` stream, a ``DataLoader``, or any
             re-iterable of ``(x, y)`` or ``(x, y, sample_weight)``.
-        y: Targets, ``(N,)`` or ``(N, K)``; ``None`` with a source of batches.
+        y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
         network: Decides device and dtype.
         batch_size: Rows a step, for tensors; ``None`` takes all.
         seed: Seed of the order; a stream has its own.

@@ -131,21 +131,31 @@ class DataCheck:
             x: Inputs.
             y: Targets.
         """
-        outputs = _outputs(self._model, x, self._seed)
         likelihood: Any = self._model.likelihood
-        likelihood.check_shapes(torch.empty(rows(x), outputs, device="meta"), y)
-        likelihood.check_values(y, outputs)
+        likelihood.check(y, rows(x), output_shape(self._model, x, self._seed))
         if self._first:
             self.warnings, self._first = scale_warnings(x, y), False
 
 
-def _outputs(model: BayesianModel, x: Inputs, seed: int) -> int:
-    """Try the network on two rows, so that a wrong shape is said before the first step."""
+def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
+    """Try the network on two rows, so that a wrong shape is said before the first step.
+
+    Args:
+        model: The model.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        seed: Of what is random in the network.
+
+    Returns:
+        Shape of a row's outputs, at least one axis.
+
+    Raises:
+        ShapeError: If the network does not give rows with at least one axis.
+    """
     few = take(x, slice(2))
     with seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))
-    if f.dim() != 2 or len(f) != rows(few):
+    if f.dim() < 2 or len(f) != rows(few):
         raise ShapeError(
             "network(x)", (rows(few), "outputs"), f.shape, "This is the answer to the first rows of x."
         )
-    return f.shape[-1]
+    return f.shape[1:]

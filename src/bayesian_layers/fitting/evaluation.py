@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from ..guides import Guide
+from ..guides import Guide, log_prior
 from ..model import BayesianModel, log_likelihood
 from ..network import Inputs
 from ..noise import PairedNoise
@@ -157,7 +155,8 @@ class Evaluator:
             Nats, ``(S,)``.
         """
         flat = guide.unconstrained(self.noise(guide))
-        return (_log_prior(self._model, guide, flat) - guide.log_density(flat)).double()
+        prior = log_prior(self._model.sites(), guide.layout, flat, guide.points(len(flat)))
+        return (prior - guide.log_density(flat)).double()
 
     def _log_likelihoods(self, guide: Guide) -> Tensor:
         draws = {name: value.detach() for name, value in guide.transform(self.noise(guide)).items()}
@@ -166,23 +165,6 @@ class Evaluator:
             log_p = log_likelihood(self._model, draws, batch.x, batch.y).double()
             total = total + batch.scale * (log_p if batch.weight is None else log_p * batch.weight).sum(1)
         return torch.as_tensor(total)
-
-
-def _log_prior(model: BayesianModel, guide: Guide, flat: Tensor) -> Tensor:
-    """Log density of the prior over the flat unconstrained vector, ``(S,)``."""
-    sites, layout = model.sites(), guide.layout
-    values = layout.values(flat, guide.points(len(flat)))
-    total = flat.new_zeros(len(flat))
-    for name, part in layout.split(flat, layout.random).items():
-        site = sites[name]
-        prior: Any = site.prior
-        if site.scale_site is None:
-            loc, scale = prior.unconstrained(site.initial)
-        else:
-            loc, one = prior.unconstrained(site.initial, site.initial.new_ones(()))
-            scale = one * values[site.scale_site].reshape(-1, *[1] * site.initial.dim())
-        total = total + Normal(loc, scale).log_prob(part).reshape(len(flat), -1).sum(1)
-    return total
 
 
 class Validation:

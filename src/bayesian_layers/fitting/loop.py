@@ -83,7 +83,7 @@ def fit(
         model: The model.
         x: Inputs with N rows in front, or a tuple of inputs, moved to the network's device and dtype; or a source
             of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, any re-iterable.
-        y: Targets, ``(N,)`` or ``(N, K)``; ``None`` with a source of batches.
+        y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
         guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``.
         seed: Seed of everything random in the fit.
         num_data: Rows of the whole data set, if ``x`` is a part of it.

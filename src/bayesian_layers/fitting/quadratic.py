@@ -24,10 +24,11 @@ from ..guides.kl import FlatPriors
 from ..model import BayesianModel
 from ..noise import stream
 from .batches import Batch, Batches
+from .checks import output_shape
 from .verdict import Verdict
 
 _LARGEST = 1000  # entries
-_WORK = 2**33  # multiplications: entries^2 x rows
+_WORK = 2**33  # multiplications: entries^2 x rows x places of a row
 _CURVED = 1e-7  # third differences, relative to second ones, from which on the function is not quadratic
 _ROUNDS = 3  # of iterative refinement
 _TOLERANCE = 1e-3  # nats
@@ -49,10 +50,12 @@ def solve(
         How close the guide is to the optimum after rounding to its dtype; ``None`` where there is no closed form
         or the problem is too large, and the guide is unchanged.
     """
-    if not isinstance(guide, MeanFieldNormal) or batches.num_batches != 1 or not _small(guide, batches):
+    if not isinstance(guide, MeanFieldNormal) or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())
     if guide.layout.positive or priors.learned is not None or not trained:
+        return None
+    if not _small(guide, batches.batch_rows * _places(model, batches, seed)):
         return None
     try:
         problem = _Problem(model, guide, batches.next(), priors)
@@ -63,9 +66,15 @@ def solve(
         )
 
 
-def _small(guide: MeanFieldNormal, batches: Batches) -> bool:
+def _small(guide: MeanFieldNormal, uses: int) -> bool:
     size = len(guide.loc) + len(guide.point)
-    return len(guide.loc) > 0 and size <= _LARGEST and size**2 * batches.batch_rows <= _WORK
+    return len(guide.loc) > 0 and size <= _LARGEST and size**2 * uses <= _WORK
+
+
+def _places(model: BayesianModel, batches: Batches, seed: int) -> int:
+    """How often a row uses the weights: once for one vector of outputs, at each step of a sequence."""
+    first = next(iter(batches.once()))
+    return output_shape(model, first.x, seed)[:-1].numel()
 
 
 class _Problem:

@@ -8,5 +8,14 @@ from .ensemble import Ensemble
 from .full_rank import FullRankNormal
 from .low_rank import LowRankNormal
 from .mean_field import MeanFieldNormal
+from .prior_density import log_prior
 
-__all__ = ["Ensemble", "FullRankNormal", "Guide", "LowRankNormal", "MeanFieldNormal", "check_covers"]
+__all__ = [
+    "Ensemble",
+    "FullRankNormal",
+    "Guide",
+    "LowRankNormal",
+    "MeanFieldNormal",
+    "check_covers",
+    "log_prior",
+]

@@ -171,18 +171,21 @@ class Guide(nn.Module, ABC):
             model: The model that the guide was made for.
         """
 
-    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
         """Draw from q.
 
         Args:
             num_draws: Number of draws S.
             seed: Draw ``i`` depends on ``(seed, i)`` alone.
+            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
 
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
         like = self.loc
-        noise = standard_normal(seed, num_draws, self.noise_size, dtype=like.dtype, device=like.device)
+        noise = standard_normal(
+            seed, num_draws, self.noise_size, start, dtype=like.dtype, device=like.device
+        )
         return {name: value.detach() for name, value in self.transform(noise).items()}
 
     def mean(self) -> dict[str, Tensor]:

@@ -250,18 +250,19 @@ class Ensemble(Guide):
         )  # finite: can be saved
 
     @torch.no_grad()
-    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
         """Draw from the mixture, by its weights.
 
         Args:
             num_draws: Number of draws S.
             seed: Draw ``i``, and whose it is, depends on ``(seed, i)`` alone.
+            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
 
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
         size, like = self.noise_size, self.loc
-        noise = standard_normal(seed, num_draws, size + 1, dtype=like.dtype, device=like.device)
+        noise = standard_normal(seed, num_draws, size + 1, start, dtype=like.dtype, device=like.device)
         member = self._choose(torch.special.ndtr(noise[:, size].double()))
         flat = self.loc[member] + self.log_scale.exp()[member] * noise[:, :size]
         return self.layout.values(flat, self.point[member])

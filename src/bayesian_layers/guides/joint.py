@@ -82,22 +82,27 @@ class JointNormal(Guide):
         """
         return self._flat_distribution().log_prob(flat)
 
-    def draw(self, num_draws: int, seed: int) -> dict[str, Tensor]:
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
         """Draw from q.
 
         Args:
             num_draws: Number of draws S.
             seed: Draw ``i`` depends on ``(seed, i)`` alone.
+            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
 
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
         like = self.loc.detach()
-        # A matrix product may round otherwise for another number of rows: full blocks, whatever S.
-        noise = standard_normal(seed, num_draws, self.noise_size, dtype=like.dtype, device=like.device)
-        full = torch.cat([noise, noise.new_zeros(-num_draws % _BLOCK, self.noise_size)])
+        # A matrix product may round otherwise for another number of rows: full blocks, wherever S begins and ends.
+        skipped = start % _BLOCK
+        count = skipped + num_draws
+        noise = standard_normal(
+            seed, count, self.noise_size, start - skipped, dtype=like.dtype, device=like.device
+        )
+        full = torch.cat([noise, noise.new_zeros(-count % _BLOCK, self.noise_size)])
         with torch.no_grad():
-            flat = torch.cat([self.unconstrained(block) for block in full.split(_BLOCK)])[:num_draws]
+            flat = torch.cat([self.unconstrained(block) for block in full.split(_BLOCK)])[skipped:count]
         return self.layout.values(flat, self.point.detach().expand(num_draws, -1))
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:

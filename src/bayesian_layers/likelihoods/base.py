@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ..priors import Site
 class Likelihood(ABC):
     """What the network's output means for the targets."""
 
-    outputs_per_target: Literal["one", "classes"] = "one"
+    outputs_per_target: ClassVar[Literal["one", "classes"]] = "one"
 
     def sites(self, like: Tensor) -> dict[str, Site]:
         """List the latent sites that the likelihood adds.
@@ -29,59 +30,103 @@ class Likelihood(ABC):
         return {}
 
     @abstractmethod
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the targets.
 
         Args:
-            f: Network output, ``(*batch, N, outputs)``.
-            **latents: Values of :meth:`sites`.
+            f: Network output, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
+            **latents: Values of :meth:`sites`, each ``(*batch, 1)``, or ``()`` where there is one draw.
 
         Returns:
-            A Pyro distribution with batch shape ``(*batch, N)``.
+            A Pyro distribution with batch shape ``(*batch, N)``; its event is all targets of a row.
         """
 
-    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give mean and variance of the targets for each draw.
 
         Args:
-            f: Network output, ``(*batch, N, outputs)``.
-            **latents: Values of :meth:`sites`.
+            f: Network output, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
+            **latents: Values of :meth:`sites`, as :meth:`distribution` takes them.
 
         Returns:
-            Mean and variance, each of shape ``(*batch, N)`` or ``(*batch, N, K)``.
+            Mean and variance, each of shape ``(*batch, *shape of y)``.
         """
-        y = self.distribution(f, **latents)
+        y = self.distribution(f, output_axes=output_axes, **latents)
         return y.mean, y.variance
 
-    def check_shapes(self, f: Tensor, y: Tensor | None) -> None:
+    def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
+        """Tell the shape of a row's targets.
+
+        Args:
+            outputs: Shape of a row's outputs.
+
+        Returns:
+            The same without a last axis of size 1; without the axis of classes, where there is one.
+        """
+        one = self.outputs_per_target == "classes" or outputs[-1] == 1
+        return tuple(outputs[:-1] if one else outputs)
+
+    def num_classes(self, outputs: Sequence[int]) -> int:
+        """Tell how many outputs are on the axis that :meth:`check_values` is about.
+
+        Args:
+            outputs: Shape of a row's outputs.
+
+        Returns:
+            The size of the last axis; for classes of the axis that they are on.
+        """
+        return outputs[-1]
+
+    def check(self, y: Tensor, rows: int, outputs: Sequence[int]) -> None:
+        """Refuse targets that the likelihood cannot have produced from outputs of some shape.
+
+        Args:
+            y: Targets.
+            rows: Rows N of the inputs.
+            outputs: Shape of a row's outputs.
+
+        Raises:
+            ShapeError: As in :meth:`check_shapes`.
+            DataError: As in :meth:`check_values`.
+        """
+        self.check_shapes(torch.empty(rows, *outputs, device="meta"), y, output_axes=len(outputs))
+        self.check_values(y, self.num_classes(outputs))
+
+    def check_shapes(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> None:
         """Refuse outputs and targets that do not belong together; nothing is broadcast away.
 
         Args:
-            f: Network output.
+            f: Network output, ``(*batch, N, *axes)``.
             y: Targets, or ``None``.
+            output_axes: How many of the last axes of ``f`` belong to one row.
 
         Raises:
-            ShapeError: If ``f`` is not ``(..., N, outputs)`` or ``y`` not ``(N,)`` or ``(N, K)`` as the
-                likelihood has it.
+            ShapeError: If ``f`` has no axes behind the rows, or ``y`` is not ``(N, *target_shape(axes))``.
         """
-        if f.dim() < 2:
+        if output_axes < 1 or f.dim() < output_axes + 1:
             raise ShapeError(
                 "network(x)", ("N", "outputs"), f.shape, "Keep the axis of outputs, even for one."
             )
         if y is None:
             return
-        expected = (
-            f.shape[-2:-1] if self.outputs_per_target == "classes" or f.shape[-1] == 1 else f.shape[-2:]
-        )
+        n, *outputs = f.shape[-1 - output_axes :]
+        expected = torch.Size((n, *self.target_shape(outputs)))
         if y.shape != expected:
-            raise ShapeError("y", expected, y.shape, _hint(y, expected))
+            raise ShapeError("y", expected, y.shape, _hint(y, expected) or self._classes_hint(y, n, outputs))
 
-    def observed(self, f: Tensor, y: Tensor | None) -> Tensor | None:
+    def _classes_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
+        """What to do about targets that would fit if the classes were elsewhere."""
+        return ""
+
+    def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
         """Check targets against the output, and give them the type that the distribution takes.
 
         Args:
-            f: Network output.
+            f: Network output, ``(*batch, N, *axes)``.
             y: Targets of any dtype, or ``None``.
+            output_axes: How many of the last axes of ``f`` belong to one row.
 
         Returns:
             The targets, or ``None``.
@@ -89,7 +134,7 @@ class Likelihood(ABC):
         Raises:
             ShapeError: As in :meth:`check_shapes`.
         """
-        self.check_shapes(f, y)
+        self.check_shapes(f, y, output_axes=output_axes)
         return None if y is None else y.to(f.dtype)
 
     @abstractmethod
@@ -98,7 +143,7 @@ class Likelihood(ABC):
 
         Args:
             y: Targets.
-            outputs: Outputs of the network a row.
+            outputs: Outputs of the network on the axis of classes, or the last; see :meth:`num_classes`.
 
         Raises:
             DataError: If a target is out of range or not finite.
@@ -106,13 +151,21 @@ class Likelihood(ABC):
 
 
 def _hint(y: Tensor, expected: torch.Size) -> str:
-    if len(expected) == 1 and y.shape == (*expected, 1):
+    if y.shape == (*expected, 1):
         return "Use y.squeeze(-1)."
     if len(expected) == 2 and y.shape == expected[:1]:
         return f"The network has {expected[1]} outputs a row, for {expected[1]} targets a row."
     return ""
 
 
-def last_axis(f: Tensor) -> tuple[Tensor, int]:
-    """One output is no axis of the target; several are its event axis."""
-    return (f.squeeze(-1), 0) if f.shape[-1] == 1 else (f, 1)
+def one_a_target(f: Tensor, output_axes: int) -> tuple[Tensor, int]:
+    """Drop a last axis of size 1, as targets have none; the axes of a row that remain are its event's.
+
+    Args:
+        f: Network output, ``(*batch, N, *axes)``.
+        output_axes: How many of its last axes belong to one row.
+
+    Returns:
+        One output a target, and the number of axes of a row's targets.
+    """
+    return (f.squeeze(-1), output_axes - 1) if f.shape[-1] == 1 else (f, output_axes)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 from torch import Tensor
 
 from ..errors import DataError
-from .base import Likelihood, last_axis
+from .base import Likelihood, one_a_target
 
 
 class Bernoulli(Likelihood):
     r"""Two classes, or several independent labels: :math:`P(y_k = 1 \mid x, w) = \sigma(f_k(x))`.
 
-    One output (a logit) a target; ``y`` holds 0 and 1, of any dtype, with shape ``(N,)`` for one output
-    and ``(N, K)`` for K.
+    One output (a logit) a target; ``y`` holds 0 and 1, of any dtype, in the shape of the outputs without a last axis
+    of size 1: ``(N,)`` for one output, ``(N, K)`` for K, ``(N, T)`` or ``(N, 1, H, W)`` for sequences and images.
 
     Example:
         >>> import torch
@@ -23,17 +25,18 @@ class Bernoulli(Likelihood):
         torch.Size([1, 5])
     """
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the labels; see :meth:`Likelihood.distribution`.
 
         Args:
-            f: Logits, ``(*batch, N, outputs)``.
+            f: Logits, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
             **latents: None.
 
         Returns:
             A Bernoulli with batch shape ``(*batch, N)``.
         """
-        logits, event_dim = last_axis(f)
+        logits, event_dim = one_a_target(f, output_axes)
         # float labels, as losses take them; the values are checked once, before a fit, not at every step
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
@@ -42,7 +45,7 @@ class Bernoulli(Likelihood):
 
         Args:
             y: Labels.
-            outputs: Outputs of the network a row.
+            outputs: Of no account here.
 
         Raises:
             DataError: If there is another value.
@@ -52,51 +55,105 @@ class Bernoulli(Likelihood):
             raise DataError(f"`y` must hold 0 and 1; {bad} of its {y.numel()} values are something else")
 
 
+@dataclass(frozen=True)
 class Categorical(Likelihood):
     r"""K classes: :math:`P(y = k \mid x, w) = \operatorname{softmax}(f(x))_k`.
 
-    K outputs (logits) a target; ``y`` holds whole numbers from 0 to K - 1, shape ``(N,)``. Moments are those
-    of the K indicators, shape ``(N, K)``: the mean is the probability.
+    K outputs (logits) a target; ``y`` holds whole numbers from 0 to K - 1 in the shape of the outputs without the axis
+    of classes: ``(N,)``, ``(N, T)`` for sequences ``(N, T, K)``, ``(N, H, W)`` for images. Moments are those of
+    the K indicators, which are always on the last axis, ``(*shape of y, K)``: the mean is the probability.
+
+    Attributes:
+        class_axis: Which axis of a row's outputs the classes are on: ``"last"``, or ``"first"``, where torch's
+            convolutions put their channels, ``(N, K, H, W)``.
+
+    Raises:
+        DataError: If ``class_axis`` is something else.
 
     Example:
         >>> import torch
         >>> Categorical().moments(torch.zeros(1, 5, 4))[0].shape
         torch.Size([1, 5, 4])
+        >>> Categorical(class_axis="first").moments(torch.zeros(1, 5, 4, 8, 9), output_axes=3)[0].shape
+        torch.Size([1, 5, 8, 9, 4])
     """
 
-    outputs_per_target = "classes"
+    outputs_per_target: ClassVar[Literal["one", "classes"]] = "classes"
+    class_axis: Literal["last", "first"] = "last"
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def __post_init__(self) -> None:
+        if self.class_axis not in ("last", "first"):
+            raise DataError(f"`class_axis` must be 'last' or 'first'; received {self.class_axis!r}")
+
+    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the classes; see :meth:`Likelihood.distribution`.
 
         Args:
-            f: Logits, ``(*batch, N, K)``.
+            f: Logits, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
             **latents: None.
 
         Returns:
             A Categorical with batch shape ``(*batch, N)``.
         """
-        return dist.Categorical(logits=f, validate_args=False)
+        logits = self._classes_last(f, output_axes)
+        return dist.Categorical(logits=logits, validate_args=False).to_event(output_axes - 1)
 
-    def moments(self, f: Tensor, **latents: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give probability and variance of each class's indicator.
 
         Args:
-            f: Logits, ``(*batch, N, K)``.
+            f: Logits, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
             **latents: None.
 
         Returns:
-            Mean and variance, each of shape ``(*batch, N, K)``.
+            Mean and variance, each of shape ``(*batch, *shape of y, K)``.
         """
-        probabilities = f.softmax(-1)
+        probabilities = self._classes_last(f, output_axes).softmax(-1)
         return probabilities, probabilities * (1 - probabilities)
 
-    def observed(self, f: Tensor, y: Tensor | None) -> Tensor | None:
+    def _classes_last(self, f: Tensor, output_axes: int) -> Tensor:
+        return f.movedim(-output_axes, -1) if self.class_axis == "first" and output_axes > 1 else f
+
+    def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
+        """Tell the shape of a row's targets.
+
+        Args:
+            outputs: Shape of a row's outputs.
+
+        Returns:
+            The same without the axis of classes.
+        """
+        return tuple(outputs[1:] if self.class_axis == "first" else outputs[:-1])
+
+    def num_classes(self, outputs: Sequence[int]) -> int:
+        """Tell the number of classes.
+
+        Args:
+            outputs: Shape of a row's outputs.
+
+        Returns:
+            The size of their axis.
+        """
+        return outputs[0 if self.class_axis == "first" else -1]
+
+    def _classes_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
+        other = "last" if self.class_axis == "first" else "first"
+        if len(outputs) == 1 or y.shape != (n, *Categorical(other).target_shape(outputs)):
+            return ""
+        return (
+            f"The classes are taken to be on the {self.class_axis} axis of a row's outputs {tuple(outputs)}; "
+            f'if they are on the {other}, say Categorical(class_axis="{other}").'
+        )
+
+    def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
         """Check classes against the output, and make them whole numbers.
 
         Args:
-            f: Network output.
+            f: Network output, ``(*batch, N, *axes)``.
             y: Classes, or ``None``.
+            output_axes: How many of the last axes of ``f`` belong to one row.
 
         Returns:
             The classes as ``int64``, or ``None``.
@@ -104,7 +161,7 @@ class Categorical(Likelihood):
         Raises:
             ShapeError: As in :meth:`check_shapes`.
         """
-        self.check_shapes(f, y)
+        self.check_shapes(f, y, output_axes=output_axes)
         return None if y is None else y.long()
 
     def check_values(self, y: Tensor, outputs: int) -> None:

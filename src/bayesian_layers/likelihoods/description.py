@@ -31,6 +31,8 @@ def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
         raise StorageError(
             f"a likelihood of the class {name} cannot be saved: it is not one of bl.likelihoods"
         )
+    if isinstance(likelihood, Categorical) and likelihood.class_axis != "last":
+        return {"name": name, "class_axis": likelihood.class_axis}  # documents without it are older than it
     if not isinstance(likelihood, Normal):
         return {"name": name}
     scale = likelihood.noise_scale

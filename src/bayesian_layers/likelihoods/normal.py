@@ -12,14 +12,15 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..priors import LogNormal, Site
-from .base import Likelihood, last_axis
+from .base import Likelihood, one_a_target
 
 
 @dataclass(frozen=True)
 class Normal(Likelihood):
     r"""Real targets with Normal noise: :math:`y_k \mid x, w \sim N(f_k(x), \text{noise\_scale}^2)`.
 
-    One output a target; ``y`` has shape ``(N,)`` for one output and ``(N, K)`` for K, which share the scale.
+    One output a target, all with the same scale; ``y`` has the shape of the outputs without a last axis of size 1:
+    ``(N,)`` for one output, ``(N, K)`` for K, ``(N, T)`` or ``(N, T, K)`` for sequences, ``(N, C, H, W)`` for images.
 
     Attributes:
         noise_scale: Standard deviation of the noise, in the units of ``y``: a number; ``"learned"`` for a
@@ -62,20 +63,21 @@ class Normal(Likelihood):
             return {"noise_scale": Site(like.new_tensor(1.0), None, positive=True)}
         return {}
 
-    def distribution(self, f: Tensor, **latents: Tensor) -> Any:
+    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
 
         Args:
-            f: Means, ``(*batch, N, outputs)``.
+            f: Means, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
             **latents: ``noise_scale``, unless it is a number; shape ``(*batch, 1)`` or ``()``.
 
         Returns:
             A Normal with batch shape ``(*batch, N)``.
         """
-        mean, event_dim = last_axis(f)
+        mean, event_dim = one_a_target(f, output_axes)
         scale: Any = latents.get("noise_scale", self.noise_scale)
-        if event_dim and isinstance(scale, Tensor):
-            scale = scale.unsqueeze(-1)
+        if event_dim and isinstance(scale, Tensor):  # one scale a draw, for all targets of a row
+            scale = scale[(..., *[None] * event_dim)]
         return dist.Normal(mean, scale).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
@@ -83,7 +85,7 @@ class Normal(Likelihood):
 
         Args:
             y: Targets.
-            outputs: Outputs of the network a row.
+            outputs: Of no account here.
 
         Raises:
             DataError: If a target is NaN or infinite.

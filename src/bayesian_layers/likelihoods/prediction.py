@@ -22,7 +22,7 @@ class Prediction:
     ``epistemic_std`` its deviation over the draws of the weights.
 
     Attributes:
-        mean: Predictive mean; ``P(y = 1)`` for Bernoulli, ``(N, K)`` probabilities for Categorical.
+        mean: Predictive mean; ``P(y = 1)`` for Bernoulli; for Categorical probabilities, ``(*shape of y, K)``.
         epistemic_std: Standard deviation that comes from not knowing the weights.
         aleatoric_std: Standard deviation that would remain if they were known.
 
@@ -53,7 +53,7 @@ def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) ->
 
     Args:
         likelihood: What the output means.
-        f: Outputs for ``S >= 2`` draws, shape ``(S, N, outputs)``.
+        f: Outputs for ``S >= 2`` draws, shape ``(S, N, *axes)``.
         latents: Draws of the likelihood's own sites, each ``(S, 1)``.
 
     Returns:
@@ -67,5 +67,5 @@ def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) ->
     """
     if f.dim() < 3 or len(f) < 2:
         raise ShapeError("f", ("S >= 2", "N", "outputs"), f.shape, "Take more draws.")
-    mean, variance = likelihood.moments(f, **latents)
+    mean, variance = likelihood.moments(f, output_axes=f.dim() - 2, **latents)
     return Prediction(mean.mean(0), mean.std(0, correction=0), variance.expand_as(mean).mean(0).sqrt())

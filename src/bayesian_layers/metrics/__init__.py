@@ -1,4 +1,4 @@
-"""How good predictions are: arrays in, one number out.
+"""How good predictions are: arrays in, numbers out.
 
 Arguments may be NumPy arrays or anything that ``np.asarray`` reads, CPU tensors included; sums run in
 ``float64``. Axis letters: S draws, N rows, K classes. For classification ``y`` holds the labels 0..K-1 and
@@ -8,17 +8,38 @@ probable classes the one with the lowest label is the prediction, so P(y = 1) = 
 
 from ._checks import numeric_array as numeric_array  # for the rest of the package; not in __all__
 from .classes import accuracy, brier, ece, nll
+from .coverage_curves import CoverageCurve, coverage_curve, interval_coverage_curve
+from .predictive_checks import PredictiveCheck, predictive_check
 from .regression import coverage, crps, crps_normal, mixture_nll, normal_nll, rmse
+from .reliability_tables import EceInterval, Reliability, ece_interval, reliability
+from .transforms import PitHistogram, pit, pit_discrete, pit_histogram, pit_normal
+from .uniform import Uniformity, uniformity
 
 __all__ = [
+    "CoverageCurve",
+    "EceInterval",
+    "PitHistogram",
+    "PredictiveCheck",
+    "Reliability",
+    "Uniformity",
     "accuracy",
     "brier",
     "coverage",
+    "coverage_curve",
     "crps",
     "crps_normal",
     "ece",
+    "ece_interval",
+    "interval_coverage_curve",
     "mixture_nll",
     "nll",
     "normal_nll",
+    "pit",
+    "pit_discrete",
+    "pit_histogram",
+    "pit_normal",
+    "predictive_check",
+    "reliability",
     "rmse",
+    "uniformity",
 ]

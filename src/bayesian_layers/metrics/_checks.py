@@ -124,3 +124,17 @@ def _checked_probabilities(table: np.ndarray) -> np.ndarray:
             )
     table = table.clip(0.0, 1.0)
     return table if table.ndim == 2 else np.stack([1.0 - table, table], axis=1)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")
+    return int(value)
+
+
+def checked_level(level: Any) -> float:
+    """A probability strictly between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
+        raise DataError(f"`level` must be a number between 0 and 1; received {level!r}. 0.95 is usual.")
+    return float(level)

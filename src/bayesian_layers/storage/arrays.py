@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..errors import StorageError
 from . import strict_json
 from .regular_files import AGAIN
+from .schema import show
 
 DTYPES = {
     "F16": torch.float16,
@@ -30,6 +32,7 @@ DTYPES = {
 }
 _METADATA = "__metadata__"
 _MAX_DIMENSIONS = 64
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,10 @@ def read_header(beginning: bytes, size: int, where: str) -> dict[str, ArraySpec]
         StorageError: If the header is not of the format, or not that of a file of this size.
     """
     entries = strict_json.parse(beginning[8:], f"the header of {where}")
-    entries.pop(_METADATA, None)
+    metadata = entries.pop(_METADATA, {})
     try:
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise StorageError(f"its {_METADATA} is not text by text")
         parsed = sorted(((name, *_entry(entry)) for name, entry in entries.items()), key=lambda row: row[2])
         reached = 0
         for name, spec, (begin, end) in parsed:
@@ -186,40 +191,59 @@ def _entry(entry: Any) -> tuple[ArraySpec, tuple[int, int]]:
     return ArraySpec(DTYPES[dtype], tuple(shape)), (offsets[0], offsets[1])
 
 
-def decode(data: bytes, header: Mapping[str, ArraySpec], where: str) -> dict[str, Tensor]:
-    """Load the arrays of a safetensors file whose header was judged.
+def read_arrays(
+    file: BinaryIO, beginning: bytes, header: Mapping[str, ArraySpec], sha256: str, where: str
+) -> dict[str, Tensor]:
+    """Load the arrays of a safetensors file whose header was judged, each straight into its own memory.
 
     Args:
-        data: The whole file.
+        file: The open file.
+        beginning: The file up to the end of its header, as it was judged.
         header: What :func:`read_header` gave for it.
+        sha256: Hash of the whole file, in hexadecimal digits.
         where: What to call the file in an error.
 
     Returns:
         Name to tensor, on the CPU, in the order of ``header``.
 
     Raises:
-        StorageError: If a value is NaN, infinite, or no boolean where one must be.
+        StorageError: If the file is another one by now, or a value is NaN, infinite, or no boolean where one
+            must be.
     """
+    if sys.byteorder != "little":
+        raise StorageError(f"{where} must be read on a little-endian machine, as its format is little-endian")
+    if file.read(len(beginning)) != beginning:
+        raise StorageError(f"{where} must stay as it is while it is read; it changed. Try again.")
+    hasher = hashlib.sha256(beginning)
     try:
-        arrays = safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:
+        arrays = {name: _read_array(file, spec, hasher.update) for name, spec in header.items()}
+    except (MemoryError, RuntimeError) as error:  # torch's own word for it is the latter
         raise StorageError(
-            f"{where} must be a safetensors file; received another ({error}). {AGAIN}"
+            f"{where} must fit into memory; it does not ({show(str(error), 200)}). Use a larger machine."
         ) from error
-    # Two parsers of one header must agree, or the judgement was passed on something else.
-    if {name: ArraySpec.of(array) for name, array in arrays.items()} != header:
-        raise StorageError(f"{where} must hold what its header says; it holds other arrays. {AGAIN}")
+    if hasher.hexdigest() != sha256:
+        raise StorageError(f"{where} must have the sha256 that the manifest gives; received another. {AGAIN}")
     for name, array in arrays.items():
         _check_values(name, array, where)
-    return {name: arrays[name] for name in header}
+    return arrays
+
+
+def _read_array(file: BinaryIO, spec: ArraySpec, update: Callable[[memoryview], None]) -> Tensor:
+    array = torch.empty(spec.shape, dtype=spec.dtype)
+    if spec.nbytes:
+        memory = memoryview(array.view(-1).view(torch.uint8).numpy())  # pyright: ignore
+        for start in range(0, spec.nbytes, _PIECE):
+            piece = memory[start : start + _PIECE]
+            update(piece[: file.readinto(piece)])  # pyright: ignore  (a buffered file has it)
+    return array
 
 
 def _check_values(name: str, array: Tensor, where: str) -> None:
     # In pieces: finding out must not take the memory of the array a third time.
-    bad = sum(int((~_is_good(piece)).sum()) for piece in array.flatten().split(2**20))
+    bad = sum(int((~_is_good(piece)).sum()) for piece in array.flatten().split(_PIECE // 8))
     if bad:
         raise StorageError(
-            f"array `{name}` of {where} must hold finite values; received {bad} that are not. "
+            f"array {name[:60]!a} of {where} must hold finite values; received {bad} that are not. "
             "They belong to a fit that failed, or to a damaged file."
         )
 

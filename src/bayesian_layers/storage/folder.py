@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from ..errors import StorageError
 from . import arrays as array_files
 from . import manifest, regular_files, strict_json
 from .arrays import ArraySpec
+from .budget import Budget
 from .manifest import ARRAYS, MANIFEST, Entry
 
 
@@ -35,11 +36,24 @@ class StoredFolder:
     header: Mapping[str, ArraySpec]
     _entry: Entry = field(repr=False)
     _beginning: bytes = field(repr=False)
+    _budget: Budget = field(repr=False)
+
+    def reserve(self, nbytes: int, what: str) -> None:
+        """Count memory that the caller is about to take on behalf of the folder, beside that of its files.
+
+        Args:
+            nbytes: How much.
+            what: What it is for, for the error.
+
+        Raises:
+            StorageError: If that is more than the folder may take.
+        """
+        self._budget.take(nbytes, what)
 
     def load_arrays(self, expected: Mapping[str, ArraySpec]) -> dict[str, Tensor]:
         """Load the arrays, if they are the expected ones.
 
-        Nothing is allocated before names, dtypes and shapes are found equal; then twice the file's size.
+        Nothing is allocated before names, dtypes and shapes are found equal; then once the file's size.
 
         Args:
             expected: Name to dtype and shape of every array that must be there.
@@ -52,57 +66,91 @@ class StoredFolder:
         """
         path = self.path / ARRAYS
         array_files.check_same(expected, self.header, str(path))
-        data = self._entry.read(path)
-        if not data.startswith(self._beginning):
-            raise StorageError(f"{path} must stay as it is while it is read; it changed. Try again.")
-        return array_files.decode(data, self.header, str(path))
+
+        def load(file: BinaryIO, size: int) -> dict[str, Tensor]:
+            self._entry.check_size(size, path)
+            return array_files.read_arrays(file, self._beginning, self.header, self._entry.sha256, str(path))
+
+        return regular_files.read(path, load)
 
 
-def read_folder(folder: str | os.PathLike[str]) -> StoredFolder:
+def read_folder(folder: str | os.PathLike[str], max_bytes: int | None = None) -> StoredFolder:
     """Read the documents of a folder, and which arrays it has.
 
+    A hard link is a regular file like any other; a symbolic link is refused, but as the folder itself.
+
     Args:
-        folder: What :func:`write_folder` wrote. Files in it that the manifest does not list are ignored.
+        folder: What :func:`write_folder` wrote. Notes, and files that the manifest does not list, are not opened.
+        max_bytes: The most memory that the folder's files may take, its arrays included, in bytes. ``None``
+            leaves the arrays to the caller, who loads only those it expects.
 
     Returns:
         The documents, and the arrays ready to be judged and loaded.
 
     Raises:
-        StorageError: If anything in the folder is not as :func:`write_folder` leaves it.
+        StorageError: If anything in the folder is not as :func:`write_folder` leaves it, or it is too large.
+        DataError: If ``max_bytes`` is no whole number above 0.
     """
+    budget = Budget(max_bytes)
     path = _resolved(folder)
     try:
         if not path.exists() and _previous(path).exists():  # a write was killed between its two renames
             path = _previous(path)
-        return _read_folder(path)
+        return _read_folder(path, budget)
     except OSError as error:
         raise StorageError(
             f"{path} must be a readable folder; received: {error.strerror}. Check it."
         ) from error
 
 
-def _read_folder(path: Path) -> StoredFolder:
-    entries = manifest.read(path)
+def _read_folder(path: Path, budget: Budget) -> StoredFolder:
+    entries = manifest.read(path, budget)
     entry, where = entries.pop(ARRAYS), path / ARRAYS
-    documents = {
-        name.removesuffix(".json"): strict_json.parse(listed.read(path / name), str(path / name))
+    budget.take(entry.size, str(where))
+    texts = {
+        name: _read_text(path / name, listed, budget)
         for name, listed in entries.items()
+        if not manifest.is_note(name)
+    }
+    _check_together(texts.values(), str(path))
+    documents = {
+        name.removesuffix(".json"): strict_json.parse(text, str(path / name)) for name, text in texts.items()
     }
 
     def beginning_of(file: BinaryIO, size: int) -> bytes:
         start = file.read(8)
         end = array_files.header_end(start, entry.check_size(size, where), str(where))
-        return start + file.read(end - len(start))
+        file.seek(0)
+        return file.read(end)
 
     beginning = regular_files.read(where, beginning_of)
+    budget.take(strict_json.most_memory(beginning) - len(beginning), f"the header of {where}")
     header = array_files.read_header(beginning, entry.size, str(where))
-    return StoredFolder(path, documents, header, entry, beginning)
+    return StoredFolder(path, documents, header, entry, beginning, budget)
+
+
+def _check_together(texts: Collection[bytes], where: str) -> None:
+    """Refuse documents that are within the limits each, but not together: many small bombs are a large one."""
+    memory = sum(map(strict_json.most_memory, texts))
+    if len(texts) > 1 and memory > strict_json.MAX_MEMORY:
+        raise StorageError(
+            f"the documents of {where} must fit into {strict_json.MAX_MEMORY} bytes of memory once they are parsed; "
+            f"received up to {memory}. Put long series into arrays."
+        )
+
+
+def _read_text(path: Path, listed: Entry, budget: Budget) -> bytes:
+    budget.take(listed.size, str(path))
+    text = listed.read(path)
+    budget.take(strict_json.most_memory(text) - len(text), str(path))
+    return text
 
 
 def write_folder(
     folder: str | os.PathLike[str],
     arrays: Mapping[str, Tensor],
     documents: Mapping[str, Mapping[str, Any]],
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays and documents as a folder, all of it or nothing.
 
@@ -113,6 +161,7 @@ def write_folder(
         folder: Where; a new name, an empty folder, or one that this function wrote.
         arrays: Name to tensor; finite values only.
         documents: Name (in ``[a-z_]``, not ``manifest``) to JSON document.
+        notes: Name (in ``[A-Z_]``) to Markdown for people; it becomes ``NAME.md``, which no reader opens.
 
     Raises:
         StorageError: If the folder is not ours to replace, something cannot be stored, or the disk fails;
@@ -131,6 +180,8 @@ def write_folder(
     files |= {
         f"{name}.json": strict_json.dump(each, f"document `{name}`") for name, each in documents.items()
     }
+    _check_together([files[f"{name}.json"] for name in documents], "the folder to save")
+    files |= {f"{name}.md": text.encode() for name, text in (notes or {}).items()}
     files[MANIFEST] = manifest.make(files)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:

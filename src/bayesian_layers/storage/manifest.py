@@ -1,4 +1,8 @@
-"""The manifest: which files a folder has, of which size and hash."""
+"""The manifest: which files a folder has, of which size and hash.
+
+Format version 2 may list notes, texts for people such as a model card. They are never read, so their owner may
+edit them; being listed, they are replaced and removed with the folder's other files.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,16 @@ from typing import Any
 
 from ..errors import StorageError
 from . import regular_files, strict_json
+from .budget import Budget
 from .regular_files import AGAIN
 
 FORMAT = "bayesian-layers"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ARRAYS = "arrays.safetensors"
 MANIFEST = "manifest.json"
 # Names without dots or separators before their one suffix: no name leads out of the folder.
 _DOCUMENT = re.compile(r"[a-z_]{1,60}\.json")
+_NOTE = re.compile(r"[A-Z_]{1,60}\.md")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -99,11 +105,24 @@ def make(files: Mapping[str, bytes]) -> bytes:
     return strict_json.dump(document, MANIFEST)
 
 
-def read(folder: Path) -> dict[str, Entry]:
+def is_note(name: str) -> bool:
+    """Tell whether a file is for people only.
+
+    Args:
+        name: Name of the file.
+
+    Returns:
+        Whether it is the name of a note.
+    """
+    return _NOTE.fullmatch(name) is not None
+
+
+def read(folder: Path, budget: Budget | None = None) -> dict[str, Entry]:
     """Read and check the manifest of a folder.
 
     Args:
         folder: The folder.
+        budget: The memory that it may take; ``None`` for what its own limits allow.
 
     Returns:
         Name of each listed file to its entry; the arrays' file is among them.
@@ -116,15 +135,18 @@ def read(folder: Path) -> dict[str, Entry]:
             f"{folder} must be a folder that this library wrote; there is none. Check the path."
         )
     path = folder / MANIFEST
-    text = regular_files.read(path, lambda file, size: file.read(_limited(size, path)))
+    budget = Budget() if budget is None else budget
+    text = regular_files.read(path, lambda file, size: file.read(_limited(size, path, budget)))
+    budget.take(strict_json.most_memory(text) - len(text), str(path))
     return _check(strict_json.parse(text, str(path)), str(path))
 
 
-def _limited(size: int, path: Path) -> int:
+def _limited(size: int, path: Path, budget: Budget) -> int:
     if size > strict_json.MAX_BYTES:
         raise StorageError(
             f"{path} must have at most {strict_json.MAX_BYTES} bytes; received {size}. {AGAIN}"
         )
+    budget.take(size, str(path))
     return size
 
 
@@ -132,10 +154,10 @@ def _check(document: dict[str, Any], where: str) -> dict[str, Entry]:
     if document.get("format") != FORMAT:
         raise StorageError(f"{where} must have the format {FORMAT!r}; received another. Check the path.")
     version = document.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise StorageError(
-            f"{where} must have format version {FORMAT_VERSION}; received {str(version)[:20]!a}. "
-            "Read it with the version of bayesian-layers that wrote it."
+            f"{where} must have a format version from 1 to {FORMAT_VERSION}; received {str(version)[:20]!a}. "
+            "Read it with the version of bayesian-layers that wrote it, or a later one."
         )
     files = document.get("files")
     if set(document) != {"format", "format_version", "files"} or not isinstance(files, dict):
@@ -152,9 +174,9 @@ def _check(document: dict[str, Any], where: str) -> dict[str, Entry]:
 
 
 def _entry(name: str, described: Any, where: str) -> Entry:
-    if name != ARRAYS and (name == MANIFEST or not _DOCUMENT.fullmatch(name)):
+    if name != ARRAYS and (name == MANIFEST or not (_DOCUMENT.fullmatch(name) or is_note(name))):
         raise StorageError(
-            f"{where} must list documents named in [a-z_], not `manifest`; received {name[:60]!a}. {AGAIN}"
+            f"{where} must list documents named in [a-z_], not `manifest`, and notes; received {name[:60]!a}. {AGAIN}"
         )
     match described:
         case {"bytes": size, "sha256": str(digest), **rest} if not rest and _SHA256.fullmatch(digest):

@@ -6,14 +6,15 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from ..errors import StorageError
 
+Read = TypeVar("Read")
 AGAIN = "Save it again, or take an undamaged copy."
 
 
-def read(path: Path, choose: Callable[[BinaryIO, int], bytes]) -> bytes:
+def read(path: Path, choose: Callable[[BinaryIO, int], Read]) -> Read:
     """Read from a regular file, through one descriptor.
 
     Args:

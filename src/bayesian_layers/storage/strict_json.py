@@ -15,7 +15,10 @@ from .regular_files import AGAIN
 
 MAX_BYTES = 8 * 2**20
 # Parsed, the smallest text a value can have grows to some 250 bytes of Python objects: 50 MB at most.
+BYTES_A_VALUE = 256
 MAX_VALUES = 200_000
+_COPIES = 3  # of a text while it is parsed: its bytes, its letters, and the strings in it
+MAX_MEMORY = _COPIES * MAX_BYTES + BYTES_A_VALUE * MAX_VALUES
 MAX_DEPTH = 32
 
 # The closing quote is optional, so that a match never fails and no text takes quadratic time.
@@ -54,14 +57,18 @@ Save it again, or take an undamaged copy.
     except _RefusedError as error:
         received = str(error)
     except (ValueError, RecursionError) as error:
-        received = f"text that is not JSON ({error})"
+        received = f"text that is not JSON ({str(error)[:200]!a})"
     raise StorageError(f"{where} must be a plain JSON object; received {received}. {AGAIN}")
 
 
 def _parse(text: bytes) -> dict[str, Any]:
     _check_limits(text)
     document = json.loads(
-        text.decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+        text.decode(),
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        parse_int=_whole,
+        object_pairs_hook=_unique,
     )
     if b"\\u" in text:  # half a surrogate pair parses, but can be neither printed nor saved
         json.dumps(document, ensure_ascii=False).encode()
@@ -104,13 +111,33 @@ def _check_limits(text: bytes) -> None:
     """
     if len(text) > MAX_BYTES:
         raise _RefusedError(f"{len(text)} bytes, more than the {MAX_BYTES} allowed")
-    values = max(sum(map(text.count, (b",", b"[", b"{"))), text.count(b'"') // 4)
+    values = _most_values(text)
     if values > MAX_VALUES:
         raise _RefusedError(f"{values} values, more than the {MAX_VALUES} allowed")
     brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
     depth = max(itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
     if depth > MAX_DEPTH:
         raise _RefusedError(f"one nested {depth} deep, more than the {MAX_DEPTH} allowed")
+
+
+def _most_values(text: bytes) -> int:
+    return max(sum(map(text.count, (b",", b"[", b"{"))), text.count(b'"') // 4)
+
+
+def most_memory(text: bytes) -> int:
+    """Bound the memory that a text and what it is parsed to take together, before it is parsed.
+
+    Args:
+        text: The bytes of a document.
+
+    Returns:
+        Bytes.
+
+    Example:
+        >>> most_memory(b'{"a": [1, 2]}')
+        807
+    """
+    return _COPIES * len(text) + BYTES_A_VALUE * _most_values(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -122,6 +149,13 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):  # 1e999 is JSON, yet no float
         raise _RefusedError(f"one that holds {digits:.20}, which is infinite")
     return number
+
+
+def _whole(digits: str) -> int:
+    # As wide as a seed may be. A larger one overflows, far from here, where a float is made of it.
+    if len(digits) > 21 or not -(2**64) < int(digits) < 2**64:
+        raise _RefusedError(f"one that holds {digits[:20]}..., a whole number of more than 64 bits")
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..page import Block, Folded, Page, Points, Report, Section, Table, Text, render
 from ..provenance import as_points
 from ..scores import RULE, Estimate, estimate, number
-from . import pictures
+from . import panel, pictures
 from .methods import BAYESIAN, KERAS, LABELS, LIMIT, TITLES, near_and_far
 from .results import HISTOGRAM_AT, SEPARATE_AT, ArticleRun
 from .words import METRICS, best_of, duels, field, in_short, ratio, scores
@@ -58,6 +58,7 @@ def _sections(run: ArticleRun) -> tuple[Section, ...]:
         ),
         Section("One draw is one function", (*pictures.printed(run), pictures.histograms(run))),
         Section("What it knows, and where it does not", (means, deviations, _near_far_table(run))),
+        *([panel.section(run)] if run.sampled else []),
         Section("The weights", (Text((_ABOUT_WEIGHTS,)), *_summaries(run))),
         Section("How this was made", (Points(as_points(run.provenance)),)),
     )
@@ -189,6 +190,7 @@ def metrics(run: ArticleRun) -> dict[str, Any]:
             for method in BAYESIAN
         },
         "shown": {"keras": _keras_shown(run), **{name: _bayes_shown(run, name) for name in run.bayes}},
+        "sampled": panel.metrics(run) if run.sampled else {},
         "in_short": dict(in_short(run)),
         "provenance": dict(run.provenance),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,29 @@ class BayesShown:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What draws of the posterior of the default model say.
+
+    Attributes:
+        mean: Mean probability on the mesh, ``(2500,)``.
+        std: Its deviation over the draws.
+        scores: As ``MethodRun.scores``.
+        seconds: That the draws took, beyond the fit.
+        draws: How many.
+        said: One line about the chains.
+        warnings: What the chains say is to be minded.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    scores: Mapping[str, float]
+    seconds: float
+    draws: int
+    said: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ArticleRun:
     """The article under one or more seeds.
 
@@ -108,6 +131,8 @@ class ArticleRun:
         keras: What is shown of Keras.
         bayes: What is shown of the Bayesian methods, by method.
         provenance: Where the numbers come from.
+        sampled: What draws of the default's posterior say, seed 0 of ``seeds``: ``refined``, perhaps ``nuts``; empty
+            where there are none.
     """
 
     seeds: tuple[int, ...]
@@ -117,6 +142,7 @@ class ArticleRun:
     keras: KerasShown
     bayes: Mapping[str, BayesShown]
     provenance: Mapping[str, Any]
+    sampled: Mapping[str, Sampled] = field(default_factory=dict)
 
     def of(self, method: str) -> tuple[MethodRun, ...]:
         """Select the runs of a method.

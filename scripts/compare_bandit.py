@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Thompson sampling by posterior functions against a Keras network, on a contextual bandit.
+
+Mushrooms, to eat or to leave; see scripts/bandit/. Ours draws one function of its posterior for each round; the Keras
+network of the same layers takes its own word for it; an exact linear model and uniform choice stand beside. Writes
+index.html, pictures and metrics.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from _environment import ROOT, ensure
+
+os.environ["KERAS_BACKEND"] = "torch"  # before anything imports Keras
+ensure("keras", "report")
+
+import numpy as np
+import torch
+
+from bandit.agents import AGENTS, NAMES, Settings
+from bandit.page import Outcome, in_short, report
+from bandit.playing import learning_rounds, play
+from bandit.problem import EAT, Mushrooms, draw_rounds, load_mushrooms, read_mushrooms
+from bayesian_layers.errors import BayesianLayersError
+from bayesian_layers.reporting import check_report_folder, write_report
+from bayesian_layers.reporting.provenance import provenance
+
+FIRST_SEED = 100  # seeds below were used to choose the settings
+
+
+def play_all(table: Mushrooms, names: list[str], seeds: range, number: int, at: list[int]) -> dict[str, Any]:
+    """Let every agent play every seed.
+
+    Args:
+        table: The mushrooms.
+        names: Of the agents.
+        seeds: Of rounds and agents.
+        number: Of rounds T.
+        at: After how many rounds they learn.
+
+    Returns:
+        ``regret``, ``eaten`` and ``seconds``, as :class:`Outcome` has them.
+    """
+    regret = {name: np.zeros((len(seeds), number)) for name in names}
+    eaten = {name: np.zeros(len(seeds)) for name in names}
+    seconds = dict.fromkeys(names, 0.0)
+    for row, seed in enumerate(seeds):
+        rounds = draw_rounds(table, number, seed)
+        edible = np.flatnonzero(rounds.expected[:, EAT] > 0)
+        late = edible[edible >= number // 2]
+        for name in names:
+            start = time.process_time()
+            actions = play(AGENTS[name](table.x.shape[1], Settings(), seed), rounds, at)
+            seconds[name] += time.process_time() - start
+            regret[name][row] = rounds.regret(actions)
+            eaten[name][row] = (actions[late] == EAT).mean()
+        lost = ", ".join(f"{NAMES[name]} {regret[name][row].sum():.0f}" for name in names)
+        print(f"seed {seed}: {lost}", file=sys.stderr, flush=True)
+    return {"regret": regret, "eaten": eaten, "seconds": seconds}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Play, and write the report.
+
+    Args:
+        words: Of the command line; ``None`` takes the process's.
+
+    Returns:
+        0, or 1 if the folder is not ours to write.
+    """
+    options = _parser().parse_args(words)
+    command = " ".join(["scripts/compare_bandit.py", *(sys.argv[1:] if words is None else words)])
+    torch.set_num_threads(1)
+    try:
+        check_report_folder(options.out)
+        given = options.table
+        table = load_mushrooms() if given is None else read_mushrooms(given.read_text(encoding="utf-8"))
+        at = learning_rounds(options.rounds, options.every)
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        played = play_all(table, options.agents, seeds, options.rounds, at)
+        record = provenance(list(seeds), {"mushroom.dat": table.sha256}, command)
+        run = Outcome(**played, learnings=at, settings=Settings(), provenance=record)
+        print(write_report(options.out, *report(run)))
+    except (BayesianLayersError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for heading, sentence in in_short(run):
+        print(heading, sentence)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = list(AGENTS)
+    parser.add_argument(
+        "--agents", nargs="+", choices=names, default=names, metavar="AGENT", help=", ".join(names)
+    )
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--every", type=int, default=50, help="most rounds between two learnings")
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--table", type=Path, help="another file in the form of KEEL's mushroom.dat")
+    parser.add_argument("--out", type=Path, default=ROOT / "reports" / "bandit")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

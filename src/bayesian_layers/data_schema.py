@@ -1,0 +1,147 @@
+"""What the data of a fit looked like: names, shapes and types, never values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .errors import DataError
+
+
+@dataclass(frozen=True)
+class ArraySchema:
+    """What one row of an array is.
+
+    Attributes:
+        shape: Its axes without that of the rows; ``()`` for one number a row.
+        dtype: Name of torch's type, such as ``float32``.
+        names: Names of the entries of the last axis, where they are known.
+
+    Raises:
+        DataError: If there are not as many names as entries.
+
+    Example:
+        >>> ArraySchema((2,), "float32", ("age", "income"))
+        ArraySchema(shape=(2,), dtype='float32', names=('age', 'income'))
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        size = self.shape[-1] if self.shape else 1
+        if self.names is not None and len(self.names) != size:
+            raise DataError(
+                f"`names` must name the {size} entries of the last axis; received {len(self.names)}"
+            )
+
+    @classmethod
+    def of(cls, array: Tensor, names: tuple[str, ...] | None = None) -> ArraySchema:
+        """Describe the rows of a tensor.
+
+        Args:
+            array: Rows in front, ``(N, ...)``.
+            names: Names of the entries of the last axis.
+
+        Returns:
+            Shape and type of a row.
+        """
+        return cls(tuple(array.shape[1:]), str(array.dtype).removeprefix("torch."), names)
+
+    def to_document(self) -> dict[str, Any]:
+        """Describe it in JSON's types.
+
+        Returns:
+            Shape, type and names.
+        """
+        names = None if self.names is None else list(self.names)
+        return {"shape": list(self.shape), "dtype": self.dtype, "names": names}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ArraySchema:
+        """Build it from :meth:`to_document`.
+
+        Args:
+            document: A document that fits the schema.
+
+        Returns:
+            The schema.
+        """
+        names = None if document["names"] is None else tuple(document["names"])
+        return cls(tuple(document["shape"]), document["dtype"], names)
+
+
+@dataclass(frozen=True)
+class DataSchema:
+    """What inputs and targets of a fit were.
+
+    Attributes:
+        inputs: One a tensor of the network's inputs.
+        target: Of the targets, where there were some.
+        rows: Rows of the whole data set, where it is known.
+
+    Raises:
+        DataError: If there is no input.
+
+    Example:
+        >>> import torch
+        >>> schema = DataSchema.of(torch.zeros(200, 2), torch.zeros(200))
+        >>> schema.rows, schema.inputs[0].shape, schema.target.shape
+        (200, (2,), ())
+    """
+
+    inputs: tuple[ArraySchema, ...]
+    target: ArraySchema | None = None
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise DataError("a data schema must describe one input or more; received none")
+
+    @classmethod
+    def of(
+        cls, x: Tensor | tuple[Tensor, ...], y: Tensor | None = None, rows: int | None = None
+    ) -> DataSchema:
+        """Describe data, or one batch of them.
+
+        Args:
+            x: Inputs with N rows in front, or a tuple of inputs.
+            y: Targets, ``(N,)`` or ``(N, K)``.
+            rows: Rows of the whole data set; ``None`` for N.
+
+        Returns:
+            Names (none), shapes and types.
+        """
+        inputs = (x,) if isinstance(x, Tensor) else x
+        target = None if y is None else ArraySchema.of(y)
+        return cls(tuple(map(ArraySchema.of, inputs)), target, len(inputs[0]) if rows is None else rows)
+
+    def to_document(self) -> dict[str, Any]:
+        """Describe it in JSON's types.
+
+        Returns:
+            Inputs, target and rows.
+        """
+        target = None if self.target is None else self.target.to_document()
+        return {"inputs": [each.to_document() for each in self.inputs], "target": target, "rows": self.rows}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> DataSchema:
+        """Build it from :meth:`to_document`.
+
+        Args:
+            document: A document that fits the schema.
+
+        Returns:
+            The schema.
+        """
+        target = document["target"]
+        return cls(
+            tuple(map(ArraySchema.from_document, document["inputs"])),
+            None if target is None else ArraySchema.from_document(target),
+            document["rows"],
+        )

@@ -1,0 +1,75 @@
+"""The schema of ``posterior.json``, but for the network's modules, whose schema is in ``architecture``.
+
+Version 1, of the first files, has no field ``version`` and none ``data``.
+"""
+
+from __future__ import annotations
+
+from .storage.schema import (
+    AnyOf,
+    Bool,
+    Fields,
+    ListOf,
+    MapOf,
+    Null,
+    Number,
+    Schema,
+    Tagged,
+    Text,
+    Whole,
+    optional,
+)
+
+VERSION = 2
+
+_FINITE, _POSITIVE = Number(), Number(above=0)
+_LOG_NORMAL = Fields({"loc": _FINITE, "scale": _POSITIVE})
+_LOG_NORMAL_PRIOR = Tagged("name", {"LogNormal": _LOG_NORMAL})
+
+PRIOR = Tagged(
+    "name",
+    {
+        "Normal": Fields({"loc": _FINITE, "scale": AnyOf((_POSITIVE, Text(("learned", "fan_in"))))}),
+        "LogNormal": _LOG_NORMAL,
+        "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _LOG_NORMAL_PRIOR}),
+        "ElementwiseNormal": Fields({}),
+    },
+)
+PARAMETERS = MapOf(Fields({"prior": optional(PRIOR), "frozen": Bool()}))
+LIKELIHOOD = Tagged(
+    "name",
+    {
+        "Bernoulli": Fields({}),
+        "Categorical": Fields({}, {"class_axis": Text(("last", "first"))}),
+        "Normal": Fields({"noise_scale": AnyOf((_POSITIVE, Text(("learned",)), _LOG_NORMAL_PRIOR))}),
+    },
+)
+MODEL = Fields({"network": optional(MapOf()), "parameters": PARAMETERS, "likelihood": optional(LIKELIHOOD)})
+SOURCE = Tagged(
+    "kind",
+    {
+        "MeanFieldNormal": Fields({}),
+        "FullRankNormal": Fields({}),
+        "LowRankNormal": Fields({"rank": Whole(1)}),
+        "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
+        "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
+    },
+)
+_ARRAY = Fields({"shape": ListOf(Whole(0)), "dtype": Text(), "names": optional(ListOf(Text(), most=10_000))})
+DATA = Fields({"inputs": ListOf(_ARRAY), "target": optional(_ARRAY), "rows": optional(Whole(0))})
+
+_FIRST: dict[str, Schema] = {
+    "model": MODEL,
+    "source": SOURCE,
+    "elbo": AnyOf((_FINITE, Null())),
+    "kl_weight": AnyOf((Number(least=0), MapOf(Number(least=0)))),
+    "converged": AnyOf((Bool(), Null()), "true, false or null"),
+    "versions": MapOf(Text()),
+}
+_LATER: dict[str, Schema] = {
+    "refinement": optional(MapOf())
+}  # what a refinement says of itself, checked by its reader
+POSTERIOR: dict[int, Fields] = {
+    1: Fields(_FIRST, _LATER),
+    2: Fields({"version": Whole(2, 2), "data": optional(DATA), **_FIRST}, _LATER),
+}

@@ -1,0 +1,167 @@
+"""Groups of arrays as ArviZ's container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .checks import Arrays, check_draws, check_posterior, numeric
+from .versions import is_before_1, load_arviz
+
+Dims = Mapping[str, Mapping[str, Sequence[str]]]
+Coords = Mapping[str, Sequence[Any] | np.ndarray]
+
+_SAMPLE_DIMS = ("chain", "draw")
+_DATA = ("observed_data", "constant_data")
+_OF_TARGETS = ("posterior_predictive", "prior_predictive", "log_likelihood")
+
+
+def from_arrays(
+    posterior: Arrays,
+    *,
+    posterior_predictive: Arrays | None = None,
+    prior: Arrays | None = None,
+    prior_predictive: Arrays | None = None,
+    log_likelihood: Arrays | None = None,
+    sample_stats: Arrays | None = None,
+    observed_data: Arrays | None = None,
+    constant_data: Arrays | None = None,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    group_attrs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Any:
+    """Gather draws and data in ArviZ's container.
+
+    Draws from a guide are independent, so they are stored as one chain: ``(S, ...)`` becomes
+    ``(chain=1, draw=S, ...)``. Dimensions without a name in ``dims`` are named as ArviZ names them,
+    ``<variable>_dim_0`` and so on; where a variable of a dimension's name exists, the dimension gets a
+    trailing underscore (xarray would drop one of the two without a word).
+
+    Args:
+        posterior: Draws by site, each of shape ``(S, *shape)``, ``S >= 2``.
+        posterior_predictive: Draws of the targets by name, each ``(S, N, ...)``.
+        prior: Draws by site before any data, each ``(S', *shape)``.
+        prior_predictive: Draws of the targets before any data, each ``(S', N, ...)``.
+        log_likelihood: Log density of each row under each draw, in nats, each ``(S, N, ...)``.
+        sample_stats: What is known of each draw of the posterior, each ``(S, ...)``.
+        observed_data: The targets by name, each ``(N, ...)``.
+        constant_data: Inputs and whatever else was given, by name, each of any shape; a single number becomes
+            one of shape ``(1,)``.
+        dims: For a group and a variable of it the names of its dimensions, without those of draws.
+        coords: For the name of a dimension its coordinates: strings or numbers; 0, 1, ... where there are none.
+        attrs: Facts about the whole container. To be written to netCDF or Zarr they must be strings or numbers.
+        group_attrs: The same about a group.
+
+    Returns:
+        An ``arviz.InferenceData`` under ArviZ 0.23, an ``xarray.DataTree`` under 1.x; either way
+        ``result["posterior"]["0.weight"]`` is an ``xarray.DataArray``.
+
+    Raises:
+        ValueError: If ``posterior`` is empty, if there are fewer than two draws, if arrays disagree on
+            the number of draws or of rows, if names of dimensions or coordinates do not fit the arrays, or if ArviZ
+            cannot store a variable under its name.
+    """
+    groups = {
+        "posterior": check_posterior(posterior),
+        "posterior_predictive": numeric(posterior_predictive),
+        "prior": numeric(prior),
+        "prior_predictive": numeric(prior_predictive),
+        "log_likelihood": numeric(log_likelihood),
+        "sample_stats": numeric(sample_stats),
+        "observed_data": numeric(observed_data),
+        "constant_data": {name: np.atleast_1d(value) for name, value in numeric(constant_data).items()},
+    }
+    for held in (("posterior", "posterior_predictive", "log_likelihood", "sample_stats"), _PRIOR):
+        check_draws({f"{g}[{n!r}]": value for g, n, value in _variables(groups) if g in held})
+    _check_rows(groups)
+    names, labels = _named(groups, dims or {}, coords or {})
+    arviz = load_arviz()
+    datasets = {
+        group: _dataset(arviz, group, held, names[group], labels) for group, held in groups.items() if held
+    }
+    for group, facts in (group_attrs or {}).items():
+        datasets[group].attrs.update(facts)
+    if is_before_1(arviz):
+        container = arviz.InferenceData(**datasets)
+    else:
+        container = type(arviz.from_dict({})).from_dict(datasets)
+    container.attrs.update(attrs or {})
+    return container
+
+
+_PRIOR = ("prior", "prior_predictive")
+
+
+def _dataset(arviz: Any, group: str, held: Arrays, dims: Mapping[str, list[str]], coords: Coords) -> Any:
+    # Group by group: one call for all would take a variable's dimensions to be the same in every group.
+    sample_dims = [] if group in _DATA else list(_SAMPLE_DIMS)
+    arrays = {name: value[np.newaxis] if sample_dims else value for name, value in held.items()}
+    keyword = "default_dims" if is_before_1(arviz) else "sample_dims"
+    return arviz.dict_to_dataset(arrays, dims=dims, coords=coords, **{keyword: sample_dims})
+
+
+def _variables(groups: Mapping[str, Arrays]) -> Iterator[tuple[str, str, np.ndarray]]:
+    for group, held in groups.items():
+        for name, value in held.items():
+            yield group, name, value
+
+
+def _check_rows(groups: Mapping[str, Arrays]) -> None:
+    # What is drawn for the rows of a target must have as many rows as the target.
+    observed = groups["observed_data"]
+    for group, name, value in _variables({key: groups[key] for key in _OF_TARGETS}):
+        if value.ndim < 2:
+            raise ValueError(f"{group}[{name!r}] must have shape (S, N, ...); received {value.shape}.")
+        rows = observed[name].shape[:1] if name in observed else value.shape[1:2]
+        if value.shape[1:2] != rows:
+            raise ValueError(
+                f"{group}[{name!r}] has shape {value.shape}, so {value.shape[1]} rows, "
+                f"but observed_data[{name!r}] has shape {observed[name].shape}."
+            )
+
+
+def _named(
+    groups: Mapping[str, Arrays], dims: Dims, coords: Coords
+) -> tuple[dict[str, dict[str, list[str]]], dict[str, np.ndarray]]:
+    # Names of all dimensions, and the coordinates under these names.
+    taken = {name for _, name, _ in _variables(groups)}
+    result: dict[str, dict[str, list[str]]] = {group: {} for group in groups}
+    sizes: dict[tuple[str, str], int] = {}
+    labels = {_free(dim, taken): np.asarray(values) for dim, values in coords.items()}
+    for group, name, value in _variables(groups):
+        _check_name(name)
+        shape = value.shape if group in _DATA else value.shape[1:]
+        given = dims.get(group, {}).get(name)
+        chosen = [f"{name}_dim_{axis}" for axis in range(len(shape))] if given is None else list(given)
+        if len(chosen) != len(shape) or len(set(chosen)) != len(chosen) or set(chosen) & set(_SAMPLE_DIMS):
+            raise ValueError(
+                f"{group}[{name!r}] needs a name of its own for each dimension of {shape}; received {chosen}."
+            )
+        chosen = [_free(dim, taken) for dim in chosen]
+        for dim, size in zip(chosen, shape, strict=True):
+            if sizes.setdefault((group, dim), size) != size or len(labels.get(dim, range(size))) != size:
+                raise ValueError(
+                    f"Dimension {dim!r} of {group}[{name!r}] has {size} entries; another array, or its "
+                    "coordinates, have another number."
+                )
+        result[group][name] = chosen
+    return result, labels
+
+
+def _check_name(name: str) -> None:
+    if name in _SAMPLE_DIMS or "/" in name:
+        raise ValueError(
+            f"ArviZ cannot store a variable named {name!r}: 'chain' and 'draw' name its dimensions, and "
+            "'/' separates its groups. Pass the array under another name."
+        )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    # xarray takes a variable that is named like a dimension for that dimension's coordinate, and what
+    # it was before is lost. So a dimension that has the name of a variable gets another.
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,74 @@
+"""Pareto-smoothed importance sampling by ArviZ's own functions, the same in both versions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .versions import is_before_1, load_arviz
+
+_EQUAL = 1e-6  # spread of log weights below which they are equal
+_FEWEST = 30  # draws: with fewer, the tail has less than the 6 that both versions can fit
+
+
+def pareto_k_hat(log_weights: np.ndarray) -> float:
+    """Estimate the shape of the tail of importance weights, by Pareto-smoothed importance sampling.
+
+    Args:
+        log_weights: Logarithms of the weights, up to a constant, shape ``(S,)``.
+
+    Returns:
+        The shape k; below 0.7 importance sampling works. 0 for weights that are all but equal, where ArviZ
+        itself answers infinity, or fails, although nothing could be better. Infinity where the tail cannot be
+        judged, as that of fewer than 30 draws.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), arXiv 1507.02646.
+    """
+    return float(smooth(np.asarray(log_weights)[np.newaxis])[1][0])
+
+
+def smooth(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth the largest importance weights of each row, and estimate how heavy their tail is.
+
+    Args:
+        log_weights: Logarithms of the weights, each row up to a constant, ``(N, S)``.
+
+    Returns:
+        Logarithms of smoothed weights that sum to 1 in each row, ``(N, S)``, ``float64``; and the shape k of each
+        row's tail, ``(N,)``, as :func:`pareto_k_hat` says.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), arXiv 1507.02646.
+    """
+    smoothed = np.array(log_weights, dtype=float)
+    num_draws = smoothed.shape[1]
+    if num_draws < _FEWEST:
+        return smoothed - _log_sum_exp(smoothed), np.where(np.ptp(smoothed, axis=1) < _EQUAL, 0.0, math.inf)
+    # Nothing can be fitted to weights that are all equal in the tail; its length is that of Vehtari et al.
+    first = num_draws - math.floor(min(num_draws / 5, 3 * math.sqrt(num_draws)))
+    uneven = ~(smoothed.max(axis=1) - np.partition(smoothed, first, axis=1)[:, first] < _EQUAL)
+    k_hat = np.zeros(len(smoothed))
+    if uneven.any():
+        smoothed[uneven], k_hat[uneven] = _by_arviz(smoothed[uneven])
+    return smoothed - _log_sum_exp(smoothed), k_hat
+
+
+def _by_arviz(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    arviz = load_arviz()
+    with np.errstate(all="ignore"):  # 0.23 overflows on its way to a good answer
+        if is_before_1(arviz):
+            smoothed, k_hat = arviz.psislw(log_weights)
+        else:
+            from arviz_stats.base import array_stats  # pyright: ignore[reportMissingImports]
+
+            smoothed, k_hat = array_stats.psislw(-log_weights, axis=-1)  # it takes the logarithms' negative
+    # Where there is no fit 0.23 says infinity, 1.x NaN.
+    return smoothed, np.where(np.isnan(k_hat), math.inf, k_hat)
+
+
+def _log_sum_exp(values: np.ndarray) -> np.ndarray:
+    # Over the last axis, which is kept.
+    largest = values.max(axis=-1, keepdims=True)
+    return largest + np.log(np.exp(values - largest).sum(axis=-1, keepdims=True))

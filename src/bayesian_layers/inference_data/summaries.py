@@ -1,0 +1,69 @@
+"""The table that summarizes draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .checks import Arrays, check_draws, check_posterior
+from .versions import is_before_1, load_arviz
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataFrame:
+    """Tabulate mean, standard deviation and highest-density interval of every parameter.
+
+    R-hat and effective sample size are left out: the draws are independent, so neither says anything
+    about how well the guide fits.
+
+    Args:
+        posterior: Draws by site, each of shape ``(S, *shape)``, ``S >= 2``.
+        interval_prob: Probability that the interval holds, between 0 and 1.
+
+    Returns:
+        One row a scalar parameter (``0.weight[3, 1]``, or the bare name of a scalar site), and the
+        float columns ``mean``, ``sd`` (with ``S - 1`` in its denominator), and the interval's bounds,
+        ``hdi_3%`` and ``hdi_97%`` for the default probability. A parameter with a draw that is not
+        finite has an interval of NaN.
+
+    Raises:
+        ValueError: If ``posterior`` is empty, if there are fewer than two draws, if arrays disagree on
+            the number of draws, or if ``interval_prob`` is not between 0 and 1.
+    """
+    if not 0.0 < interval_prob < 1.0:
+        raise ValueError(f"`interval_prob` must lie between 0 and 1; received {interval_prob!r}.")
+    sites = check_posterior(posterior)
+    check_draws({f"posterior[{name!r}]": value for name, value in sites.items()})
+
+    # All parameters go in as one variable: no site's name can then clash with ArviZ's own, and the
+    # table is made in one sweep. Floats, since a table of whole numbers would be of another type.
+    flat = np.concatenate([value.reshape(len(value), -1).astype(float) for value in sites.values()], axis=1)
+    columns = ["mean", "sd", *_interval_names(interval_prob)]
+    arviz = load_arviz()
+    if is_before_1(arviz):
+        container = arviz.from_dict(posterior={"w": flat[np.newaxis]})
+        table = arviz.summary(container, kind="stats", round_to="none", hdi_prob=interval_prob)
+    else:
+        container = arviz.from_dict({"posterior": {"w": flat[np.newaxis]}})
+        interval = {"ci_kind": "hdi", "ci_prob": interval_prob}
+        table = arviz.summary(container, kind="stats", round_to="none", **interval)
+    table = table.set_axis(columns, axis="columns").astype(float)
+    # ArviZ sorts NaN among the draws and would report an interval as if they were large numbers.
+    table.loc[~np.isfinite(flat).all(axis=0), columns[2:]] = np.nan
+    return table.set_axis(list(_row_names(sites)), axis="index")
+
+
+def _interval_names(prob: float) -> tuple[str, str]:
+    tail = 50.0 * (1.0 - prob)
+    return f"hdi_{tail:g}%", f"hdi_{100.0 - tail:g}%"
+
+
+def _row_names(sites: Arrays) -> Iterator[str]:
+    for name, value in sites.items():
+        shape = value.shape[1:]
+        for index in np.ndindex(shape):
+            yield f"{name}[{', '.join(map(str, index))}]" if shape else name

@@ -1,0 +1,133 @@
+"""Coverage of central intervals at all levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, ShapeError
+from ._checks import checked_level, numeric_array, vectors
+from ._distributions import kolmogorov_distance, kolmogorov_tail
+
+LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+_ALARM = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageCurve:
+    """Share of targets inside central intervals at several levels, beside the levels themselves.
+
+    Attributes:
+        levels: Levels of the intervals, ``(L,)``, rising.
+        shares: Shares of the N targets inside, ``(L,)``.
+        stderr: Standard deviation of a share if the intervals were right, ``(L,)``.
+        count: Number of targets N.
+
+    Raises:
+        ShapeError: If there is not one share a level.
+        DataError: If the levels do not rise between 0 and 1.
+    """
+
+    levels: np.ndarray
+    shares: np.ndarray
+    stderr: np.ndarray
+    count: int
+
+    def __post_init__(self) -> None:
+        for name in ("shares", "stderr"):
+            shape = getattr(self, name).shape
+            if shape != self.levels.shape:
+                raise ShapeError(name, self.levels.shape, shape, "One number a level.")
+        if not len(self.levels) or np.any(np.diff([0.0, *self.levels, 1.0]) <= 0):
+            raise DataError(f"`levels` must rise strictly between 0 and 1; received {self.levels.tolist()}")
+
+    @property
+    def p_value(self) -> float:
+        """Probability of so large a distance between shares and levels, if right: Kolmogorov's, so rather too large."""
+        return kolmogorov_tail(float(np.max(np.abs(self.shares - self.levels))), self.count)
+
+    @property
+    def off(self) -> float:
+        """Mean of shares minus levels: below 0 too narrow, above 0 too wide."""
+        return float(np.mean(self.shares - self.levels))
+
+    def band(self, level: float = 0.95) -> float:
+        """Give the distance from the diagonal that a right curve keeps at all levels together.
+
+        Args:
+            level: Probability that it does.
+
+        Returns:
+            Half the width of the band.
+        """
+        return kolmogorov_distance(1 - checked_level(level), self.count)
+
+    @property
+    def verdict(self) -> str:
+        """What the curve says in words, at 5 %."""
+        if self.p_value >= _ALARM:
+            return "calibrated, as far as this shows"
+        return "too narrow (over-confident)" if self.off < 0 else "too wide (under-confident)"
+
+
+def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
+    r"""Count how many targets lie in their central intervals, at several levels, from their transforms.
+
+    A target is inside the central interval at level c where :math:`|2 p_n - 1| \le c`.
+
+    Args:
+        probabilities: Of :func:`pit`, :func:`pit_normal` or :func:`pit_discrete`, ``(N,)``.
+        levels: Levels between 0 and 1, rising, ``(L,)``.
+
+    Returns:
+        The shares, with their standard errors.
+
+    Raises:
+        ShapeError: If there is not one axis.
+        DataError: If a number is out of range.
+
+    Example:
+        >>> coverage_curve([0.05, 0.3, 0.5, 0.6], levels=[0.5, 0.9]).shares
+        array([0.75, 1.  ])
+    """
+    (p,) = vectors(probabilities=probabilities)
+    if p.min() < 0.0 or p.max() > 1.0:
+        raise DataError(f"`probabilities` must lie in [0, 1]; received {p.min():g} to {p.max():g}.")
+    (chosen,) = vectors(levels=levels)
+    return _curve(chosen, (np.abs(2 * p - 1) <= chosen[:, np.newaxis]).mean(axis=1), len(p))
+
+
+def interval_coverage_curve(y: Any, lower: Any, upper: Any, levels: Any) -> CoverageCurve:
+    """Count how many targets lie in given intervals, at several levels.
+
+    Args:
+        y: Targets, ``(N,)``.
+        lower: Lower ends, ``(L, N)``; ``-inf`` leaves that side open.
+        upper: Upper ends, ``(L, N)``.
+        levels: Their levels, rising, ``(L,)``.
+
+    Returns:
+        The shares, with their standard errors.
+
+    Raises:
+        ShapeError: If the shapes do not fit each other.
+        DataError: If a value is NaN, or a lower end above its upper end.
+
+    Example:
+        >>> interval_coverage_curve([1.0, 5.0], [[0.0, 0.0]], [[2.0, 2.0]], levels=[0.5]).shares
+        array([0.5])
+    """
+    (target,), (chosen,) = vectors(y=y), vectors(levels=levels)
+    low, high = numeric_array("lower", lower), numeric_array("upper", upper)
+    for name, ends in (("lower", low), ("upper", high)):
+        if ends.shape != (len(chosen), len(target)):
+            raise ShapeError(name, (len(chosen), len(target)), ends.shape, "Levels come first, rows second.")
+    if np.any(low > high):
+        raise DataError("`lower` must not be above `upper`. Were they swapped?")
+    return _curve(chosen, ((low <= target) & (target <= high)).mean(axis=1), len(target))
+
+
+def _curve(levels: np.ndarray, shares: np.ndarray, count: int) -> CoverageCurve:
+    return CoverageCurve(levels, shares, np.sqrt(levels * (1 - levels) / count), count)

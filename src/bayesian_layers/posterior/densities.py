@@ -1,0 +1,122 @@
+"""Densities of draws: what importance weights and cross-validation need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, ShapeError, SiteError
+from ..guides import Guide, log_prior
+from ..guides.layout import Layout
+from ..likelihoods import Likelihood
+from ..model import BayesianModel, log_likelihood, sample
+from ..network import Inputs, place, rows, take
+from ..sources import Source
+
+
+@dataclass(frozen=True)
+class Densities:
+    r"""Log densities of S draws over the unconstrained axis, where positive sites are logarithms.
+
+    Attributes:
+        log_likelihood: Of each row under each draw, nats, ``(S, N)``.
+        log_joint: :math:`\log p(y, w_s)`, nats, ``(S,)``, ``float64``; point-estimated entries count for nothing.
+        log_q: :math:`\log q(w_s)` of the guide, nats, ``(S,)``; ``None`` for stored draws.
+    """
+
+    log_likelihood: Tensor
+    log_joint: Tensor
+    log_q: Tensor | None
+
+    @property
+    def log_weights(self) -> Tensor | None:
+        """Logarithms of the importance weights from guide to posterior, ``(S,)``; ``None`` for stored draws."""
+        return None if self.log_q is None else self.log_joint - self.log_q
+
+
+@torch.no_grad()
+def densities(
+    model: BayesianModel, source: Source, draws: Mapping[str, Tensor], x: Inputs, y: Tensor
+) -> Densities:
+    """Compute the log densities of draws.
+
+    Args:
+        model: The model.
+        source: Where the draws come from.
+        draws: Site name to draws, ``(S, *shape)``.
+        x: Inputs, placed.
+        y: Targets, checked.
+
+    Returns:
+        The log densities.
+    """
+    sites = model.sites()
+    layout = Layout.of(sites)
+    size = len(next(iter(draws.values())))
+    like = next(iter(sites.values())).initial
+    flat, point = (
+        torch.cat(
+            [like.new_empty(size, 0), *(_unconstrained(layout, name, draws[name]) for name in names)], 1
+        )
+        for names in (layout.random, layout.points)
+    )
+    by_row = log_likelihood(model, draws, x, y)
+    log_joint = by_row.double().sum(1) + log_prior(sites, layout, flat, point).double()
+    return Densities(
+        by_row, log_joint, source.log_density(flat).double() if isinstance(source, Guide) else None
+    )
+
+
+def _unconstrained(layout: Layout, name: str, value: Tensor) -> Tensor:
+    return (value.log() if name in layout.positive else value).reshape(len(value), -1)
+
+
+def checked(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Likelihood, Inputs, Tensor]:
+    """Refuse data that the model cannot have seen.
+
+    Args:
+        model: The model.
+        x: Inputs.
+        y: Targets.
+
+    Returns:
+        The likelihood, and the data where the model computes.
+
+    Raises:
+        SiteError: If the model has no likelihood.
+        TypeError: If ``x`` or ``y`` is no tensor.
+        ShapeError: If inputs, targets and outputs do not belong together.
+        DataError: If a value is one that the model cannot take.
+    """
+    likelihood = model.likelihood
+    if likelihood is None:
+        raise SiteError("the model has no likelihood, so no predictions and no log likelihoods; give it one")
+    x = place(x, model.network)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
+    if y.shape[:1] != (rows(x),):
+        raise ShapeError("y", (rows(x), *y.shape[1:]), y.shape, "One target a row of `x`.")
+    point = {name: site.initial.unsqueeze(0) for name, site in model.sites().items()}
+    f = sample(model, point, take(x, slice(0, 1)), "f")
+    part = x[0] if isinstance(x, tuple) else x
+    y = y.to(part.device)
+    likelihood.check(y, rows(x), f.shape[2:])
+    return likelihood, x, y
+
+
+def check_numbers(num_draws: int, seed: int) -> None:
+    """Refuse a number of draws that has no spread, and a seed that is none.
+
+    Args:
+        num_draws: Number of draws S.
+        seed: Seed of the draws.
+
+    Raises:
+        DataError: If they are not whole numbers, ``num_draws`` below 2, or ``seed`` negative.
+    """
+    for name, value, least in (("num_draws", num_draws, 2), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")

@@ -1,0 +1,134 @@
+"""Rows through a network under many draws of its weights, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ShapeError
+from ..network import Inputs, call, evaluating, parameter_sites, place, rows, take
+from ..noise import seeded
+from .dense import Stack
+from .inputs import Rows, blocks_of
+from .plan import Plan
+from .weights import Draws, Weights
+
+
+class Chunk(NamedTuple):
+    """What the network says of some rows under some draws.
+
+    Attributes:
+        start: Number of the first draw.
+        rows: Which rows of the block.
+        f: Outputs, ``(s, rows, *axes)``.
+        draws: The draws of all sites, each ``(s, *shape)``.
+    """
+
+    start: int
+    rows: slice
+    f: Tensor
+    draws: Draws
+
+
+@contextmanager
+def quietly(network: nn.Module) -> Iterator[None]:
+    """Run a network for its outputs alone: in ``eval`` mode, without gradients, the caller's random state untouched.
+
+    Args:
+        network: The network; every module gets its own mode back.
+
+    Yields:
+        Nothing.
+    """
+    with evaluating(network), torch.no_grad(), seeded(0):
+        yield
+
+
+class Task(NamedTuple):
+    """A network to be called on rows that come in blocks.
+
+    Attributes:
+        plan: Sizes of the pieces.
+        weights: All draws; in memory, if there is room for them.
+        blocks: The rows, checked.
+    """
+
+    plan: Plan
+    weights: Weights
+    blocks: Iterator[Inputs]
+
+
+def begin(network: nn.Module, weights: Weights, x: Rows, max_memory: int) -> Task:
+    """Look at the first rows, and plan.
+
+    Args:
+        network: The network.
+        weights: All draws.
+        x: Inputs.
+        max_memory: Bytes to stay within.
+
+    Returns:
+        What is to be done.
+    """
+    blocks = blocks_of(x)
+    first = next(blocks)
+    with quietly(network):
+        plan = Plan.of(network, weights, place(take(first, slice(2)), network), max_memory)
+        if plan.weights >= weights.num_draws:
+            weights = Weights.of(weights.draw(weights.num_draws, 0))
+    return Task(plan, weights, chain([first], blocks))
+
+
+def sweep(network: nn.Module, weights: Weights, x: Inputs, plan: Plan) -> Iterator[Chunk]:
+    """Call the network on a block of rows under all draws: the draws outside, so that each is made once.
+
+    Args:
+        network: The network, in ``eval`` mode.
+        weights: All draws.
+        x: The block, as the network takes it.
+        plan: Sizes of the chunks.
+
+    Yields:
+        Chunks; for each row they come in the order of the draws.
+    """
+    n = rows(x)
+    outputs = caller(network, x)
+    parts = [slice(start, min(start + plan.rows, n)) for start in range(0, n, plan.rows)]
+    size = plan.draws(min(plan.rows, n))
+    for first, held in weights.pieces(plan.weights):
+        for second, draws in Weights.of(held).pieces(size):
+            for part in parts:
+                yield Chunk(first + second, part, outputs(draws, take(x, part)), draws)
+
+
+def caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], Inputs], Tensor]:
+    """Choose how to call a network under many draws: as a stack of dense layers where it is one, else vectorized.
+
+    Args:
+        network: The network, in ``eval`` mode.
+        x: Inputs, for their number of axes.
+
+    Returns:
+        A function of draws, ``(s, *shape)`` a site, and inputs; gives outputs, ``(s, N, *axes)``.
+    """
+    names = list(parameter_sites(network))
+    stack = Stack(network) if Stack.fits(network, x) else None
+
+    def outputs(draws: Mapping[str, Tensor], x: Inputs) -> Tensor:
+        size, n = len(next(iter(draws.values()))), rows(x)
+        values = {name: draws[name] for name in names}
+        if stack is not None and isinstance(x, Tensor):
+            f = stack(values, x)
+        else:  # the axis of size 1 is the rows' place
+            f = call(network, {name: value.unsqueeze(1) for name, value in values.items()}, x)
+        f = f if values else f.expand(size, *f.shape)
+        if f.dim() < 2 or f.shape[1] != n:
+            raise ShapeError("network(x)", (n, "..."), f.shape[1:], "Keep one output, or several, a row.")
+        return f
+
+    return outputs

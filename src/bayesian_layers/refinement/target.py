@@ -1,0 +1,128 @@
+"""The density that chains move in: the model's own joint density, for many chains at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+
+from ..errors import ShapeError
+from ..guides import log_prior
+from ..guides.layout import Layout
+from ..handlers import Observed
+from ..model import BayesianModel
+from ..network import Inputs, call, rows, take
+
+_NUMBERS = 2**22  # in the widest activation of one pass: 16 MiB in float32, of which backward keeps several
+_SHOWN = 16  # rows whose function values are watched
+_MOST_SHOWN = 64  # function values
+
+
+class Target:
+    r"""The unnormalized log density of the posterior over the flat unconstrained vector u, and its gradient.
+
+    .. math:: \log p(y \mid x, w(u)) + \log p(w(u)) + \log \left|\det \tfrac{\partial w}{\partial u}\right|
+
+    The first term is that of the model's own program; the other two together are the priors' densities on the
+    unconstrained axis, where positive sites (a noise scale, the scale of a prior) are logarithms. Point-estimated
+    entries stay where they are. All rows count in every call.
+
+    Args:
+        model: The model, in ``eval`` mode.
+        layout: Where its sites lie in the flat vectors.
+        point: Point-estimated entries of each chain, ``(S, Q)``, unconstrained.
+        x: Inputs.
+        y: Targets.
+    """
+
+    def __init__(self, model: BayesianModel, layout: Layout, point: Tensor, x: Inputs, y: Tensor) -> None:
+        self._model = model
+        self._sites = model.sites()
+        self._layout = layout
+        self._point = point
+        self._x, self._y = x, y
+        index = torch.linspace(0, rows(x) - 1, min(rows(x), _SHOWN)).round().long()
+        self._shown = take(x, index.to(y.device))
+        width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
+        self._chains = max(1, _NUMBERS // (rows(x) * width))
+
+    def __call__(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate.
+
+        Args:
+            flat: One position a chain, ``(S, P)``.
+
+        Returns:
+            Log densities in nats, ``(S,)``, and their gradients, ``(S, P)``; whatever is not finite in one chain
+            is so in that chain alone.
+        """
+        pairs = zip(flat.split(self._chains), self._point.split(self._chains), strict=True)
+        parts = [self._evaluate(each, point) for each, point in pairs]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
+
+    def _evaluate(self, flat: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = flat.detach().requires_grad_()
+            with _ByDraw(_with_row_axis(self._layout.values(leaf, point))) as observed:
+                self._model(self._x, self._y)
+            value = observed.log_prob + log_prior(self._sites, self._layout, leaf, point)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    @torch.no_grad()
+    def function_values(self, flat: Tensor) -> Tensor:
+        """Evaluate the network at some of the rows, spread over the data.
+
+        Args:
+            flat: One position a chain, ``(S, P)``.
+
+        Returns:
+            Outputs, ``(S, C)``, with C at most 64.
+        """
+        return self._outputs(flat, self._point).reshape(len(flat), -1)[:, :_MOST_SHOWN]
+
+    @torch.no_grad()
+    def outputs(self, flat: Tensor) -> torch.Size:
+        """Tell the shape of a row's outputs.
+
+        Args:
+            flat: One position a chain, ``(S, P)``, of which the first is tried.
+
+        Returns:
+            At least one axis.
+
+        Raises:
+            ShapeError: If the network does not give rows with at least one axis.
+        """
+        f = self._outputs(flat[:1], self._point[:1])
+        if f.dim() < 3:
+            raise ShapeError(
+                "network(x)", ("N", "outputs"), f.shape[1:], "Keep the axis of outputs, even for one."
+            )
+        return f.shape[2:]
+
+    def _outputs(self, flat: Tensor, point: Tensor) -> Tensor:
+        values = self._layout.values(flat, point)
+        names = [name for name, _ in self._model.network.named_parameters() if name in values]
+        f = call(self._model.network, _with_row_axis({name: values[name] for name in names}), self._shown)
+        return f if names else f.expand(len(flat), *f.shape)
+
+
+def _with_row_axis(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The axis of size 1 is the data plate's, which the network's rows take."""
+    return {name: value.unsqueeze(1) for name, value in values.items()}
+
+
+class _ByDraw(Observed):
+    """Keeps the log density of what the program observes for each draw: ``(S,)``."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] == self.site and msg["is_observed"]:
+            self.log_prob = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]).sum(
+                -1
+            )

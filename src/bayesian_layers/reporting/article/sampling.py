@@ -1,0 +1,109 @@
+"""Draws of the posterior of the default model: by refinement, and by Pyro's NUTS."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import torch
+from pyro.infer import MCMC, NUTS
+from torch import Tensor
+
+from ... import datasets, metrics
+from ...model import BayesianModel
+from ...noise import seeded
+from ...posterior import Posterior
+from .methods import mesh
+from .results import NUM_DRAWS, Sampled
+
+CHAINS = 2  # of NUTS
+
+
+def refined(
+    posterior: Posterior,
+    data: datasets.Dataset,
+    test: datasets.Dataset,
+    seed: int,
+    iterations: int | None = None,
+) -> Sampled:
+    """Refine a fit's posterior, a chain for each of 1000 draws.
+
+    Args:
+        posterior: Of the fit.
+        data: Training rows.
+        test: Test rows.
+        seed: Of the chains.
+        iterations: Transitions a chain; ``None`` takes the default.
+
+    Returns:
+        What the refined draws say.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it says is in the record too, and on the page
+        found = posterior.refine(
+            *data, iterations=iterations, num_chains=NUM_DRAWS, seed=seed, progress=False
+        )
+    record: Any = found.refinement
+    return _sampled(found, test, seed, record.seconds, record.describe(), record.warnings)
+
+
+def nuts(
+    model: BayesianModel,
+    data: datasets.Dataset,
+    test: datasets.Dataset,
+    *,
+    draws: int,
+    seed: int,
+    progress: bool = False,
+) -> Sampled:
+    """Draw from the posterior by Pyro's NUTS, two chains one after the other, each with half its draws for warm-up.
+
+    Args:
+        model: The model.
+        data: Training rows.
+        test: Test rows.
+        draws: Draws a chain.
+        seed: Of the chains.
+        progress: Whether to show Pyro's progress bar.
+
+    Returns:
+        What the draws say.
+    """
+    start = time.perf_counter()
+    chains = [_chain(model, data, draws, (seed, number), progress) for number in range(CHAINS)]
+    seconds = time.perf_counter() - start
+    samples = {name: torch.cat([each[name] for each in chains]) for name in chains[0]}
+    posterior = Posterior.from_samples(model, samples)
+    said = f"{CHAINS} chains of {draws}, after {_warmup(draws)} of warm-up each"
+    return _sampled(posterior, test, seed, seconds, said)
+
+
+def _warmup(draws: int) -> int:
+    return max(draws // 2, 1)
+
+
+def _chain(
+    model: BayesianModel, data: datasets.Dataset, draws: int, key: tuple[int, int], progress: bool
+) -> dict[str, Tensor]:
+    with seeded(*key), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mcmc = MCMC(NUTS(model), num_samples=draws, warmup_steps=_warmup(draws), disable_progbar=not progress)
+        mcmc.run(*data)
+    samples: Any = mcmc.get_samples()
+    return {name: value.detach() for name, value in samples.items()}
+
+
+def _sampled(
+    posterior: Posterior,
+    test: datasets.Dataset,
+    seed: int,
+    seconds: float,
+    said: str,
+    warned: tuple[str, ...] = (),
+) -> Sampled:
+    stored = len(next(iter(posterior.source.state_dict().values())))
+    on_mesh = posterior.predict(torch.from_numpy(mesh()), stored, seed)
+    p = posterior.predict(test.x, stored, seed).mean
+    scores = {name: getattr(metrics, name)(test.y, p) for name in ("accuracy", "nll", "brier", "ece")}
+    return Sampled(on_mesh.mean.numpy(), on_mesh.epistemic_std.numpy(), scores, seconds, stored, said, warned)
