@@ -52,6 +52,7 @@ GUIDES = {
     "ensemble": bl.guides.Ensemble,
     "ensemble-equal": partial(bl.guides.Ensemble, weights="equal"),
 }
+PRIORS = "default, normal:SCALE, learned, fan_in or hierarchical"
 DRAWS = 1000
 
 
@@ -91,7 +92,7 @@ def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
 
     Args:
         inputs: Columns D.
-        prior: ``default``, ``normal:SCALE``, ``learned`` or ``fan_in``.
+        prior: One of ``PRIORS``.
         seed: Of the initial values.
 
     Returns:
@@ -109,7 +110,7 @@ def parse_prior(text: str) -> bl.priors.Prior | None:
     """Read the option `--prior`.
 
     Args:
-        text: ``default``, ``normal:SCALE``, ``learned`` or ``fan_in``.
+        text: One of ``PRIORS``.
 
     Returns:
         The prior; ``None`` for the library's default.
@@ -125,9 +126,11 @@ def parse_prior(text: str) -> bl.priors.Prior | None:
             return bl.priors.Normal(scale=float(scale))
         if text in ("learned", "fan_in"):
             return bl.priors.Normal(scale=text)  # pyright: ignore
+        if text == "hierarchical":
+            return bl.priors.HierarchicalNormal()
     except (ValueError, TypeError) as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from error
-    raise argparse.ArgumentTypeError(f"{text}: must be default, normal:SCALE, learned or fan_in")
+    raise argparse.ArgumentTypeError(f"{text}: must be {PRIORS}")
 
 
 def guide_option(guide: str, model: bl.BayesianModel) -> dict[str, Any]:
@@ -394,9 +397,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sets", type=parse_sets, default=list(FILES), help="names with commas")
     parser.add_argument("--splits", type=int, default=20, help="the first so many")
     parser.add_argument("--guide", choices=GUIDES, default="default")
-    parser.add_argument(
-        "--prior", type=checked_prior, default="default", help="default, normal:SCALE, learned or fan_in"
-    )
+    parser.add_argument("--prior", type=checked_prior, default="default", help=PRIORS)
     parser.add_argument("--max-steps", type=int, help="of each fit, to try this script out")
     parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
     return parser.parse_args(words)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import statistics
+import time
+import warnings
 from typing import Any
 
 from protocol import clock, serve, since
@@ -16,9 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-SIZES = (300, 1300)  # of the two fits whose difference is the steps alone
-LEAST = 0.5  # seconds that this difference must have
-MOST = 200_000  # steps
+LONG_RATE = 0.01  # a learning rate with which the first stage has at least LONG steps
+WARM, LONG = 600, 2900  # the steps that are timed
 
 
 def build(seed: int) -> bl.BayesianModel:
@@ -63,7 +63,8 @@ def article(request: dict[str, Any]) -> dict[str, Any]:
     model = build(request["seed"])
     result = bl.fit(model, x, y, seed=request["seed"], max_steps=request.get("max_steps"), progress=False)
     seconds = since(imported)
-    q = result.posterior.source.distributions()
+    q: Any = result.posterior.source
+    q = q.distributions()
     return {
         **seconds,
         "steps": result.steps,
@@ -86,9 +87,12 @@ def step(request: dict[str, Any]) -> dict[str, Any]:
         The time, and the step mode that the fit says it ran.
     """
     x, y = load(request)
-    torch.manual_seed(request["seed"])
     options = {"particles": request["particles"], **mode_option(request.get("mode"))}
-    return our_step_ms(lambda steps: bl.fit(build(0), x, y, max_steps=steps, progress=False, **options))
+    times = Clock()
+    result = bl.fit(
+        build(request["seed"]), x, y, learning_rate=LONG_RATE, progress=False, callbacks=[times], **options
+    )
+    return {"ms": times.step_ms(WARM, LONG), "step_mode": result.step_mode}
 
 
 def mode_option(mode: str | None) -> dict[str, Any]:
@@ -99,57 +103,45 @@ def mode_option(mode: str | None) -> dict[str, Any]:
 
     Returns:
         Keyword arguments.
-
-    Raises:
-        ValueError: If `fit` knows no step modes.
     """
-    if mode is None:
-        return {}
-    if "compile" not in inspect.signature(bl.fit).parameters:
-        raise ValueError("this version of bl.fit has no option `compile`")
-    return {"compile": mode}
+    return {} if mode is None else {"compile": mode}
 
 
-def our_step_ms(fit: Any) -> dict[str, Any]:
-    """Time warm steps of a fit, by the difference of a long and a short one in one process.
+class Clock:
+    """A callback of `fit` that notes when each call of the step ended."""
 
-    Args:
-        fit: From a number of steps to the fit's result.
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.seconds: list[float] = []
 
-    Returns:
-        Median of three differences, milliseconds a step; and the step mode.
+    def __call__(self, progress: Any) -> None:
+        """Note the time.
 
-    Raises:
-        ValueError: If the fits end before their last step, so that there is no difference.
-    """
-    short, long = SIZES
-    fit(short)  # what a process does once
-    while timed(fit, long)[0] - timed(fit, short)[0] < LEAST and long < MOST:
-        long *= 4
-    differences = []
-    for _ in range(3):
-        (few_seconds, few), (many_seconds, many) = timed(fit, short), timed(fit, long)
-        if many.steps - few.steps < (long - short) / 2:
-            raise ValueError(
-                f"a fit of at most {long} steps ended after {many.steps}, one of {short} after {few.steps}"
-            )
-        differences.append(1000 * (many_seconds - few_seconds) / (many.steps - few.steps))
-    return {"ms": statistics.median(differences), "step_mode": getattr(many, "step_mode", None)}
+        Args:
+            progress: With ``step``.
+        """
+        self.steps.append(progress.step)
+        self.seconds.append(time.perf_counter())
 
+    def step_ms(self, first: int, last: int, blocks: int = 10) -> float:
+        """Milliseconds a step, the median of blocks of steps.
 
-def timed(fit: Any, steps: int) -> tuple[float, Any]:
-    """Time one fit.
+        Args:
+            first: The step after which the blocks begin.
+            last: The step with which they end.
+            blocks: How many.
 
-    Args:
-        fit: From a number of steps to the fit's result.
-        steps: That number.
+        Returns:
+            Milliseconds.
 
-    Returns:
-        Seconds, and the result.
-    """
-    start = clock()
-    result = fit(steps)
-    return since(start)["seconds"], result
+        Raises:
+            ValueError: If the fit ended before.
+        """
+        if self.steps[-1] < last:
+            raise ValueError(f"a fit that should take {last} steps ended after {self.steps[-1]}")
+        edges = np.searchsorted(self.steps, np.linspace(first, last, blocks + 1))
+        steps, seconds = np.array(self.steps)[edges], np.array(self.seconds)[edges]
+        return float(np.median(1000 * np.diff(seconds) / np.diff(steps)))
 
 
 def mnist_step(request: dict[str, Any]) -> dict[str, Any]:
@@ -163,29 +155,31 @@ def mnist_step(request: dict[str, Any]) -> dict[str, Any]:
     """
     import mnist
 
+    warnings.simplefilter("ignore", bl.errors.ConvergenceWarning)  # a few steps are all that is asked for
     torch.set_num_threads(request["threads"])
     torch.manual_seed(request["seed"])
     x, y = mnist.random_data(request["seed"])
     model = bl.BayesianModel(mnist.build(bl.Linear), bl.likelihoods.Categorical())
     options = {"particles": 1, "batch_size": mnist.BATCH, **mode_option(request.get("mode"))}
 
-    def fit(steps: int) -> Any:
-        return bl.fit(model, x, y, max_steps=steps, progress=False, **options)
+    def fit_ms(few: int, many: int) -> tuple[float, Any]:
+        times = Clock()
+        result = bl.fit(model, x, y, max_steps=2 * many, progress=False, callbacks=[times], **options)
+        return times.step_ms(few, many, blocks=3), result
 
     few, many = request["steps"], 4 * request["steps"]
-    fit(few)
+    fit_ms(few, many)
     plain = mnist.deterministic(request["seed"])
     plain(few)
     ours, theirs = [], []
     for _ in range(5):
-        (few_seconds, _), (many_seconds, last) = timed(fit, few), timed(fit, many)
-        ours.append(1000 * (many_seconds - few_seconds) / (many - few))
+        milliseconds, last = fit_ms(few, many)
+        ours.append(milliseconds)
         start = clock()
         plain(many - few)
         theirs.append(1000 * since(start)["seconds"] / (many - few))
     ms, plain_ms = statistics.median(ours), statistics.median(theirs)
-    mode = getattr(last, "step_mode", None)
-    return {"ms": ms, "deterministic_ms": plain_ms, "ratio": ms / plain_ms, "step_mode": mode}
+    return {"ms": ms, "deterministic_ms": plain_ms, "ratio": ms / plain_ms, "step_mode": last.step_mode}
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_the_article_table(speed):
     )
     assert table[3].startswith("| pyro | good, **best** | 12.00 (10.00 to 20.00) | 6.0 |")
     assert table[4].startswith("| tfp | a | not available: it is not installed |")
-    assert "| 50.0 |" in table[5]
+    assert "| 100.0 |" in table[5]  # beside our own fit of the same seed, 1.00 s
     assert "not measured" in table[5]
     assert len({line.count("|") for line in table}) == 1  # as many cells in each row
 
