@@ -23,7 +23,7 @@ from .verdict import Verdict
 
 _SAFE_EVERY = 25  # steps between copies of the parameters, to come back to after a divergence
 _ROW_NOISE = 7  # tells this stream from the others of a fit
-STEPS_A_CALL = 4  # of a compiled step on all rows
+STEPS_A_CALL = 10  # of a compiled step on all rows
 TOLERANCE, TOLERANCE_A_ROW = 0.05, 3e-4  # nats
 
 

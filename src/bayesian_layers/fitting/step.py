@@ -300,7 +300,8 @@ def _compile(recorded: Function, inputs: tuple[Tensor, ...]) -> Function:
     """Compile a recording; torch's compiler changes the warnings filters when it is first imported."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        function = torch.compile(recorded)
+        # Of a small network's step, a third is the calls from Python between the kernels: they are compiled, too.
+        function = torch.compile(recorded, options={"cpp_wrapper": True})
         function(*_copies(inputs))
     return function
 

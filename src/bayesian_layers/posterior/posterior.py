@@ -1,4 +1,7 @@
-"""What every posterior offers, whatever its draws come from."""
+"""What every posterior offers, whatever its draws come from.
+
+Long because it is the documentation of one class: the work is done in the modules that it calls.
+"""
 
 from __future__ import annotations
 

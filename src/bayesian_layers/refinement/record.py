@@ -143,6 +143,9 @@ class Refinement:
             + (f", {problems} PROBLEM{'S' * (problems > 1)}" if problems else "")
         )
 
+    def __str__(self) -> str:
+        return "\n".join([self.describe(), *(f"note: {each}" for each in self.warnings)])
+
     def to_document(self) -> dict[str, Any]:
         """Give the record in JSON's types.
 
