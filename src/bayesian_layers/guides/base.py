@@ -183,9 +183,7 @@ class Guide(nn.Module, ABC):
             Site name to draws, ``(S, *shape)``.
         """
         like = self.loc
-        noise = standard_normal(
-            seed, num_draws, self.noise_size, start, dtype=like.dtype, device=like.device
-        )
+        noise = standard_normal(seed, num_draws, self.noise_size, start, dtype=like.dtype, device=like.device)
         return {name: value.detach() for name, value in self.transform(noise).items()}
 
     def mean(self) -> dict[str, Tensor]:
