@@ -94,7 +94,9 @@ def reports(tmp_path_factory):
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "TEST_ROWS", 500)
-        article = run_article([5], keras_epochs=2, max_steps=20, progress=False, command="test")
+        article = run_article(
+            [5], keras_epochs=2, max_steps=20, refine_iterations=2, progress=False, command="test"
+        )
     write_report(folder / "article", *article_page(article))
     write_comparison(table.drop(columns="price"), "kind", folder / "kinds", **small)
     write_comparison(table.drop(columns="kind"), "price", folder / "prices", **small)
