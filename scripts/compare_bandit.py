@@ -103,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--agents", nargs="+", choices=names, default=names, metavar="AGENT", help=", ".join(names)
     )
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--every", type=int, default=50, help="most rounds between two learnings")
+    parser.add_argument("--rounds", type=int, default=3000)
+    parser.add_argument("--every", type=int, default=100, help="most rounds between two learnings")
     parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--table", type=Path, help="another file in the form of KEEL's mushroom.dat")

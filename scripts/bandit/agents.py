@@ -2,7 +2,8 @@
 
 The two networks are one network: inputs are the mushroom and the action (one column each), then one hidden layer of
 rectified units, then the reward. Both go on from where the last learning left them, for as many steps of Adam on
-batches of as many rows.
+batches of as many rows. In ours the output layer is Bayesian, with a Normal of full covariance; the hidden layer is a
+point estimate that moves slowly, since features which follow every lucky bite leave the output nothing to doubt.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ class Settings:
         steps: Of Adam, at each learning.
         batch_size: Rows a step.
         learning_rate: Of Adam, for Keras.
-        bayesian_rate: Of Adam, for ours.
+        hidden_rate: Of Adam, for our hidden layer.
+        guide_rate: Of Adam, for our guide of the output layer.
         pairs: Antithetic pairs of draws of the weights a step, for ours.
-        first_scale: Prior deviation of the weights of the hidden layer.
-        last_scale: Prior deviation of the weights of the output.
+        init_scale: Deviation at which our guide begins.
+        output_scale: Prior deviation of the weights of our output layer.
         noise_scale: Deviation of the reward's noise, in units of UNIT.
         linear_scale: Prior deviation of the weights of the linear agent.
         epsilon: Share of random actions of the agent that takes some.
@@ -43,14 +45,14 @@ class Settings:
     hidden: int = 50
     steps: int = 100
     batch_size: int = 128
-    learning_rate: float = 0.003
-    bayesian_rate: float = 0.01
+    learning_rate: float = 0.01
+    hidden_rate: float = 0.0005
+    guide_rate: float = 0.02
     pairs: int = 2
-    init_scale: float = 0.1
-    first_scale: float = 0.4
-    last_scale: float = 0.2
+    init_scale: float = 0.3
+    output_scale: float = 1.0
     noise_scale: float = 0.5
-    linear_scale: float = 0.5
+    linear_scale: float = 0.3
     epsilon: float = 0.05
 
 
@@ -157,21 +159,19 @@ class BayesianThompson:
     def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
         with seeded(seed, 3):
             network = nn.Sequential(
-                nn.Linear(inputs + ACTIONS, settings.hidden)
-                if settings.first_scale is None
-                else bl.Linear(
-                    inputs + ACTIONS, settings.hidden, prior=bl.priors.Normal(scale=settings.first_scale)
-                ),
+                nn.Linear(inputs + ACTIONS, settings.hidden),
                 nn.ReLU(),
-                bl.Linear(settings.hidden, 1, prior=bl.priors.Normal(scale=settings.last_scale)),
+                bl.Linear(settings.hidden, 1, prior=bl.priors.Normal(scale=settings.output_scale)),
             )
         self._model = bl.BayesianModel(network, bl.likelihoods.Normal(settings.noise_scale))
-        self._guide = (
-            bl.guides.FullRankNormal if settings.first_scale is None else bl.guides.MeanFieldNormal
-        )(self._model, init_scale=settings.init_scale)
+        self._guide = bl.guides.FullRankNormal(self._model, init_scale=settings.init_scale)
         self._posterior = bl.Posterior.from_guide(self._model, self._guide)
         self._priors = self._guide.flat_priors(self._model)
-        self._optimizer = torch.optim.Adam(self._guide.parameters(), lr=settings.bayesian_rate)
+        others = [each for each in self._guide.parameters() if each is not self._guide.point]
+        self._optimizer = torch.optim.Adam([
+            {"params": others, "lr": settings.guide_rate},
+            {"params": [self._guide.point], "lr": settings.hidden_rate},
+        ])  # fmt: skip
         self._settings, self._seed, self._times = settings, seed, 0
 
     def choose(self, x: np.ndarray) -> np.ndarray:

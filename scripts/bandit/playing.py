@@ -8,7 +8,7 @@ from .agents import ACTIONS, Agent
 from .problem import Rounds
 
 PULLS = 3  # of each action, in turn, before an agent is asked
-FIRST = 12  # rounds before the second learning; the time between two doubles up to EVERY
+FIRST = 2 * PULLS * ACTIONS  # rounds before the second learning
 
 
 def learning_rounds(number: int, every: int) -> list[int]:
@@ -20,7 +20,14 @@ def learning_rounds(number: int, every: int) -> list[int]:
 
     Returns:
         Numbers of rounds, rising: often at first, when each round changes much.
+
+    Raises:
+        ValueError: If agents would learn less than twice, or never again.
     """
+    if number <= FIRST or every < 1:
+        raise ValueError(
+            f"more than {FIRST} rounds, learnings 1 or more apart; received {number} and {every}"
+        )
     at, gap = [PULLS * ACTIONS], PULLS * ACTIONS
     while at[-1] + gap < number:
         at.append(at[-1] + gap)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .errors import DataError
+from .errors import DataError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,47 @@ class DataSchema:
         target = None if y is None else ArraySchema.of(y)
         return cls(tuple(map(ArraySchema.of, inputs)), target, len(inputs[0]) if rows is None else rows)
 
+    def named(self, input_names: tuple[str, ...]) -> DataSchema:
+        """Give the columns of the first input their names.
+
+        Args:
+            input_names: One an entry of its last axis.
+
+        Returns:
+            The same schema with names.
+
+        Raises:
+            DataError: If there are not as many names as entries.
+        """
+        first = dataclasses.replace(self.inputs[0], names=tuple(input_names))
+        return dataclasses.replace(self, inputs=(first, *self.inputs[1:]))
+
+    @contextmanager
+    def explaining(self, x: Any) -> Iterator[None]:
+        """Say what the fit's inputs were, where the network fails of other ones.
+
+        Sequences may be longer and images larger than those of the fit, so only the network knows what it can take.
+
+        Args:
+            x: What it is called on: a tensor, a tuple of tensors, or something that gives them.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            ShapeError: If a torch error came of inputs that have other rows than those of the fit.
+            RuntimeError: The network's own, if it came of inputs like the fit's.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            for i, (part, known) in enumerate(zip(_tensors(x), self.inputs, strict=False)):
+                if tuple(part.shape[1:]) != known.shape:
+                    name = f"x[{i}]" if isinstance(x, tuple) else "x"
+                    said = f"These are the rows of the fit; the network failed of others: {error}."
+                    raise ShapeError(name, ("N", *known.shape), part.shape, said) from error
+            raise
+
     def to_document(self) -> dict[str, Any]:
         """Describe it in JSON's types.
 
@@ -145,3 +188,8 @@ class DataSchema:
             None if target is None else ArraySchema.from_document(target),
             document["rows"],
         )
+
+
+def _tensors(x: Any) -> tuple[Tensor, ...]:
+    parts = x if isinstance(x, tuple) else (x,)
+    return parts if all(isinstance(part, Tensor) and part.dim() for part in parts) else ()

@@ -28,9 +28,8 @@ class ShapeError(BayesianLayersError, ValueError):
         self.name = name
         self.expected = tuple(expected or ())
         self.received = tuple(received)
-        if (
-            expected is None
-        ):  # Pyro's trace, which adds the sites' shapes, and pickle make it from its message
+        if expected is None:
+            # Pyro's trace, which adds the sites' shapes, and pickle make an error from a message alone.
             super().__init__(name)
             return
         shown = "(" + ", ".join(map(str, self.expected)) + ("," if len(self.expected) == 1 else "") + ")"

@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor, nn
 
-from .errors import DataError, SiteError
+from .errors import DataError, ShapeError, SiteError
 from .likelihoods import Likelihood, Prediction
 from .network import (
     Inputs,
@@ -232,16 +232,54 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
 
     Returns:
         Nats, the sum over all targets of a row, ``(S, N)``.
+
+    Raises:
+        ShapeError: If the outputs and ``y`` do not belong together.
+        DataError: If the model has no likelihood.
     """
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
     size = len(next(iter(draws.values())))
     parts = []
     with evaluating(model.network), torch.no_grad():
+        _check_targets(model, x, y)  # all rows: of a chunk's, surplus ones would be cut off in silence
         for chunk in _chunks(model, draws, rows(x)):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
             site: Any = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
     return torch.cat(parts, dim=1)
+
+
+def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
+    if model.likelihood is None:
+        raise DataError(
+            "the model has no likelihood, so targets have no density: BayesianModel(network, likelihood)"
+        )
+    outputs = output_shape(model, x, seed=0)
+    f = torch.empty(rows(x), *outputs, device="meta")
+    model.likelihood.check_shapes(f, y, output_axes=len(outputs))
+
+
+def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
+    """Try the network on two rows, so that a wrong shape is said before anything is computed.
+
+    Args:
+        model: The model.
+        x: Inputs with N rows in front, or a tuple of inputs.
+        seed: Of what is random in the network.
+
+    Returns:
+        Shape of a row's outputs, at least one axis.
+
+    Raises:
+        ShapeError: If the network does not give rows with at least one axis.
+    """
+    few = take(x, slice(2))
+    with seeded(seed), torch.no_grad():
+        f = model.network(*(few if isinstance(few, tuple) else (few,)))
+    if f.dim() < 2 or len(f) != rows(few):
+        hint = "This is the answer to the first rows of x. Keep the axis of outputs, even for one."
+        raise ShapeError("network(x)", (rows(few), "outputs"), f.shape, hint)
+    return f.shape[1:]
 
 
 def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], n: int) -> list[slice]:

@@ -16,7 +16,7 @@ from torch.func import jacrev, vmap
 import bayesian_layers as bl
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.noise import stream
-from bayesian_layers.posterior.functions import Functions
+from bayesian_layers.posterior.functions import Functions, fixed
 
 
 class Recurrent(nn.Module):
@@ -163,6 +163,10 @@ def test_wrong_draws_are_refused(posterior):
         Functions(network, {"0.weight": torch.zeros(5, 4, 3), "0.bias": torch.zeros(4, 4)})
     with pytest.raises(ShapeError, match=r"0\.weight"):
         Functions(network, {"0.weight": torch.zeros(5, 3, 4)})
+    with pytest.raises(DataError, match="received none"):
+        Functions(network, {})
+    with pytest.raises(ShapeError, match=r"0\.bias"):
+        fixed(network, {"0.bias": torch.zeros(1)})  # would broadcast
 
 
 def test_gradients_with_respect_to_inputs(posterior):

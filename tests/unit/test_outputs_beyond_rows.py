@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -296,7 +297,43 @@ def test_wrong_shapes_are_refused(likelihood, f, y, expected, batch):
     assert str(caught.value) == f"`y` must have shape {expected}"
 
 
-@pytest.mark.parametrize("shape", [(N,), (N, 2), (N, T), (N, T, 2, 1), (N - 1, T, 2)])
+WRONG = [(), (N,), (N, 2), (N, T), (N, 2, T), (N, T, 2, 1), (N - 1, T, 2), (2 * N, T, 2)]
+
+
+@pytest.mark.parametrize("rows_a_chunk", [N, 2])
+@pytest.mark.parametrize("shape", WRONG)
+def test_a_log_likelihood_refuses_targets_of_other_shapes(build, shape, rows_a_chunk, monkeypatch):
+    """In chunks of rows too, where surplus targets would be left over; both shapes are those of the whole data."""
+    model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)), Normal(0.1))
+    draws = bl.guides.MeanFieldNormal(model).draw(4, seed=0)
+    monkeypatch.setattr("bayesian_layers.model._CHUNK", rows_a_chunk * 4 * 2)  # 4 draws of 2 outputs
+    with pytest.raises(bl.errors.ShapeError) as caught:
+        log_likelihood(model, draws, torch.zeros(N, T, 3), torch.zeros(shape))
+    assert (caught.value.expected, caught.value.received) == ((N, T, 2), shape)
+    assert str(caught.value).startswith(f"`y` must have shape (6, 5, 2); received {shape}.")
+
+
+def test_a_log_likelihood_needs_a_likelihood(build):
+    model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)))
+    draws = bl.guides.MeanFieldNormal(model).draw(4, seed=0)
+    with pytest.raises(bl.errors.DataError, match="no likelihood"):
+        log_likelihood(model, draws, torch.zeros(N, 3), torch.zeros(N, 2))
+
+
+def test_pyros_trace_and_pickle_keep_the_error(build):
+    """Both make it anew: the first from a message that it adds to, the second from what the object holds."""
+    model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)), Normal(0.1))
+    with (
+        seeded(0),
+        pytest.raises(bl.errors.ShapeError, match=r"(?s)shape \(6, 5, 2\); received \(6,\).*Trace"),
+    ):
+        poutine.trace(model).get_trace(torch.zeros(N, T, 3), torch.zeros(N))
+    error = bl.errors.ShapeError("y", (6, "K"), (5,), "Look again.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+@pytest.mark.parametrize("shape", WRONG)
 def test_a_program_and_a_fit_refuse_them(build, shape):
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)), Normal(0.1))
     x, y = torch.zeros(N, T, 3), torch.zeros(shape)

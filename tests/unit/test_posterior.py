@@ -9,6 +9,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers import storage
+from bayesian_layers.errors import ShapeError
 
 X, Y = bl.datasets.parabola(60)
 
@@ -379,3 +380,48 @@ def test_damaged_arrays_of_priors_are_refused(build, tmp_path, change):
     )
     with pytest.raises(bl.errors.StorageError):
         bl.load(tmp_path / "p")
+
+
+def test_a_fit_tells_its_posterior_what_the_data_were(build):
+    x, y = bl.datasets.parabola(30)
+    model = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Bernoulli())
+    posterior = bl.fit(model, x, y, num_data=60, progress=False).posterior
+    known = posterior.data_schema
+    assert (known.rows, known.inputs[0].shape, known.target.shape) == (60, (2,), ())
+
+
+def test_inputs_of_another_shape_are_refused_by_the_shape_of_the_fit(build, tmp_path):
+    x, y = bl.datasets.parabola(30)
+    model = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Bernoulli())
+    posterior = bl.fit(model, x, y, progress=False).posterior
+    posterior.save(tmp_path / "model")
+    wrong = torch.zeros(4, 5)
+    for each in (posterior, bl.load(tmp_path / "model")):
+        for call in (each.predict, each.draws, lambda x, each=each: each.over_draws(lambda d: d.f[0], x)):
+            with pytest.raises(
+                ShapeError, match=r"`x` must have shape \(N, 2\); received \(4, 5\)"
+            ) as caught:
+                call(wrong)
+            assert "mat1 and mat2" in str(caught.value)  # what torch said
+
+
+def test_an_error_of_the_network_itself_stays_what_it_is(build):
+    class Failing(nn.Linear):
+        def forward(self, x):
+            if float(x.detach().sum()) > 100:
+                raise RuntimeError("too much")
+            return super().forward(x)
+
+    x, y = bl.datasets.parabola(30)
+    network = bl.bayesianize(build(lambda: Failing(2, 1)))
+    with pytest.warns(bl.errors.ConvergenceWarning):
+        result = bl.fit(
+            bl.BayesianModel(network, bl.likelihoods.Bernoulli()),
+            x,
+            y,
+            max_steps=3,
+            compile="eager",
+            progress=False,
+        )
+    with pytest.raises(RuntimeError, match="too much"):
+        result.posterior.predict(torch.full((4, 2), 100.0))

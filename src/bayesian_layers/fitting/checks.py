@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..data_schema import DataSchema
 from ..errors import ShapeError
-from ..model import BayesianModel
-from ..network import Inputs, named_parts, rows, take
-from ..noise import seeded
+from ..model import BayesianModel, output_shape
+from ..network import Inputs, named_parts, rows
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
@@ -116,13 +115,14 @@ class DataCheck:
 
     Attributes:
         warnings: Sentences about the first data.
+        schema: What they looked like; ``None`` before there were some.
     """
 
     def __init__(self, model: BayesianModel, seed: int) -> None:
         self._model = model
         self._seed = seed
         self.warnings: list[str] = []
-        self._first = True
+        self.schema: DataSchema | None = None
 
     def __call__(self, x: Inputs, y: Tensor) -> None:
         """Check a batch.
@@ -133,29 +133,5 @@ class DataCheck:
         """
         likelihood: Any = self._model.likelihood
         likelihood.check(y, rows(x), output_shape(self._model, x, self._seed))
-        if self._first:
-            self.warnings, self._first = scale_warnings(x, y), False
-
-
-def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
-    """Try the network on two rows, so that a wrong shape is said before the first step.
-
-    Args:
-        model: The model.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        seed: Of what is random in the network.
-
-    Returns:
-        Shape of a row's outputs, at least one axis.
-
-    Raises:
-        ShapeError: If the network does not give rows with at least one axis.
-    """
-    few = take(x, slice(2))
-    with seeded(seed), torch.no_grad():
-        f = model.network(*(few if isinstance(few, tuple) else (few,)))
-    if f.dim() < 2 or len(f) != rows(few):
-        raise ShapeError(
-            "network(x)", (rows(few), "outputs"), f.shape, "This is the answer to the first rows of x."
-        )
-    return f.shape[1:]
+        if self.schema is None:
+            self.warnings, self.schema = scale_warnings(x, y), DataSchema.of(x, y)

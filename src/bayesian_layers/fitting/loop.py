@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -192,7 +193,12 @@ def fit(
     said += [*kept.warnings(), *_uncovered(run.estimator, estimator)]
     return FitResult(
         posterior=Posterior.from_guide(
-            model, guide, elbo=last.elbo, kl_weight=kl_weight, converged=verdict.converged
+            model,
+            guide,
+            elbo=last.elbo,
+            kl_weight=kl_weight,
+            converged=verdict.converged,
+            data_schema=checked.schema and replace(checked.schema, rows=batches.num_data),
         ),
         history=np.array(run.state.history),
         elbo=last.elbo,

@@ -21,10 +21,9 @@ from torch import Tensor
 from ..estimators.base import log_likelihood
 from ..guides import MeanFieldNormal
 from ..guides.kl import FlatPriors
-from ..model import BayesianModel
+from ..model import BayesianModel, output_shape
 from ..noise import stream
 from .batches import Batch, Batches
-from .checks import output_shape
 from .verdict import Verdict
 
 _LARGEST = 1000  # entries

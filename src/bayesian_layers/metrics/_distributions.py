@@ -31,7 +31,8 @@ def normal_cdf(z: np.ndarray) -> np.ndarray:
     Returns:
         Probabilities, of the same shape.
     """
-    return torch.special.ndtr(torch.from_numpy(np.array(z, dtype=float))).numpy()
+    # Not torch's ndtr, which loses its digits in the lower tail.
+    return torch.special.erfc(torch.from_numpy(-np.array(z, dtype=float) / math.sqrt(2.0))).numpy() / 2
 
 
 def chi_square_tails(statistic: float, degrees: int) -> tuple[float, float]:

@@ -12,7 +12,9 @@ from ._checks import checked_level, classification, whole
 from ._distributions import chi_square_tails, wilson_interval
 
 _ALARM = 0.05
-_TIMES = np.linspace(0.0, 3.0, 61)  # gaps, in those seen
+_STEPS = 60  # errors that are tried, beside 0
+_REACH = 5.0  # deviations around the one seen
+_ROUNDING = 1e-12  # of a mean of shares: which of two equal ones is larger is chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,8 @@ class EceInterval:
 
     Attributes:
         ece: As ``bl.metrics.ece`` gives it. Noise alone keeps it above 0: compare ``expected``.
-        corrected: The error that would most likely be seen as ``ece``: the estimate without what noise adds.
+        corrected: The error under which one draw in two would show more than ``ece``: the estimate without what noise
+            adds.
         stderr: Standard deviation of ``ece`` over sets of labels, if ``corrected`` is right.
         lower: Lower end of the interval at ``level`` for the error without noise.
         upper: Its upper end.
@@ -180,18 +183,18 @@ def ece_interval(
     r"""Estimate the expected calibration error with an interval, and what right probabilities would score.
 
     Noise in each bin makes the estimate too large, the more so the more bins there are; the bootstrap doubles that
-    error, and its interval holds the truth in 60 % of the cases where nothing is wrong. So instead the gap of
-    each bin is supposed to be t times the one seen, labels are drawn for many t, and the interval consists of the
-    errors under which the one seen is not among the ``1 - level`` most extreme (a test, inverted). At t = 0 the
-    probabilities are right, which gives ``expected`` and the p-value. There is no closed form: the error
-    is a sum of absolute values. The probabilities and the bins are taken as given.
+    error. So instead many errors are tried, each with gaps in proportion to those seen (to the other side where
+    a probability would leave [0, 1]); labels are drawn for each, and the interval consists of the errors under which
+    the one seen is not among the ``1 - level`` most extreme (a test, inverted). At error 0 the probabilities are
+    right, which gives ``expected`` and the p-value. There is no closed form: the error is a mean of absolute
+    values. The probabilities and the bins are taken as given.
 
     Args:
         y: Labels, ``(N,)``.
         probabilities: P(y = 1), ``(N,)``, or all classes, ``(N, K)``.
         bins: Number of bins B, as for ``ece``.
         level: Level of the interval.
-        num_draws: Draws of labels for each of 61 t, 100 or more; only counts are drawn, so N costs nothing.
+        num_draws: Draws of labels for each of 61 errors, 100 or more; only counts are drawn, so N costs nothing.
         seed: Of the draws.
 
     Returns:
@@ -212,41 +215,58 @@ def ece_interval(
     whole("num_draws", num_draws, 100)
     tail = (1 - checked_level(level)) / 2
     table = reliability(y, probabilities, bins)
-    full, ece = table.count > 0, table.calibration_error
+    ece = table.calibration_error
     numbers = np.random.Generator(np.random.Philox(key=whole("seed", seed, 0)))
-    errors = _errors(table.count[full], table.confidence[full], table.frequency[full], num_draws, numbers)
-    # Of each t, the probability of an error as large, and as small, as the one seen; monotone but for noise.
-    as_large = np.maximum.accumulate((errors >= ece).mean(axis=1))
-    as_small = np.maximum.accumulate((errors <= ece).mean(axis=1)[::-1])[::-1]
-    low, middle = (float(np.interp(each, as_large, _TIMES)) for each in (tail, 0.5))
-    high = float(np.interp(-tail, -as_small, _TIMES))
+    chances, confidence, count = _chances(table)
+    tried = np.abs(chances - confidence) @ count / count.sum()
+    seen = np.stack([_errors(count, confidence, chance, num_draws, numbers) for chance in chances])
+    # Of each, the probability to show an error as large, and as small, as the one seen; monotone but for noise.
+    as_large = np.maximum.accumulate((seen >= ece - _ROUNDING).mean(axis=1))
+    as_small = np.maximum.accumulate((seen <= ece + _ROUNDING).mean(axis=1)[::-1])[::-1]
+    low, middle = (float(np.interp(each, as_large, tried)) for each in (tail, 0.5))
+    high = float(np.interp(-tail, -as_small, tried))
     return EceInterval(
         ece=ece,
-        corrected=middle * ece,
-        stderr=float(errors[np.searchsorted(_TIMES, middle)].std()),
-        lower=min(low, middle) * ece,
-        upper=max(high, middle) * ece,
+        corrected=middle,
+        stderr=float(seen[min(np.searchsorted(tried, middle), _STEPS)].std()),
+        lower=min(low, middle),
+        upper=max(high, middle),
         level=level,
-        expected=float(errors[0].mean()),
-        p_value=float((1 + np.sum(errors[0] >= ece)) / (1 + num_draws)),
+        expected=float(seen[0].mean()),
+        p_value=float((1 + np.sum(seen[0] >= ece - _ROUNDING)) / (1 + num_draws)),
     )
+
+
+def _chances(table: Reliability) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True shares that are tried, ``(T, B)``, the confidence and the count, of the bins that hold rows."""
+    full = table.count > 0
+    count, p, share = table.count[full], table.confidence[full], table.frequency[full]
+    # One row more or less: a share of 0 or 1 does not say that there is no noise.
+    noise = np.sqrt(np.maximum(p * (1 - p), share * (1 - share)) / count) + 1 / count
+    weight = count / count.sum()
+    ece = table.calibration_error
+    shape = share - p if ece > _ROUNDING else noise
+    shape = shape / (np.abs(shape) @ weight)
+    # Noise never takes away from the error on average, and adds to it at most the sum of all noise.
+    reach = _REACH * float(np.sqrt(np.sum((weight * noise) ** 2)))
+    least = max(0.0, ece - float(noise @ weight) - reach)
+    gaps = np.append(0.0, np.linspace(least, ece + reach, _STEPS))[:, np.newaxis] * shape
+    inside = (p + gaps >= 0) & (p + gaps <= 1)
+    return np.clip(p + np.where(inside, gaps, -gaps), 0.0, 1.0), p, count
 
 
 def _errors(
     count: np.ndarray,
     confidence: np.ndarray,
-    frequency: np.ndarray,
+    chance: np.ndarray,
     num_draws: int,
     numbers: np.random.Generator,
 ) -> np.ndarray:
-    """Calibration errors of labels whose gaps are t times those seen, ``(T, draws)``."""
-    errors = np.zeros((len(_TIMES), num_draws))
-    for row, times in zip(errors, _TIMES, strict=True):
-        chance = np.clip(confidence + times * (frequency - confidence), 0.0, 1.0)
-        # Bin by bin: one pair of parameters a call is several times faster.
-        for rows, p, q in zip(count, confidence, chance, strict=True):
-            row += np.abs(numbers.binomial(rows, q, num_draws) - rows * p)
-    return errors / count.sum()
+    """Calibration errors that labels show which come with the given chances, ``(draws,)``."""
+    total = np.zeros(num_draws)
+    for rows, p, q in zip(count, confidence, chance, strict=True):  # one pair of parameters a call is faster
+        total += np.abs(numbers.binomial(rows, q, num_draws) - rows * p)
+    return total / count.sum()
 
 
 def _event(y: Any, probabilities: Any, event: int | None) -> tuple[np.ndarray, np.ndarray]:

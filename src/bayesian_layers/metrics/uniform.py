@@ -11,7 +11,7 @@ from ..errors import DataError
 from ._checks import vectors
 from ._distributions import chi_square_tails, kolmogorov_tail, normal_quantile, walk_tail
 
-_SIDES = 2  # tests behind a verdict: one of bias, one of width
+_TESTS = 3  # behind a verdict: of bias, of width, of shape
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Uniformity:
         """Tell whether bias is shown.
 
         Args:
-            level: Probability of a false alarm, of bias or of width, if all is right.
+            level: Probability of any false alarm, of bias, width or shape, if all is right.
 
         Returns:
-            Whether the test of symmetry says so at half the level.
+            Whether the test of symmetry says so at a third of the level, since there are three tests.
         """
-        return self.symmetry_p_value < level / _SIDES
+        return self.symmetry_p_value < level / _TESTS
 
     def is_too_narrow(self, level: float = 0.05) -> bool:
         """Tell whether it is shown that the distributions were too narrow.
@@ -66,7 +66,7 @@ class Uniformity:
         Returns:
             Whether the spread is significantly above 1.
         """
-        return self.spread > 1 and self.spread_p_value < level / _SIDES
+        return self.spread > 1 and self.spread_p_value < level / _TESTS
 
     def is_too_wide(self, level: float = 0.05) -> bool:
         """Tell whether it is shown that the distributions were too wide.
@@ -77,7 +77,7 @@ class Uniformity:
         Returns:
             Whether the spread is significantly below 1.
         """
-        return self.spread < 1 and self.spread_p_value < level / _SIDES
+        return self.spread < 1 and self.spread_p_value < level / _TESTS
 
     def verdict(self, level: float = 0.05) -> str:
         """Say it in words.
@@ -95,7 +95,7 @@ class Uniformity:
             said.append("too wide (under-confident)")
         if self.is_biased(level):
             said.append(f"biased {'downwards' if self.shift > 0 else 'upwards'}")
-        if not said and self.p_value < level / _SIDES:
+        if not said and self.p_value < level / _TESTS:
             said.append("of another shape")
         return ", ".join(said) or "calibrated, as far as this shows"
 

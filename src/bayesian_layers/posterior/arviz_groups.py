@@ -59,7 +59,7 @@ def to_arviz(
     model = posterior.model
     _, x, y = checked(model, x, y)
     draws = posterior.sample(num_draws, seed)
-    before = _prior_draws(posterior, num_draws, seed)
+    before = prior_draws(posterior, num_draws, seed)
     found = densities(model, posterior.source, draws, x, y)
     stats, facts = _sample_stats(found), _facts(posterior, found)
     dims, coords = _dims_and_coords(posterior, x, y, input_names, target_name)
@@ -68,8 +68,8 @@ def to_arviz(
         return inference_data.from_arrays(
             {name: _array(value) for name, value in draws.items()},
             prior={name: _array(before[name]) for name in latent},
-            posterior_predictive={target_name: _targets(model, draws, x, seed * _SEEDS)},
-            prior_predictive={target_name: _targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
+            posterior_predictive={target_name: drawn_targets(model, draws, x, seed * _SEEDS)},
+            prior_predictive={target_name: drawn_targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
             log_likelihood={target_name: _array(found.log_likelihood)},
             sample_stats=stats,
             observed_data={target_name: _array(y)},
@@ -88,8 +88,17 @@ def _array(value: Tensor) -> np.ndarray:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # which numpy does not know
 
 
-def _prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Tensor]:
-    """Draw from the priors, under the point estimates that the fit has found (a learned prior scale, noise scale)."""
+def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Tensor]:
+    """Draw from the priors, under the point estimates that the fit has found (a learned prior scale, noise scale).
+
+    Args:
+        posterior: The posterior.
+        num_draws: Draws S.
+        seed: Which draws; not those of the posterior with the same seed.
+
+    Returns:
+        Site name to draws, ``(S, *shape)``.
+    """
     sites, points = posterior.model.sites(), posterior.source.mean()
     layout = Layout.of(sites)
     like = next(iter(sites.values())).initial
@@ -108,8 +117,20 @@ def _prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, T
     return draws
 
 
-def _targets(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, first_seed: int) -> np.ndarray:
-    """Draw targets, ``(S, N, ...)``, a few draws at a time: the widest activations of all would not fit."""
+def drawn_targets(
+    model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, first_seed: int
+) -> np.ndarray:
+    """Draw targets, a few draws of the weights at a time: the widest activations of all would not fit.
+
+    Args:
+        model: The model.
+        draws: Site name to draws, ``(S, *shape)``.
+        x: Inputs, placed.
+        first_seed: Seed of the noise under the first draws; the next ones have the seeds after it.
+
+    Returns:
+        Targets, ``(S, *shape of y)``.
+    """
     size = len(next(iter(draws.values())))
     blocks = [
         sample(model, {n: v[start : start + _BLOCK] for n, v in draws.items()}, x, "y", first_seed + start)

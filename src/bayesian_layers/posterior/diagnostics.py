@@ -15,15 +15,15 @@ from ..errors import DataError, ShapeError, SiteError
 from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
-from ..network import Inputs
-from .arviz_groups import _prior_draws, _targets
+from ..network import Inputs, rows
+from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
 
 if TYPE_CHECKING:
     from .posterior import Posterior
 
 _SEEDS = 2**32  # noise of the targets: seeds of its own for each seed of draws
-_NUMBERS = 2**24  # of the weights in memory at a time
+_NUMBERS = 2**24  # weights, or densities of rows, in memory at a time
 _COLUMNS = ("entries", "prior scale", "scale / prior", "median SNR", "SNR > 1", "KL (nats)", "KL / entry")
 
 
@@ -160,7 +160,7 @@ def _moments(
     source = posterior.source
     if isinstance(source, MeanFieldNormal | FullRankNormal | LowRankNormal):
         scale = source.log_scale.exp() if isinstance(source, MeanFieldNormal) else source.variance().sqrt()
-        loc, deviation = (layout.split(each.double(), layout.random) for each in (source.loc, scale))
+        loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (source.loc, scale))
         return loc, deviation
     draws = posterior.sample(num_draws, seed)
     flat = {n: (draws[n].log() if n in layout.positive else draws[n]).double() for n in layout.random}
@@ -237,7 +237,8 @@ def k_hat(posterior: Posterior, x: Inputs, y: Tensor, num_draws: int, seed: int)
     check_numbers(num_draws, seed)
     model, source = posterior.model, posterior.source
     _, x, y = checked(model, x, y)
-    size = max(1, _NUMBERS // sum(site.initial.numel() for site in model.sites().values()))
+    weights_of_one = sum(site.initial.numel() for site in model.sites().values())
+    size = max(1, _NUMBERS // max(weights_of_one, rows(x)))
     parts = []
     for start in range(0, num_draws, size):
         drawn = source.draw(min(size, num_draws - start), seed, start)
@@ -304,5 +305,5 @@ def _data_sets(
     """The targets, checked, and S sets of targets that the model has drawn, ``(S, *shape of y)``."""
     check_numbers(num_draws, seed)
     _, x, y = checked(posterior.model, x, y)
-    draws = _prior_draws(posterior, num_draws, seed) if prior else posterior.sample(num_draws, seed)
-    return y, _targets(posterior.model, draws, x, seed * _SEEDS + prior * _SEEDS // 2)
+    draws = prior_draws(posterior, num_draws, seed) if prior else posterior.sample(num_draws, seed)
+    return y, drawn_targets(posterior.model, draws, x, seed * _SEEDS + prior * _SEEDS // 2)

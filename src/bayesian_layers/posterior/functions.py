@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import ShapeError
+from ..errors import DataError, ShapeError
 from ..network import _call_many  # vectorizes over draws, and loops where vmap has no rule
 
 
@@ -22,12 +22,18 @@ def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
 
     Returns:
         A copy in ``eval`` mode whose parameters ask for no gradient.
+
+    Raises:
+        ShapeError: If a value does not have its parameter's shape.
     """
     network = copy.deepcopy(network).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name in values:
-                parameter.copy_(values[name])
+            if name not in values:
+                continue
+            if values[name].shape != parameter.shape:  # `copy_` would broadcast it
+                raise ShapeError(f"values[{name!r}]", tuple(parameter.shape), values[name].shape)
+            parameter.copy_(values[name])
     return network.requires_grad_(False)
 
 
@@ -52,6 +58,7 @@ class Functions(nn.Module):
         num_draws: Number of draws S.
 
     Raises:
+        DataError: If there are no draws.
         ShapeError: If draws do not have the shape ``(S, *shape)`` of their parameter with one and the same S.
 
     References:
@@ -71,6 +78,8 @@ class Functions(nn.Module):
 
     def __init__(self, network: nn.Module, draws: Mapping[str, Tensor]) -> None:
         super().__init__()
+        if not draws:
+            raise DataError("`draws` must hold the draws of one site or more; received none")
         self.num_draws = len(next(iter(draws.values())))
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._drawn = tuple(self._stack(draws))

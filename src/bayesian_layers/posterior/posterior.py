@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class Posterior:
         elbo: float | None = None,
         kl_weight: KlWeight = 1.0,
         converged: bool | None = None,
+        data_schema: DataSchema | None = None,
     ) -> Posterior:
         """Take a snapshot of a guide, however it was trained (``bl.fit``, Pyro's SVI, a loop of one's own).
 
@@ -101,6 +103,7 @@ class Posterior:
             elbo: The ELBO, if known.
             kl_weight: The weight of the KL that the guide was trained with.
             converged: Whether a test of convergence was passed, if there was one.
+            data_schema: What the data looked like, if known.
 
         Returns:
             A posterior with copies of both.
@@ -110,7 +113,12 @@ class Posterior:
         """
         check_covers(guide, model)
         return cls(
-            copy.deepcopy(model), copy.deepcopy(guide), elbo=elbo, kl_weight=kl_weight, converged=converged
+            copy.deepcopy(model),
+            copy.deepcopy(guide),
+            elbo=elbo,
+            kl_weight=kl_weight,
+            converged=converged,
+            data_schema=data_schema,
         )
 
     @classmethod
@@ -273,7 +281,8 @@ class Posterior:
             Kendall & Gal (2017), arXiv 1703.04977.
         """
         weights = self._weights(num_draws, seed)
-        return predicting.predict(self.model.network, self.model.likelihood, weights, x, max_memory)
+        with self._explaining(x):
+            return predicting.predict(self.model.network, self.model.likelihood, weights, x, max_memory)
 
     def predict_to(
         self,
@@ -305,7 +314,8 @@ class Posterior:
         """
         weights = self._weights(num_draws, seed)
         parts = predicting.predictions(self.model.network, self.model.likelihood, weights, x, max_memory)
-        return predicting.write(path, parts)
+        with self._explaining(x):
+            return predicting.write(path, parts)
 
     def draws(
         self, x: Inputs, num_draws: int = 1000, seed: int = 0, *, max_memory: int = MAX_MEMORY
@@ -325,7 +335,8 @@ class Posterior:
             SiteError: If the model has no likelihood.
         """
         weights = self._weights(num_draws, seed)
-        return predicting.draws(self.model.network, self.model.likelihood, weights, x, max_memory)
+        with self._explaining(x):
+            return predicting.draws(self.model.network, self.model.likelihood, weights, x, max_memory)
 
     def over_draws(
         self,
@@ -359,7 +370,11 @@ class Posterior:
         """
         network, likelihood = self.model.network, self.model.likelihood
         weights = self._weights(num_draws, seed)
-        return predicting.over_draws(network, likelihood, weights, function, x, rowwise, max_memory)
+        with self._explaining(x):
+            return predicting.over_draws(network, likelihood, weights, function, x, rowwise, max_memory)
+
+    def _explaining(self, x: Rows) -> AbstractContextManager[None]:
+        return nullcontext() if self.data_schema is None else self.data_schema.explaining(x)
 
     def _weights(self, num_draws: int, seed: int) -> Weights:
         self._check_draws(num_draws, seed)
@@ -545,7 +560,7 @@ class Posterior:
         Args:
             x: The inputs of the fit, all of them.
             y: The targets of the fit.
-            num_draws: Draws S: more see farther into the tail. Memory is S times N numbers.
+            num_draws: Draws S: more see farther into the tail. They are taken in parts of bounded memory.
             seed: Which draws.
 
         Returns:

@@ -87,7 +87,7 @@ def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: flo
         xlabel="level of the interval",
         ylabel="share of targets inside",
         xlim=(0, 1),
-        ylim=(0, 1),
+        ylim=(-0.02, 1.02),
     )
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     return _grid(figure)
@@ -107,6 +107,7 @@ def pit_diagram(tables: Mapping[str, PitHistogram], title: str) -> Figure:
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         _pit_panel(axes, table, name)
         axes.set(xlabel="P(Y ≤ y)", ylabel="rows in the bin")
+    _pit_legend(figure, next(iter(tables.values())).level)
     return _grid(figure)
 
 
@@ -210,12 +211,11 @@ def calibration_diagram(result: CalibrationResult, title: str, bins: int = 10) -
         The figure, a panel a quantity: flat is right, a U too narrow, a hump too wide, a slope biased.
     """
     figure, panels = _panels(len(result.names), title)
-    verdicts = result.verdicts()
-    for axes, name, values, verdict in zip(
-        panels, result.names, result.probabilities.T, verdicts, strict=True
-    ):
-        _pit_panel(axes, pit_histogram(values, bins), name, verdict)
+    tables = [pit_histogram(values, bins) for values in result.probabilities.T]
+    for axes, name, table, verdict in zip(panels, result.names, tables, result.verdicts(), strict=True):
+        _pit_panel(axes, table, name, verdict)
         axes.set(xlabel="P(drawn < truth)", ylabel="simulations")
+    _pit_legend(figure, tables[0].level)
     return _grid(figure)
 
 
@@ -225,11 +225,21 @@ def _pit_panel(axes: Any, table: PitHistogram, name: str, verdict: str | None = 
     drawn = axes.bar(table.edges[:-1], heights, widths, align="edge", color=_BLUE, edgecolor="white")
     for index in table.outside:
         drawn[index].set(hatch="///", facecolor=_ORANGE)
+    empty = table.outside[heights[table.outside] == 0]
+    if len(empty):  # a bar without height would not be seen
+        axes.plot(table.edges[empty] + widths[empty] / 2, 0 * empty, "x", color=_ORANGE, mew=2, clip_on=False)
     for height, style in ((table.lower, ":"), (table.expected, "--"), (table.upper, ":")):
         axes.axhline(height, color="0.25", ls=style, lw=1.0)
     said = table.verdict if verdict is None else verdict
     axes.set_title(f"{name}\n{_folded(said)}", fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.15 * max(table.upper, heights.max())))
+
+
+def _pit_legend(figure: Any, level: float) -> None:
+    patch = require("matplotlib.patches", "matplotlib").Patch
+    band = patch(color=_BAND, label=f"band of right ones, all bins together: {100 * level:.0f} %")
+    outside = patch(facecolor=_ORANGE, hatch="///", edgecolor="white", label="outside the band")
+    figure.legend(handles=[band, outside], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
 def _folded(text: str) -> str:

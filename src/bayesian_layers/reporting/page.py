@@ -102,6 +102,7 @@ class Picture:
         png: The file's content.
         alt: What it shows, for who cannot see it.
         caption: What to see in it.
+        whole_row: Whether it has several panels, and takes a row of its own.
 
     Raises:
         DataError: If it has no text for those who cannot see it, or its name is no file stem.
@@ -111,6 +112,7 @@ class Picture:
     png: bytes = field(repr=False)
     alt: str
     caption: str
+    whole_row: bool = False
 
     def __post_init__(self) -> None:
         if not self.alt.strip():

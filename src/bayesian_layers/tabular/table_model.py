@@ -159,4 +159,6 @@ def fit_table(
     if batch_size is None and len(y) > _FULL_BATCH:
         batch_size = _BATCH
     result = fit(model, x, y, seed=seed, batch_size=batch_size, **fit_options)
+    known = result.posterior.data_schema
+    result.posterior.data_schema = known and known.named(schema.input_names)
     return TableModel(schema, result.posterior), result

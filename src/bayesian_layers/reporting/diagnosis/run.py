@@ -1,0 +1,110 @@
+"""The numbers of a report of diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ... import metrics
+from ...calibration import CalibrationResult
+from ...errors import DataError
+from ...fitting import FitResult
+from ...likelihoods import Bernoulli, Normal
+from ...metrics import EceInterval, PredictiveCheck, Reliability
+from ...posterior import Posterior
+from ...posterior.diagnostics import WeightTable
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What one posterior says about itself, and unseen rows about it.
+
+    Attributes:
+        name: What was fitted, in a few words.
+        fit: What the fit said when it was printed.
+        posterior: The posterior.
+        k_hat: Shape of the tail of its importance weights.
+        weights: How far each site went from its prior.
+        prior_check: The targets beside targets drawn from the prior.
+        posterior_check: The same from the posterior.
+        test_rows: Unseen rows N.
+        reliability: Of P(y = 1) on unseen rows; ``None`` for a regression.
+        ece: Its error; ``None`` for a regression.
+        pit: Probability integral transforms of unseen rows, ``(N,)``; ``None`` for classes.
+    """
+
+    name: str
+    fit: str
+    posterior: Posterior
+    k_hat: float
+    weights: WeightTable
+    prior_check: PredictiveCheck
+    posterior_check: PredictiveCheck
+    test_rows: int
+    reliability: Reliability | None = None
+    ece: EceInterval | None = None
+    pit: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DiagnosisRun:
+    """What a page of diagnostics shows.
+
+    Attributes:
+        diagnoses: A posterior each.
+        calibrations: What was simulated and fitted, to what came of it.
+        provenance: As :func:`bayesian_layers.reporting.provenance.provenance` gives it.
+    """
+
+    diagnoses: tuple[Diagnosis, ...]
+    calibrations: Mapping[str, CalibrationResult]
+    provenance: Mapping[str, Any]
+
+
+def diagnose(
+    name: str, result: FitResult, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0
+) -> Diagnosis:
+    """Ask a fit everything that it can say about itself.
+
+    Args:
+        name: What was fitted, in a few words.
+        result: The fit.
+        train: Inputs and targets that it has seen, all of them.
+        test: Inputs and targets that it has not seen.
+        seed: Of all draws.
+
+    Returns:
+        Every number of the report.
+
+    Raises:
+        DataError: If the likelihood is neither ``Bernoulli`` nor ``Normal``.
+    """
+    posterior = result.posterior
+    likelihood = posterior.model.likelihood
+    if not isinstance(likelihood, Bernoulli | Normal):
+        raise DataError(
+            f"the report knows the likelihoods Bernoulli and Normal; received {type(likelihood).__name__}. "
+            "Call the functions of `bl.metrics` on predictions yourself"
+        )
+    unseen: dict[str, Any] = {"pit": posterior.pit(*test, seed=seed)}
+    if isinstance(likelihood, Bernoulli):
+        y, p = test[1].cpu(), posterior.predict(test[0], seed=seed).mean.cpu()
+        unseen = {
+            "reliability": metrics.reliability(y, p, event=1, bins=10),
+            "ece": metrics.ece_interval(y, p),
+        }
+    return Diagnosis(
+        name=name,
+        fit=str(result),
+        posterior=posterior,
+        k_hat=posterior.k_hat(*train, seed=seed),
+        weights=posterior.weight_table(seed=seed),
+        prior_check=posterior.prior_check(*train, seed=seed),
+        posterior_check=posterior.predictive_check(*train, seed=seed),
+        test_rows=len(test[1]),
+        **unseen,
+    )

@@ -1,0 +1,95 @@
+"""The table of the contract: networks with their likelihoods, and guides; every test here runs on all of it."""
+
+import pytest
+import torch
+from torch import nn
+
+import bayesian_layers as bl
+
+X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
+LABELS = (X[:, 0] > 0.1).double()
+REAL = X[:, 0] - 0.5 * X[:, 1]
+
+
+def dense(outputs, **options):
+    return nn.Sequential(bl.Linear(2, 4, **options), nn.Tanh(), bl.Linear(4, outputs, **options)).double()
+
+
+CASES = {
+    "bernoulli": (lambda: dense(1), bl.likelihoods.Bernoulli(), LABELS),
+    "bernoulli, point biases": (lambda: dense(1, bias_prior=None), bl.likelihoods.Bernoulli(), LABELS),
+    "labels": (lambda: dense(2), bl.likelihoods.Bernoulli(), torch.stack([LABELS, 1 - LABELS], 1)),
+    "categorical": (lambda: dense(3), bl.likelihoods.Categorical(), torch.arange(12) % 3),
+    "normal": (lambda: dense(1), bl.likelihoods.Normal(0.3), REAL),
+    "normal, learned noise": (lambda: dense(1), bl.likelihoods.Normal("learned"), REAL),
+    "normal, noise with a prior": (
+        lambda: dense(1),
+        bl.likelihoods.Normal(bl.priors.LogNormal(-1, 0.5)),
+        REAL,
+    ),
+    "normal, two targets": (
+        lambda: dense(2),
+        bl.likelihoods.Normal("learned"),
+        torch.stack([REAL, -REAL], 1),
+    ),
+    "prior scales learned": (
+        lambda: dense(1, prior=bl.priors.Normal(scale="learned")),
+        bl.likelihoods.Normal("learned"),
+        REAL,
+    ),
+    "prior scales with priors": (
+        lambda: dense(1, prior=bl.priors.HierarchicalNormal(scale=bl.priors.LogNormal(0.0, 0.5))),
+        bl.likelihoods.Bernoulli(),
+        LABELS,
+    ),
+    "lifted": (
+        lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
+        bl.likelihoods.Normal("learned"),
+        REAL,
+    ),
+    "sequences": (
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 1)), bl.Linear(1, 3), nn.Tanh(), bl.Linear(3, 2)).double(),
+        bl.likelihoods.Normal("learned"),
+        torch.stack([X, -X], 2),
+    ),
+    "images": (
+        lambda: bl.bayesianize(
+            nn.Sequential(
+                nn.Unflatten(1, (1, 1, 2)), nn.Conv2d(1, 2, 1), nn.Tanh(), nn.Conv2d(2, 2, 3, padding=1)
+            ).double()
+        ),
+        bl.likelihoods.Normal(0.5),
+        torch.stack([X, X.flip(1)], 1).unsqueeze(2),
+    ),
+}
+
+
+def ensemble_of_two(model):
+    return bl.guides.Ensemble(model, members=2)
+
+
+GUIDES = (bl.guides.MeanFieldNormal, bl.guides.LowRankNormal, bl.guides.FullRankNormal, ensemble_of_two)
+
+
+@pytest.fixture(params=CASES)
+def problem(request, build):
+    make, likelihood, y = CASES[request.param]
+    return bl.BayesianModel(build(make), likelihood), y
+
+
+@pytest.fixture(params=GUIDES, ids=lambda guide: guide.__name__)
+def case(request, problem):
+    model, y = problem
+    return model, request.param(model), y
+
+
+@pytest.fixture
+def x():
+    """Inputs of every problem, ``(12, 2)``."""
+    return X
+
+
+@pytest.fixture
+def real():
+    """Real targets, ``(12,)``."""
+    return REAL
