@@ -1,9 +1,9 @@
 """The agents. Each sees the same rounds, and learns at the same rounds from the rounds that it has lived through.
 
-The two networks are one network: inputs are the mushroom and the action (one column each), then one hidden layer of
-rectified units, then the reward. Both go on from where the last learning left them, for as many steps of Adam on
-batches of as many rows. In ours the output layer is Bayesian, with a Normal of full covariance; the hidden layer is a
-point estimate that moves slowly, since features which follow every lucky bite leave the output nothing to doubt.
+The two networks are one network: inputs are the context and the action, then one hidden layer of rectified units, then
+the reward. Both go on from where the last learning left them, for as many steps of Adam on batches of as many rows. In
+ours the output layer is Bayesian, with a Normal of full covariance; the hidden layer is a point estimate that moves
+slowly, since features which follow every lucky reward leave the output nothing to doubt.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import bayesian_layers as bl
 from bayesian_layers.network import call
 from bayesian_layers.noise import seeded
 
-UNIT = 10.0  # rewards are divided by it
-ACTIONS = 2
+from .rounds import Problem
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Settings:
     """What the agents have in common, and the modelling of those that have a model.
 
     Attributes:
+        unit: Rewards are divided by it.
         hidden: Units of the hidden layer.
         steps: Of Adam, at each learning.
         batch_size: Rows a step.
@@ -37,11 +37,12 @@ class Settings:
         pairs: Antithetic pairs of draws of the weights a step, for ours.
         init_scale: Deviation at which our guide begins.
         output_scale: Prior deviation of the weights of our output layer.
-        noise_scale: Deviation of the reward's noise, in units of UNIT.
+        noise_scale: Deviation of the reward's noise, in units.
         linear_scale: Prior deviation of the weights of the linear agent.
         epsilon: Share of random actions of the agent that takes some.
     """
 
+    unit: float = 10.0
     hidden: int = 50
     steps: int = 100
     batch_size: int = 128
@@ -63,7 +64,7 @@ class Agent(Protocol):
         """Choose for some rounds, between two learnings.
 
         Args:
-            x: Mushrooms, ``(B, D)``.
+            x: Contexts, ``(B, D)``.
 
         Returns:
             Actions, ``(B,)``.
@@ -74,65 +75,40 @@ class Agent(Protocol):
         """Learn from all rounds so far.
 
         Args:
-            x: Mushrooms, ``(T, D)``.
+            x: Contexts, ``(T, D)``.
             actions: What was done, ``(T,)``.
             rewards: What came, ``(T,)``.
         """
         ...
 
 
-def with_action(x: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """Put the action beside the mushroom.
-
-    Args:
-        x: Mushrooms, ``(B, D)``.
-        actions: ``(B,)``.
-
-    Returns:
-        Inputs of a network, ``(B, D + 2)``.
-    """
-    return np.concatenate([x, np.eye(ACTIONS, dtype=np.float32)[actions]], axis=1)
-
-
-def each_action(x: np.ndarray) -> np.ndarray:
-    """Put each action beside each mushroom.
-
-    Args:
-        x: Mushrooms, ``(B, D)``.
-
-    Returns:
-        Inputs, ``(B * 2, D + 2)``; a mushroom's actions follow each other.
-    """
-    return with_action(np.repeat(x, ACTIONS, axis=0), np.tile(np.arange(ACTIONS), len(x)))
-
-
 class Uniform:
     """Takes any action, and learns nothing."""
 
-    def __init__(self, _inputs: int, _settings: Settings, seed: int) -> None:
-        self._random = np.random.default_rng([seed, 1])
+    def __init__(self, problem: Problem, _settings: Settings, seed: int) -> None:
+        self._random, self._actions = np.random.default_rng([seed, 1]), problem.actions
 
     def choose(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Agent`."""
-        return self._random.integers(ACTIONS, size=len(x))
+        return self._random.integers(self._actions, size=len(x))
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """See :class:`Agent`."""
 
 
 class LinearThompson:
-    r"""The exact reference: an arm's reward is linear in the mushroom, and its posterior a Normal in closed form.
+    r"""The exact reference: an arm's reward is linear in the context, and its posterior a Normal in closed form.
 
     .. math:: \Lambda = X^T X / \sigma^2 + I / s^2, \quad w \sim N(\Lambda^{-1} X^T y / \sigma^2, \Lambda^{-1})
     """
 
-    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+    def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
         self._random = np.random.default_rng([seed, 2])
         self._settings = settings
-        precision = np.eye(inputs) / settings.linear_scale**2
+        precision = np.eye(problem.columns) / settings.linear_scale**2
         self._arms: list[tuple[np.ndarray, np.ndarray]] = [
-            (np.zeros(inputs), np.linalg.cholesky(precision))
-        ] * ACTIONS
+            (np.zeros(problem.columns), np.linalg.cholesky(precision))
+        ] * problem.actions
 
     def choose(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Agent`; each round has a draw of its own."""
@@ -146,20 +122,22 @@ class LinearThompson:
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """See :class:`Agent`."""
         noise, prior = self._settings.noise_scale**2, self._settings.linear_scale**2
-        for action in range(ACTIONS):
+        for action in range(len(self._arms)):
             rows = x[actions == action].astype(np.float64)
             precision = rows.T @ rows / noise + np.eye(x.shape[1]) / prior
-            mean = np.linalg.solve(precision, rows.T @ (rewards[actions == action] / UNIT) / noise)
+            mean = np.linalg.solve(
+                precision, rows.T @ (rewards[actions == action] / self._settings.unit) / noise
+            )
             self._arms[action] = mean, np.linalg.cholesky(precision)
 
 
 class BayesianThompson:
     """Thompson sampling by functions of the posterior: every round is decided by a function of its own."""
 
-    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+    def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
         with seeded(seed, 3):
             network = nn.Sequential(
-                nn.Linear(inputs + ACTIONS, settings.hidden),
+                nn.Linear(problem.inputs, settings.hidden),
                 nn.ReLU(),
                 bl.Linear(settings.hidden, 1, prior=bl.priors.Normal(scale=settings.output_scale)),
             )
@@ -172,18 +150,18 @@ class BayesianThompson:
             {"params": others, "lr": settings.guide_rate},
             {"params": [self._guide.point], "lr": settings.hidden_rate},
         ])  # fmt: skip
-        self._settings, self._seed, self._times = settings, seed, 0
+        self._problem, self._settings, self._seed, self._times = problem, settings, seed, 0
 
     def choose(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Agent`."""
         functions = self._posterior.functions(len(x), seed=self._next_seed())
-        f = functions(torch.from_numpy(each_action(x))).reshape(len(x), len(x), ACTIONS)
+        f = functions(torch.from_numpy(self._problem.each_action(x))).reshape(len(x), len(x), -1)
         return f.diagonal(dim1=0, dim2=1).argmax(dim=0).numpy()  # round i by function i
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """See :class:`Agent`."""
-        inputs = torch.from_numpy(with_action(x, actions))
-        targets = torch.from_numpy((rewards / UNIT).astype(np.float32))
+        inputs = torch.from_numpy(self._problem.with_action(x, actions))
+        targets = torch.from_numpy((rewards / self._settings.unit).astype(np.float32))
         size = min(self._settings.batch_size, len(x))
         # A fit of its own each time would spend most of its time on judging whether it has converged; here the
         # optimizer takes few steps, and keeps its moments from one learning to the next, as Keras' does.
@@ -213,40 +191,41 @@ class KerasGreedy:
 
     epsilon = 0.0
 
-    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
+    def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
         import keras
 
         keras.utils.set_random_seed(seed)
         self._network: Any = keras.Sequential([
-            keras.Input((inputs + ACTIONS,)),
+            keras.Input((problem.inputs,)),
             keras.layers.Dense(settings.hidden, activation="relu"),
             keras.layers.Dense(1),
         ])  # fmt: skip
         optimizer = keras.optimizers.Adam(learning_rate=settings.learning_rate)
         self._network.compile(optimizer=optimizer, loss="mse", jit_compile=False)
-        self._settings, self._random = settings, np.random.default_rng([seed, 4])
+        self._problem, self._settings = problem, settings
+        self._random = np.random.default_rng([seed, 4])
 
     def choose(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Agent`."""
         with torch.no_grad():
-            value = self._network(torch.from_numpy(each_action(x))).cpu().numpy()
-        best = value.reshape(len(x), ACTIONS).argmax(axis=1)
+            value = self._network(torch.from_numpy(self._problem.each_action(x))).cpu().numpy()
+        best = value.reshape(len(x), -1).argmax(axis=1)
         explore = self._random.random(len(x)) < self.epsilon
-        return np.where(explore, self._random.integers(ACTIONS, size=len(x)), best)
+        return np.where(explore, self._random.integers(self._problem.actions, size=len(x)), best)
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """See :class:`Agent`."""
-        y = (rewards / UNIT).astype(np.float32)
+        y = (rewards / self._settings.unit).astype(np.float32)
         size = min(self._settings.batch_size, len(x))
         epochs = -(-self._settings.steps // -(-len(x) // size))  # at least as many steps as ours
-        self._network.fit(with_action(x, actions), y, batch_size=size, epochs=epochs, verbose=0)
+        self._network.fit(self._problem.with_action(x, actions), y, batch_size=size, epochs=epochs, verbose=0)
 
 
 class KerasEpsilonGreedy(KerasGreedy):
     """The Keras network, with some random actions."""
 
-    def __init__(self, inputs: int, settings: Settings, seed: int) -> None:
-        super().__init__(inputs, settings, seed)
+    def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
+        super().__init__(problem, settings, seed)
         self.epsilon = settings.epsilon
 
 

