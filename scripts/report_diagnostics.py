@@ -120,7 +120,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--simulations", type=int, default=200, help="of each way of fitting")
+    parser.add_argument("--simulations", type=int, default=100, help="of each way of fitting")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "diagnostics")
     options = parser.parse_args(words)
     command = " ".join(["scripts/report_diagnostics.py", *(sys.argv[1:] if words is None else words)])
