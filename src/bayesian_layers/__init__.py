@@ -5,7 +5,7 @@ from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .inference_data import Loo
-from .layers import Linear
+from .layers import MADE, MAF, Linear, NeuralSpline, RealNVP
 from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
@@ -16,15 +16,19 @@ from .predicting import functions as predictive
 __version__ = "0.1.0"
 
 __all__ = [
+    "MADE",
+    "MAF",
     "BayesianModel",
     "CalibrationResult",
     "Checkpoint",
     "FitResult",
     "Linear",
     "Loo",
+    "NeuralSpline",
     "Posterior",
     "Prediction",
     "PredictiveDraws",
+    "RealNVP",
     "baselines",
     "bayesianize",
     "calibrate",
