@@ -5,7 +5,7 @@ from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .inference_data import Loo
-from .layers import MADE, MAF, Linear, NeuralSpline, RealNVP
+from .layers import MADE, MAF, Linear, NeuralSpline, NoContext, RealNVP
 from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
@@ -25,6 +25,7 @@ __all__ = [
     "Linear",
     "Loo",
     "NeuralSpline",
+    "NoContext",
     "Posterior",
     "Prediction",
     "PredictiveDraws",

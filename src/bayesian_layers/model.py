@@ -69,16 +69,16 @@ class BayesianModel(nn.Module):
             raise TypeError(f"`network` must be a torch module; received {network!r}")
         if not isinstance(likelihood, Likelihood | None):
             raise TypeError(f"`likelihood` must be one of bl.likelihoods; received {likelihood!r}")
-        sites = parameter_sites(network)
-        hyper_sites(sites)  # refuses a clash of names
-        clash = [name for name in sites if name in RESERVED]
+        self.network = network
+        self.likelihood = likelihood
+        sites, own = parameter_sites(network), self._own_sites()
+        clash = [name for name in sites if name in RESERVED or name in own]
         if likelihood is not None and clash:
             raise SiteError(
                 f"parameters of the network are named {clash}, as sites of the model are; rename them"
             )
-        _check_positive(sites)
-        self.network = network
-        self.likelihood = likelihood
+        hyper_sites({**sites, **own})  # refuses a clash of names
+        _check_positive({**sites, **own})
 
     def sites(self) -> dict[str, Site]:
         """List the latent sites in the order of the program: prior scales, the network's, the likelihood's.
@@ -88,8 +88,8 @@ class BayesianModel(nn.Module):
         Returns:
             Site name to initial value, prior and support.
         """
-        network = parameter_sites(self.network)
-        return {**hyper_sites(network), **network, **self._own_sites()}
+        network, own = parameter_sites(self.network), self._own_sites()
+        return {**hyper_sites({**network, **own}), **network, **own}
 
     def _own_sites(self) -> dict[str, Site]:
         dtype, device = dtype_and_device(self.network)
@@ -116,7 +116,7 @@ class BayesianModel(nn.Module):
             DataError: If ``num_data`` is below the number of rows.
         """
         network, own = parameter_sites(self.network), self._own_sites()
-        values = _draw({**hyper_sites(network), **network, **own}, pyro.sample)
+        values = _draw({**hyper_sites({**network, **own}), **network, **own}, pyro.sample)
         called = outputs(self.network, {name: values[name] for name in network}, x)
         f, axes = called.f, called.output_axes
         if self.likelihood is None:
@@ -284,6 +284,12 @@ def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
 
 def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], n: int) -> list[slice]:
     """Slices of rows so small that all draws of the widest layer stay within the memory set aside."""
-    width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
+    # The likelihood may have layers, too; drawn ones stand behind the axis of the draws.
+    width = max(
+        *(p.shape[0] for p in model.network.parameters() if p.dim()),
+        *(value.shape[1] for value in draws.values() if value.dim() > 1),
+        1,
+        1,
+    )
     size = max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

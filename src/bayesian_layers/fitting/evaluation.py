@@ -100,7 +100,7 @@ class Evaluator:
         self._noise: Tensor | None = None
         rows = batches.batch_rows * batches.num_batches
         bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, 1)), _NUMBERS // max(size, 1)
-        affordable = min(bounds) // REPLICATES
+        affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
         draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
         self._draws = math.ceil(draws / multiple) * multiple
 

@@ -12,12 +12,14 @@ event, whose log density is their sum.
 from .base import Likelihood
 from .classes import Bernoulli, Categorical
 from .description import from_document, to_document
+from .flow import Flow
 from .normal import Normal
 from .prediction import Prediction, moments
 
 __all__ = [
     "Bernoulli",
     "Categorical",
+    "Flow",
     "Likelihood",
     "Normal",
     "Prediction",

@@ -3,6 +3,7 @@
 from .autoregressive import MADE, MAF
 from .base import Reversible
 from .coupling import RealNVP
+from .no_context import NoContext
 from .spline import NeuralSpline
 
-__all__ = ["MADE", "MAF", "NeuralSpline", "RealNVP", "Reversible"]
+__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "RealNVP", "Reversible"]

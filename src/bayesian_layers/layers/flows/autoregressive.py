@@ -48,8 +48,8 @@ class MADE(Reversible):
         reverse: Whether the order is from the last entry to the first.
         device: As in torch.
         dtype: As in torch.
-        prior: Prior of the network's weights; ``None`` is the library's default prior; ``"point"`` makes weights and
-            biases point estimates.
+        prior: Prior of the network's weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+            weights and biases point estimates.
         bias_prior: Prior of its biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
@@ -64,8 +64,8 @@ class MADE(Reversible):
         1502.03509; Papamakarios, Pavlakou & Murray (2017), arXiv 1705.07057, for the bijection.
 
     Example:
-        >>> z, log_det = MADE(3)(torch.ones(4, 3))
-        >>> z.shape, log_det
+        >>> z, log_det = MADE(3, prior="point")(torch.ones(4, 3))
+        >>> z.shape, log_det.detach()
         (torch.Size([4, 3]), tensor([0., 0., 0., 0.]))
     """
 
@@ -130,8 +130,8 @@ class MAF(ReversibleStack):
         context: Entries C of the context, 0 for none.
         device: As in torch.
         dtype: As in torch.
-        prior: Prior of the networks' weights; ``None`` is the library's default prior; ``"point"`` makes weights and
-            biases point estimates.
+        prior: Prior of the networks' weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+            weights and biases point estimates.
         bias_prior: Prior of their biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:

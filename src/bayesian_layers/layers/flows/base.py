@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DataError, ShapeError
-from ...priors import Prior
+from ...priors import Normal, Prior
 from .._twin import BiasPrior
 from ..linear import Linear
 
@@ -124,8 +124,8 @@ def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: A
     """Choose the dense layers that the networks inside a reversible layer are made of.
 
     Args:
-        prior: Prior of the weights; ``None`` is the library's default prior; ``"point"`` makes weights and biases
-            point estimates.
+        prior: Prior of the weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+            weights and biases point estimates.
         bias_prior: Prior of the biases, as in ``bl.Linear``.
         device: As in torch.
         dtype: As in torch.
@@ -135,7 +135,9 @@ def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: A
     """
     if prior == "point":
         return partial(nn.Linear, device=device, dtype=dtype)
-    return partial(Linear, prior=prior, bias_prior=bias_prior, device=device, dtype=dtype)
+    # Not the other layers' default: under N(0, 1) a mean-field flow is worse than none (`reports/decisions/011`).
+    chosen = Normal(scale="learned") if prior is None else prior
+    return partial(Linear, prior=chosen, bias_prior=bias_prior, device=device, dtype=dtype)
 
 
 def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) -> nn.Sequential:

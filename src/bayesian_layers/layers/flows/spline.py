@@ -53,8 +53,8 @@ class NeuralSpline(ReversibleStack):
         context: Entries C of the context, 0 for none.
         device: As in torch.
         dtype: As in torch.
-        prior: Prior of the networks' weights; ``None`` is the library's default prior; ``"point"`` makes weights and
-            biases point estimates.
+        prior: Prior of the networks' weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+            weights and biases point estimates.
         bias_prior: Prior of their biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
