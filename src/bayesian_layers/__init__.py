@@ -1,11 +1,11 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
-from . import baselines, datasets, errors, guides, likelihoods, metrics, priors, streams
+from . import baselines, datasets, errors, guides, layers, likelihoods, metrics, priors, streams
 from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .inference_data import Loo
-from .layers import MADE, MAF, Linear, NeuralSpline, NoContext, RealNVP
+from .layers import *  # noqa: F403  (`layers.__all__` is the one list of its names)
 from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
@@ -16,20 +16,14 @@ from .predicting import functions as predictive
 __version__ = "0.1.0"
 
 __all__ = [
-    "MADE",
-    "MAF",
     "BayesianModel",
     "CalibrationResult",
     "Checkpoint",
     "FitResult",
-    "Linear",
     "Loo",
-    "NeuralSpline",
-    "NoContext",
     "Posterior",
     "Prediction",
     "PredictiveDraws",
-    "RealNVP",
     "baselines",
     "bayesianize",
     "calibrate",
@@ -46,3 +40,4 @@ __all__ = [
     "streams",
     "temper",
 ]
+__all__ += layers.__all__

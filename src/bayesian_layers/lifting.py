@@ -11,13 +11,13 @@ from torch import nn
 
 from . import priors
 from .errors import SiteError
+from .layers import NORMALISATION
 from .network import remembered_priors
 from .priors import Prior
 
 Selector = str | nn.Module | type[nn.Module]
 Selectors = Selector | Iterable[Selector]
 
-_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _NOTES = "parameter_notes"
 
 
@@ -154,7 +154,7 @@ def _reason_against(name: str, owner: nn.Module, chosen: set[str] | None, left_o
         return "in `skip`"
     if chosen is not None:
         return None if name in chosen else "not in `only`"
-    return "normalisation layer" if isinstance(owner, _NORMALISATION) else None
+    return "normalisation layer" if isinstance(owner, NORMALISATION) else None
 
 
 def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:

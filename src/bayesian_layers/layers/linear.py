@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ._twin import BiasPrior, remember_weight_and_bias, show_priors
+from ._twin import BiasPrior, Twin, remember_weight_and_bias
 
 
-class Linear(nn.Linear):
+class Linear(Twin, nn.Linear):
     r"""``torch.nn.Linear`` with priors on its weight and bias: :math:`f = x W^\top + b`.
 
     A plain module: called by itself it is ``nn.Linear``. In a :class:`~bayesian_layers.BayesianModel` its
@@ -52,11 +52,3 @@ class Linear(nn.Linear):
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
         remember_weight_and_bias(self, prior, bias_prior)
-
-    def extra_repr(self) -> str:
-        """Show sizes and priors.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
-        return f"{super().extra_repr()}, {show_priors(self)}"
