@@ -33,6 +33,8 @@ PRIOR = Tagged(
         "LogNormal": _LOG_NORMAL,
         "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _LOG_NORMAL_PRIOR}),
         "ElementwiseNormal": Fields({}),
+        "Noise": Fields({}),
+        "Whitened": Fields({}),
     },
 )
 PARAMETERS = MapOf(Fields({"prior": optional(PRIOR), "frozen": Bool()}))
@@ -49,6 +51,7 @@ SOURCE = Tagged(
     "kind",
     {
         "MeanFieldNormal": Fields({}),
+        "BlockNormal": Fields({}),
         "FullRankNormal": Fields({}),
         "LowRankNormal": Fields({"rank": Whole(1)}),
         "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),

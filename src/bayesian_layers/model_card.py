@@ -115,9 +115,9 @@ def _prior(prior: Mapping[str, Any] | None) -> str:
         return "none: a point estimate"
     if prior["name"] == "ElementwiseNormal":
         return "Normal, a mean and a deviation each entry"
-    scale = prior["scale"]
-    shown = _prior(scale) if isinstance(scale, dict) else scale
-    return f"{prior['name']}(loc={prior['loc']}, scale={shown})"
+    arguments = {name: value for name, value in prior.items() if name != "name"}
+    shown = (f"{n}={_prior(value) if isinstance(value, dict) else value}" for n, value in arguments.items())
+    return f"{prior['name']}({', '.join(shown)})"
 
 
 def _likelihood(likelihood: Mapping[str, Any] | None) -> str:

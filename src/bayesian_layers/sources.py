@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .document_schema import SOURCE
 from .errors import DataError, SiteError, StorageError
-from .guides import Ensemble, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from .guides import BlockNormal, Ensemble, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
 from .guides.layout import Layout
 from .guides.low_rank import check_rank
 from .model import BayesianModel
@@ -101,7 +101,7 @@ def describe(source: Source) -> dict[str, Any]:
         return {"kind": "LowRankNormal", "rank": source.rank}
     if type(source) is Ensemble:
         return {"kind": "Ensemble", "members": source.members, "weights": source.weights}
-    if type(source) in (MeanFieldNormal, FullRankNormal):
+    if type(source) in (MeanFieldNormal, FullRankNormal, BlockNormal):
         return {"kind": type(source).__name__}
     raise StorageError(
         f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first"
@@ -134,6 +134,8 @@ def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredD
     match document["kind"]:
         case "FullRankNormal":
             return FullRankNormal(model)
+        case "BlockNormal":
+            return BlockNormal(model)
         case "LowRankNormal":
             return _low_rank(model, document["rank"])
         case "Ensemble":
@@ -175,12 +177,14 @@ def _numbers(document: Mapping[str, Any], layout: Layout) -> int:
     match document["kind"]:
         case "FullRankNormal":
             return independent + random**2
+        case "BlockNormal":
+            return independent + layout.factor_size
         case "LowRankNormal":
             return independent + random * document["rank"]
         case "Ensemble":
             return (independent + 1) * document["members"]
         case "StoredDraws":
-            return (random + points) * document["draws"]
+            return (random + points + layout.drawn_size) * document["draws"]
     return independent
 
 

@@ -68,7 +68,13 @@ def ensemble_of_two(model):
     return bl.guides.Ensemble(model, members=2)
 
 
-GUIDES = (bl.guides.MeanFieldNormal, bl.guides.LowRankNormal, bl.guides.FullRankNormal, ensemble_of_two)
+GUIDES = (
+    bl.guides.MeanFieldNormal,
+    bl.guides.BlockNormal,
+    bl.guides.LowRankNormal,
+    bl.guides.FullRankNormal,
+    ensemble_of_two,
+)
 
 
 @pytest.fixture(params=CASES)

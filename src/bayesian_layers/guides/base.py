@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
@@ -19,6 +20,7 @@ from ..noise import standard_normal
 from .kl import FlatPriors
 from .layout import Layout, flatten
 
+_BLOCK = 16  # draws in one matrix product
 _LEAST_SCALE, _MOST_SCALE = 0.02, 0.1  # of the deviations at the start; `reports/decisions/005`
 
 
@@ -27,7 +29,8 @@ class Guide(nn.Module, ABC):
 
     A Pyro guide with one site for each latent site of the model. The entries of all sites with a prior lie
     in one flat vector on the unconstrained axis (the logarithm of a positive site), in which the families
-    are Gaussian; a site without a prior is a ``Delta`` at its point estimate. The locations begin at the
+    are Gaussian; a site without a prior is a ``Delta`` at its point estimate, and one with the prior
+    ``bl.priors.Noise`` is drawn from it, so that it is in neither q's density nor the KL. The locations begin at the
     network's present values; all parameters exist from construction, without data and without randomness.
 
     Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer on
@@ -75,16 +78,20 @@ class Guide(nn.Module, ABC):
         return dict(self.layout.shapes)
 
     @property
-    @abstractmethod
     def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes."""
+        """Standard normal numbers that one draw takes: the family's own, then the entries drawn from their prior."""
+        return self.own_noise_size + self.layout.drawn_size
+
+    @property
+    @abstractmethod
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes."""
 
     @property
     def particle_multiple(self) -> int:
         """The number of draws that a step takes should be a multiple of this."""
         return 1
 
-    @abstractmethod
     def unconstrained(self, noise: Tensor) -> Tensor:
         """Turn standard normal noise into draws of the flat vector.
 
@@ -94,6 +101,22 @@ class Guide(nn.Module, ABC):
         Returns:
             Draws of the random entries, ``(S, P)``, unconstrained; gradients flow to the parameters.
         """
+        return self._unconstrained(self.own_noise(noise))
+
+    @abstractmethod
+    def _unconstrained(self, noise: Tensor) -> Tensor:
+        """The same of the family's own noise, ``(S, own_noise_size)``."""
+
+    def own_noise(self, noise: Tensor) -> Tensor:
+        """Take the part of the noise that the random entries are made of.
+
+        Args:
+            noise: Standard normal, ``(S, noise_size)``.
+
+        Returns:
+            A view, ``(S, own_noise_size)``; what follows it are the values of the sites drawn from their prior.
+        """
+        return noise[:, : self.own_noise_size] if self.layout.drawn else noise
 
     @abstractmethod
     def log_density(self, flat: Tensor) -> Tensor:
@@ -150,7 +173,8 @@ class Guide(nn.Module, ABC):
         """
         if noise.dim() != 2 or noise.shape[1] != self.noise_size:
             raise ShapeError("noise", ("S", self.noise_size), noise.shape)
-        return self.layout.values(self.unconstrained(noise), self.points(len(noise)))
+        drawn = noise[:, self.own_noise_size :] if self.layout.drawn else None
+        return self.layout.values(self.unconstrained(noise), self.points(len(noise)), drawn)
 
     def points(self, num_draws: int) -> Tensor:
         """Give the point-estimated entries that go with the draws of :meth:`unconstrained`.
@@ -192,8 +216,16 @@ class Guide(nn.Module, ABC):
         Returns:
             Site name to a tensor of the site's shape.
         """
-        center = self.layout.values(self.loc, self.point)
+        return self._center(self.loc, self.point)
+
+    def _center(self, loc: Tensor, point: Tensor) -> dict[str, Tensor]:
+        center = self.layout.values(loc, point, loc.new_zeros(self.layout.drawn_size))
         return {name: value.detach().clone() for name, value in center.items()}
+
+    def _drawn_distributions(self) -> dict[str, Any]:
+        """The sites drawn from their prior, for the Pyro program."""
+        zeros = self.layout.split(self.loc.new_zeros(self.layout.drawn_size), self.layout.drawn)
+        return {name: dist.Normal(zero, 1.0).to_event(zero.dim()) for name, zero in zeros.items()}
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
         """Gather the constants of the KL, once for many calls of :meth:`kl_to`.
@@ -224,6 +256,31 @@ class Guide(nn.Module, ABC):
             Nats, ``()``; gradients flow to the guide's parameters.
         """
         return self.kl_to(self.flat_priors(model, kl_weight))
+
+
+@torch.no_grad()
+def draw_in_blocks(guide: Guide, num_draws: int, seed: int, start: int) -> dict[str, Tensor]:
+    """Draw as :meth:`Guide.draw` does from a guide that multiplies its noise by matrices.
+
+    A matrix product may round otherwise for another number of rows: full blocks, wherever the draws begin and end.
+
+    Args:
+        guide: The guide.
+        num_draws: Number of draws S.
+        seed: Draw ``i`` depends on ``(seed, i)`` alone.
+        start: The first.
+
+    Returns:
+        Site name to draws, ``(S, *shape)``.
+    """
+    like, size = guide.loc, guide.noise_size
+    skipped = start % _BLOCK
+    count = skipped + num_draws
+    noise = standard_normal(seed, count, size, start - skipped, dtype=like.dtype, device=like.device)
+    full = torch.cat([noise, noise.new_zeros(-count % _BLOCK, size)])
+    flat = torch.cat([guide.unconstrained(block) for block in full.split(_BLOCK)])
+    drawn = noise[skipped:, guide.own_noise_size :]
+    return guide.layout.values(flat[skipped:count], guide.points(num_draws).detach(), drawn)
 
 
 def check_covers(guide: Guide, model: BayesianModel) -> None:

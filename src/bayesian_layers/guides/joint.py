@@ -14,11 +14,8 @@ from torch.distributions.transforms import CatTransform, ExpTransform, identity_
 
 from ..errors import SiteError
 from ..model import BayesianModel
-from ..noise import standard_normal
-from .base import Guide
+from .base import Guide, draw_in_blocks
 from .kl import FlatPriors
-
-_BLOCK = 16  # draws in one matrix product
 
 
 class JointNormal(Guide):
@@ -93,17 +90,7 @@ class JointNormal(Guide):
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
-        like = self.loc.detach()
-        # A matrix product may round otherwise for another number of rows: full blocks, wherever S begins and ends.
-        skipped = start % _BLOCK
-        count = skipped + num_draws
-        noise = standard_normal(
-            seed, count, self.noise_size, start - skipped, dtype=like.dtype, device=like.device
-        )
-        full = torch.cat([noise, noise.new_zeros(-count % _BLOCK, self.noise_size)])
-        with torch.no_grad():
-            flat = torch.cat([self.unconstrained(block) for block in full.split(_BLOCK)])[skipped:count]
-        return self.layout.values(flat, self.point.detach().expand(num_draws, -1))
+        return draw_in_blocks(self, num_draws, seed, start)
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
         """Gather the constants of the KL; see :meth:`Guide.flat_priors`.
@@ -149,10 +136,11 @@ class JointNormal(Guide):
             **self.layout.split(flat, self.layout.random),
             **{name: self.layout.constrain(name, value) for name, value in points.items()},
         }
-        return {
-            name: pyro.sample(name, dist.Delta(values[name], event_dim=len(shape)))
-            for name, shape in self.layout.shapes.items()
+        found = {
+            name: dist.Delta(value, event_dim=len(self.layout.shapes[name])) for name, value in values.items()
         }
+        found |= self._drawn_distributions()
+        return {name: pyro.sample(name, found[name]) for name in self.layout.shapes}
 
     def _constrained_distribution(self) -> Any:
         names, positive = self.layout.random, self.layout.positive

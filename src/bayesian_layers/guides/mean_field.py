@@ -56,20 +56,20 @@ class MeanFieldNormal(Guide):
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes: P."""
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes: P."""
         return len(self.loc)
 
-    def unconstrained(self, noise: Tensor) -> Tensor:
-        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + \exp(\text{log\_scale})\,\epsilon`.
+    def _unconstrained(self, noise: Tensor) -> Tensor:
+        return self.loc + self.log_scale.exp() * noise
 
-        Args:
-            noise: Standard normal, ``(S, P)``.
+    def variance(self) -> Tensor:
+        """Give the variances of the entries.
 
         Returns:
-            Draws, ``(S, P)``, unconstrained.
+            A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
         """
-        return self.loc + self.log_scale.exp() * noise
+        return self.log_scale.exp().square()
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
@@ -118,12 +118,11 @@ class MeanFieldNormal(Guide):
         layout = self.layout
         locs, scales = (layout.split(flat, layout.random) for flat in (self.loc, self.log_scale.exp()))
         points = layout.split(self.point, layout.points)
-        return {
-            name: dist.Delta(layout.constrain(name, points[name]), event_dim=points[name].dim())
-            if name in points
-            else _normal(locs[name], scales[name], name in layout.positive)
-            for name in layout.shapes
-        }
+        found = {name: _normal(locs[name], scales[name], name in layout.positive) for name in locs}
+        for name, point in points.items():
+            found[name] = dist.Delta(layout.constrain(name, point), event_dim=point.dim())
+        found |= self._drawn_distributions()
+        return {name: found[name] for name in layout.shapes}
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Give mean and deviation of the sites that are Normal: neither positive nor point-estimated.
@@ -139,7 +138,7 @@ class MeanFieldNormal(Guide):
         return {name: pyro.sample(name, q) for name, q in self.distributions().items()}
 
     def _kl_groups(self, priors: FlatPriors) -> Tensor:
-        surprise = priors.surprise(self.loc, self.log_scale.exp().square(), self.point)
+        surprise = priors.surprise(self.loc, self.variance(), self.point)
         return surprise - priors.sums(self.log_scale)
 
 

@@ -9,14 +9,17 @@ from .description import arrays, from_document, to_document, with_arrays
 from .elementwise import ElementwiseNormal, from_posterior
 from .families import HierarchicalNormal, LogNormal, Normal, default
 from .memory import recall, remember, remember_all
+from .noise import Noise, Whitened
 
 __all__ = [
     "ElementwiseNormal",
     "HierarchicalNormal",
     "LogNormal",
+    "Noise",
     "Normal",
     "Prior",
     "Site",
+    "Whitened",
     "arrays",
     "check_is_prior",
     "default",

@@ -15,6 +15,8 @@ class Prior(ABC):
     """A distribution over the entries of a parameter: Normal, or log-normal for positive parameters."""
 
     positive = False  # whether values are positive numbers, not all of them
+    drawn = False  # whether guides draw it from the prior and keep nothing of it: the base noise of a random function
+    joint = False  # whether the entries along the last axis belong together, in a full covariance
 
     def hyper(self, like: Tensor) -> Site | None:
         """Name what the prior's scale depends on, where it is a latent site of its own.

@@ -10,6 +10,7 @@ from ..errors import DataError, StorageError
 from .base import Prior
 from .elementwise import ElementwiseNormal
 from .families import HierarchicalNormal, LogNormal, Normal
+from .noise import Noise, Whitened
 
 
 class _Awaited(Prior):
@@ -19,8 +20,8 @@ class _Awaited(Prior):
         raise StorageError("the arrays of this prior were not loaded from their file: documents.fill_priors")
 
 
-_KINDS: dict[str, type[Normal | LogNormal | HierarchicalNormal]] = {
-    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal)
+_KINDS: dict[str, type[Normal | LogNormal | HierarchicalNormal | Noise | Whitened]] = {
+    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal, Noise, Whitened)
 }
 
 
@@ -44,6 +45,8 @@ def to_document(prior: Prior | None) -> dict[str, Any] | None:
         raise StorageError(
             f"a prior of the class {type(prior).__name__} cannot be saved: it is not one of bl.priors"
         )
+    if isinstance(prior, Noise | Whitened):
+        return {"name": type(prior).__name__}
     return {"name": type(prior).__name__, "loc": float(prior.loc), "scale": _plain(prior.scale)}
 
 
