@@ -44,6 +44,7 @@ LIKELIHOOD = Tagged(
         "Bernoulli": Fields({}),
         "Categorical": Fields({}, {"class_axis": Text(("last", "first"))}),
         "Normal": Fields({"noise_scale": AnyOf((_POSITIVE, Text(("learned",)), _LOG_NORMAL_PRIOR))}),
+        "Flow": Fields({"flow": MapOf(), "parameters": PARAMETERS}),
     },
 )
 MODEL = Fields({"network": optional(MapOf()), "parameters": PARAMETERS, "likelihood": optional(LIKELIHOOD)})

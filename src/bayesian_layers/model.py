@@ -123,6 +123,8 @@ class BayesianModel(nn.Module):
             return f
         y = self.likelihood.observed(f, y, output_axes=axes)
         n = f.shape[called.batch_axes]
+        if not network:  # nothing of it is drawn, but the likelihood's own sites may be, many times
+            f = f.expand(*_particles(own, values), *f.shape)
         if num_data is not None and num_data < n:
             raise DataError(
                 f"`num_data` is the size of the whole data set, at least the {n} rows given; "
@@ -165,6 +167,12 @@ class BayesianModel(nn.Module):
         """
         draws = Weights.of(self.prior_draws(num_draws, seed))
         return predict(self.network, self.likelihood, draws, x)
+
+
+def _particles(sites: Mapping[str, Site], values: Mapping[str, Tensor]) -> torch.Size:
+    """The axes of draws that values have in front of their own, but for the rows' place."""
+    batches = [values[name].shape[: values[name].dim() - site.initial.dim()] for name, site in sites.items()]
+    return torch.broadcast_shapes(*(batch[:-1] if batch[-1:] == (1,) else batch for batch in batches))
 
 
 def _check_positive(sites: Mapping[str, Site]) -> None:

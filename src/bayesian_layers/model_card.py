@@ -123,6 +123,8 @@ def _prior(prior: Mapping[str, Any] | None) -> str:
 def _likelihood(likelihood: Mapping[str, Any] | None) -> str:
     if likelihood is None:
         return "None: the model is part of a larger program."
+    if likelihood["name"] == "Flow":
+        return f"`Flow`: noise as a {code(likelihood['flow']['class'].rpartition('.')[2])} shapes it."
     if likelihood["name"] != "Normal":
         return f"{code(likelihood['name'])}: predictions are probabilities."
     scale = likelihood["noise_scale"]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers.noise import seeded
 
 X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
 LABELS = (X[:, 0] > 0.1).double()
@@ -60,6 +61,21 @@ CASES = {
         ),
         bl.likelihoods.Normal(0.5),
         torch.stack([X, X.flip(1)], 1).unsqueeze(2),
+    ),
+}
+
+
+def flow(features, context):
+    with seeded(0):
+        return bl.RealNVP(features, (3,), layers=2, context=context, bias_prior=None).double()
+
+
+CASES |= {
+    "flow": (lambda: dense(2), bl.likelihoods.Flow(flow(2, context=2)), torch.stack([REAL, -REAL], 1)),
+    "density": (
+        lambda: bl.NoContext().double(),
+        bl.likelihoods.Flow(flow(2, context=0)),
+        torch.stack([REAL, -REAL], 1),
     ),
 }
 

@@ -141,7 +141,7 @@ def test_two_networks_in_a_larger_program(build, x, real):
 
 def test_conditioning_on_a_weight(problem, x):
     model, y = problem
-    name = next(iter(dict(model.network.named_parameters())))
+    name = next(iter(dict(model.network.named_parameters())), list(model.sites())[-1])  # no scale of a prior
     value = torch.zeros_like(model.sites()[name].initial)
     with seeded(0):
         trace = pyro.poutine.trace(pyro.condition(model, {name: value})).get_trace(x, y)

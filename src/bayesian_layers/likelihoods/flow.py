@@ -38,6 +38,9 @@ class Flow(Likelihood):
         flow: A reversible layer, such as :class:`~bayesian_layers.RealNVP`. One feature needs
             :class:`~bayesian_layers.NeuralSpline` for noise that is not Normal.
 
+    Attributes:
+        program: A module whose one child is the flow: its parameters have the names of the sites.
+
     Raises:
         TypeError: If ``flow`` is no reversible layer.
 
@@ -56,12 +59,12 @@ class Flow(Likelihood):
     def __init__(self, flow: Reversible) -> None:
         if not isinstance(flow, Reversible):
             raise TypeError(f"`flow` must be a reversible layer, such as bl.RealNVP; received {flow!r}")
-        self._program = FlowProgram(flow)
+        self.program = FlowProgram(flow)
 
     @property
     def flow(self) -> Reversible:
         """The reversible layer, whose parameters are where a fit begins."""
-        return self._program.flow
+        return self.program.flow
 
     def __repr__(self) -> str:
         return f"Flow({type(self.flow).__name__}({self.flow.extra_repr()}))"
@@ -77,7 +80,7 @@ class Flow(Likelihood):
         """
         return {
             name: Site(site.initial.to(like), site.prior, site.positive, site.scale_site)
-            for name, site in parameter_sites(self._program).items()
+            for name, site in parameter_sites(self.program).items()
         }
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
@@ -92,7 +95,7 @@ class Flow(Likelihood):
         Returns:
             A distribution with batch shape ``(*batch, N)``.
         """
-        return FlowDistribution(self._program, latents, f, output_axes).to_event(output_axes - 1)
+        return FlowDistribution(self.program, latents, f, output_axes).to_event(output_axes - 1)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give mean and variance of the targets, over the fixed points of noise.
@@ -105,7 +108,7 @@ class Flow(Likelihood):
         Returns:
             Mean and variance, each of shape ``(*batch, *shape of y)``.
         """
-        return FlowDistribution(self._program, latents, f, output_axes).moments()
+        return FlowDistribution(self.program, latents, f, output_axes).moments()
 
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
         """Tell the shape of a row's targets.

@@ -24,8 +24,8 @@ class FlowDistribution(TorchDistribution):
 
     Args:
         program: A module ``(vectors, context, inverse) -> (image, log_det)``, with the attribute ``flow``.
-        values: Parameter name of ``program`` to value, ``shape`` or ``(*draws, 1, *shape)``, where the 1 is the place
-            of the rows. Absent ones are as they are in the module.
+        values: Parameter name of ``program`` to value, ``(*draws, *shape)``; a last axis of size 1 in ``draws`` is
+            the place of the rows. Absent ones are as they are in the module.
         context: Contexts, ``(*draws, N, *axes, C)`` or ``(N, *axes, C)``.
         row_axes: How many of its last axes belong to one row.
 
@@ -42,9 +42,7 @@ class FlowDistribution(TorchDistribution):
         self._made_of = program, values, row_axes
         self._features = program.flow.features
         shapes = {name: program.get_parameter(name).shape for name in values}
-        batches = {
-            name: value.shape[: value.dim() - len(shapes[name])][:-1] for name, value in values.items()
-        }
+        batches = {name: draw_axes(value, len(shapes[name])) for name, value in values.items()}
         self._draws = torch.broadcast_shapes(context.shape[: -1 - row_axes], *batches.values())
         self._drawn = {name: 0 if batches[name] else None for name in values}
         self._values = {
@@ -194,6 +192,20 @@ class FlowDistribution(TorchDistribution):
     def _one_feature(self) -> None:
         if self._features > 1:
             raise NotImplementedError("several features have no common distribution function")
+
+
+def draw_axes(value: Tensor, axes: int) -> torch.Size:
+    """Tell the axes of draws that a value has in front of its own, but for one of size 1 that is the rows' place.
+
+    Args:
+        value: Values of a site, ``(*draws, *shape)`` or ``(*draws, 1, *shape)``.
+        axes: How many axes ``shape`` has.
+
+    Returns:
+        ``draws``.
+    """
+    batch = value.shape[: value.dim() - axes]
+    return batch[:-1] if batch and batch[-1] == 1 else batch
 
 
 @functools.cache

@@ -692,8 +692,10 @@ class Posterior:
             StorageError: If the folder is something else, the model is of a class that cannot be described, or the
                 disk fails; what was there before stays.
         """
+        own = documents.likelihood_module(self.model)
         arrays = {
             **{f"network.{name}": value for name, value in self.model.network.state_dict().items()},
+            **{f"likelihood.{name}": value for name, value in own.state_dict().items()},
             **{f"source.{name}": value for name, value in self.source.state_dict().items()},
             **documents.prior_arrays(self.model.network),
         }

@@ -10,12 +10,12 @@ from .coupling import RealNVP
 from .no_context import NoContext
 from .spline import NeuralSpline
 
-_WIDTHS = ListOf(Whole(1, 2**31 - 1))
+_WIDTHS = ListOf(Whole(1, 2**31 - 1), most=64)
 ARGUMENTS = {
     "features": Whole(1, 2**31 - 1),
     "hidden": _WIDTHS,
     "layers": Whole(1, 1000),
-    "bins": Whole(2, 2**31 - 1),
+    "bins": Whole(2, 999),
     "bound": Number(above=0),
     "context": Whole(0, 2**31 - 1),
     "reverse": Bool(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import DataError, ShapeError
 from ...priors import Normal, Prior
-from .._twin import BiasPrior
-from ..linear import Linear
+from .._twin import BiasPrior, remember_weight_and_bias
 
 FlowPrior = Prior | Literal["point"] | None
 MakeLinear = Callable[[int, int], nn.Linear]
@@ -133,11 +131,15 @@ def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: A
     Returns:
         Makes a layer of its numbers of inputs and outputs.
     """
-    if prior == "point":
-        return partial(nn.Linear, device=device, dtype=dtype)
-    # Not the other layers' default: under N(0, 1) a mean-field flow is worse than none (`reports/decisions/011`).
-    chosen = Normal(scale="learned") if prior is None else prior
-    return partial(Linear, prior=chosen, bias_prior=bias_prior, device=device, dtype=dtype)
+
+    def make(inputs: int, outputs: int) -> nn.Linear:
+        layer = nn.Linear(inputs, outputs, device=device, dtype=dtype)
+        if prior != "point":
+            # Not the other layers' default: under N(0, 1) a mean-field flow is worse than none (`decisions/011`).
+            remember_weight_and_bias(layer, Normal(scale="learned") if prior is None else prior, bias_prior)
+        return layer
+
+    return make
 
 
 def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) -> nn.Sequential:
