@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.errors import DataError, ShapeError, SiteError
+from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
 from bayesian_layers.noise import seeded
 from bayesian_layers.priors import recall
 
@@ -230,3 +230,28 @@ def test_a_density_is_fitted_predicted_and_drawn_from(build):
     low, high = posterior.over_draws(bl.predictive.interval, y[:2], num_draws=50)
     assert bool((low < high).all())
     assert low.shape == (2, 2)
+
+
+@pytest.mark.parametrize("prior", [None, "point"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_keep_flows(build, kind, prior, tmp_path):
+    model = flow_model(build, kind, prior=prior, dtype=torch.float32)
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
+    posterior.save(tmp_path / "posterior")
+    loaded = bl.load(tmp_path / "posterior")
+    y = torch.ones(3, 2)
+    log_prob = [p.over_draws(bl.predictive.log_prob, y, y, num_draws=3) for p in (posterior, loaded)]
+    assert torch.equal(*log_prob)
+    assert repr(loaded.model.likelihood) == repr(model.likelihood)
+    start = [m.likelihood.flow.state_dict() for m in (model, loaded.model)]
+    assert all(torch.equal(value, start[1][name]) for name, value in start[0].items())
+
+
+def test_a_flow_of_ones_own_is_not_saved(build, tmp_path):
+    class Mine(bl.MAF):
+        pass
+
+    model = flow_model(build, Mine)
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
+    with pytest.raises(StorageError, match="Mine"):
+        posterior.save(tmp_path / "posterior")

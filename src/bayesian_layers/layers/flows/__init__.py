@@ -10,10 +10,10 @@ from .coupling import RealNVP
 from .no_context import NoContext
 from .spline import NeuralSpline
 
-_WIDTHS = ListOf(Whole(1, 2**31 - 1), most=64)
+
 ARGUMENTS = {
     "features": Whole(1, 2**31 - 1),
-    "hidden": _WIDTHS,
+    "hidden": ListOf(Whole(1, 2**31 - 1), most=64),
     "layers": Whole(1, 1000),
     "bins": Whole(2, 999),
     "bound": Number(above=0),
