@@ -27,7 +27,7 @@ from .noise import seeded
 from .predicting import Weights, predict
 from .priors import Site
 
-RESERVED = ("data", "f", "y", "noise_scale")
+_RESERVED = ("data", "f", "y")
 _CHUNK = 2**21  # numbers in the widest activation of one chunk of rows: 8 MiB in float32, about a cache
 
 
@@ -35,7 +35,7 @@ class BayesianModel(nn.Module):
     r"""A network as a Pyro program: :math:`p(y, w \mid x) = p(w) \prod_n p(y_n \mid f_w(x_n))`.
 
     Sites: one for each trainable parameter under its own name, before these ``<name>.prior_scale`` for each
-    whose prior has a scale that is learned or has a prior, the likelihood's own (``noise_scale``), ``f``
+    whose prior has a scale that is learned or has a prior, the likelihood's own (such as ``noise_scale``), ``f``
     (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter without a prior
     is a site that stands at its value with log density 0; the guide learns it. The network is never
     written to.
@@ -72,7 +72,7 @@ class BayesianModel(nn.Module):
         self.network = network
         self.likelihood = likelihood
         sites, own = parameter_sites(network), self._own_sites()
-        clash = [name for name in sites if name in RESERVED or name in own]
+        clash = [name for name in sites if name in (*_RESERVED, *own)]
         if likelihood is not None and clash:
             raise SiteError(
                 f"parameters of the network are named {clash}, as sites of the model are; rename them"

@@ -120,16 +120,29 @@ def _prior(prior: Mapping[str, Any] | None) -> str:
     return f"{prior['name']}({', '.join(shown)})"
 
 
+_OF_CLASSES = ("Bernoulli", "Categorical")
+
+
 def _likelihood(likelihood: Mapping[str, Any] | None) -> str:
     if likelihood is None:
         return "None: the model is part of a larger program."
     if likelihood["name"] == "Flow":
         return f"`Flow`: noise as a {code(likelihood['flow']['class'].rpartition('.')[2])} shapes it."
-    if likelihood["name"] != "Normal":
+    arguments = {
+        name: _prior(value) if isinstance(value, dict) else value
+        for name, value in likelihood.items()
+        if name != "name"
+    }
+    if likelihood["name"] in _OF_CLASSES:
         return f"{code(likelihood['name'])}: predictions are probabilities."
-    scale = likelihood["noise_scale"]
-    shown = _prior(scale) if isinstance(scale, dict) else scale
-    return f"`Normal`, noise of the deviation {code(shown)}, in the units of the target."
+    if likelihood["name"] == "Normal":
+        return (
+            f"`Normal`, noise of the deviation {code(arguments['noise_scale'])}, in the units of the target."
+        )
+    said = "".join(f", `{name}` {code(value)}" for name, value in arguments.items())
+    return (
+        f"{code(likelihood['name'])}{said}: predictions are means and deviations, in the units of the target."
+    )
 
 
 def _data(data: Mapping[str, Any] | None, others: Sequence[str]) -> list[str]:
