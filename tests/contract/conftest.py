@@ -33,6 +33,12 @@ CASES = {
         bl.likelihoods.Normal("learned"),
         torch.stack([REAL, -REAL], 1),
     ),
+    "heteroscedastic, two targets": (
+        lambda: dense(4),
+        bl.likelihoods.HeteroscedasticNormal(),
+        torch.stack([REAL, -REAL], 1),
+    ),
+    "counts": (lambda: dense(1), bl.likelihoods.NegativeBinomial(), torch.arange(12) % 4),
     "prior scales learned": (
         lambda: dense(1, prior=bl.priors.Normal(scale="learned")),
         bl.likelihoods.Normal("learned"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .base import check_finite
-from .normal import LOG_SCALE_BOUND
+from .normal import LOG_SCALE_BOUND, NarrowNormal
 from .several import SeveralOutputs
 from .special import restrained
 
@@ -147,7 +147,7 @@ class MixtureOfNormals(Mixture):
     """
 
     def _component(self, mean: Tensor, scale: Tensor) -> Any:
-        return dist.Normal(mean, scale, validate_args=False)
+        return NarrowNormal(mean, scale, validate_args=False)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,17 @@ from .positive import check_positive, for_targets, positive_site
 from .several import SeveralOutputs
 from .special import restrained
 
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 LOG_SCALE_BOUND = 10.0  # deviations of 4.5e-5 to 22,000, where targets have unit scale
+
+
+class NarrowNormal(dist.Normal):
+    """Torch's Normal, whose gradient stays finite for deviations so small that the square of their square is 0."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Give the log density."""
+        z = (value - self.loc) / self.scale
+        return -0.5 * z.square() - self.scale.log() - _HALF_LOG_TWO_PI
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,8 @@ class HeteroscedasticNormal(SeveralOutputs):
         """
         parts, event_dim = self.parts(f, output_axes)
         mean, log_scale = parts.unbind(-1)
-        return dist.Normal(mean, restrained(log_scale, LOG_SCALE_BOUND).exp()).to_event(event_dim)
+        scale = restrained(log_scale, LOG_SCALE_BOUND).exp()
+        return NarrowNormal(mean, scale, validate_args=False).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
         """Refuse targets that are not finite.
