@@ -10,7 +10,6 @@ from .coupling import RealNVP
 from .no_context import NoContext
 from .spline import NeuralSpline
 
-
 ARGUMENTS = {
     "features": Whole(1, 2**31 - 1),
     "hidden": ListOf(Whole(1, 2**31 - 1), most=64),
