@@ -68,6 +68,7 @@ SOURCE = Tagged(
         "BlockNormal": Fields({}),
         "FullRankNormal": Fields({}),
         "LowRankNormal": Fields({"rank": Whole(1)}),
+        "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
         "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
         "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
     },

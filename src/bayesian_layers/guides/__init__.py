@@ -6,6 +6,7 @@ A guide owns all that is learned, from construction on, without data and without
 from .base import Guide, check_covers
 from .blocks import BlockNormal, default_guide
 from .ensemble import Ensemble
+from .flow import Flow
 from .full_rank import FullRankNormal
 from .low_rank import LowRankNormal
 from .mean_field import MeanFieldNormal
@@ -14,6 +15,7 @@ from .prior_density import log_prior
 __all__ = [
     "BlockNormal",
     "Ensemble",
+    "Flow",
     "FullRankNormal",
     "Guide",
     "LowRankNormal",

@@ -1,4 +1,4 @@
-"""What the guides share that have one Gaussian over all entries together."""
+"""What the guides share that have one density over all entries together, and those of them that are Gaussian."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .base import Guide, draw_in_blocks
 from .kl import FlatPriors
 
 
-class JointNormal(Guide):
-    r"""One Gaussian over the flat vector of all random entries.
+class Joint(Guide):
+    r"""One density over the flat vector of all random entries.
 
     As a Pyro program it draws the auxiliary site ``_joint``, the flat vector of the sites' values, and the sites
     are a ``Delta`` each at their part of it.
@@ -30,7 +30,7 @@ class JointNormal(Guide):
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
-        log_scale: Logarithms of the scales that multiply the rows of the covariance's factor, ``(P,)``.
+        log_scale: Logarithms of the scales with which each entry's noise is multiplied last, ``(P,)``.
 
     Raises:
         SiteError: If no site of the model has a prior.
@@ -46,27 +46,8 @@ class JointNormal(Guide):
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @abstractmethod
-    def variance(self) -> Tensor:
-        """Give the variances of the entries, ``(P,)``, unconstrained; gradients flow to the parameters."""
-
-    @abstractmethod
-    def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance.
-
-        Args:
-            index: Which entries, ``(K,)``.
-
-        Returns:
-            Their covariances with the entries that are not among them, ``(K, P)``.
-        """
-
-    @abstractmethod
-    def half_log_det(self) -> Tensor:
-        """Give half the logarithm of the covariance's determinant, ``()``."""
-
-    @abstractmethod
     def _flat_distribution(self) -> Any:
-        """The Gaussian, as a Pyro distribution of the unconstrained vector."""
+        """The density, as a Pyro distribution of the unconstrained vector."""
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
@@ -113,21 +94,6 @@ class JointNormal(Guide):
             )
         return priors
 
-    def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Returns:
-            Nats, ``()``.
-        """
-        learned, own_covariance = priors.learned, None
-        if learned is not None and len(learned.random):
-            own_covariance = learned.own_covariance(self.covariance_rows(learned.random))
-        surprise = priors.surprise(self.loc, self.variance(), self.point, own_covariance)
-        return priors.total(surprise.sum() - self.half_log_det())
-
     def _sample(self) -> dict[str, Tensor]:
         # On the sites' own axis: TraceMeanField_ELBO would forget a Jacobian that a Delta carries as log density.
         flat = pyro.sample("_joint", self._constrained_distribution(), infer={"is_auxiliary": True})
@@ -149,3 +115,41 @@ class JointNormal(Guide):
         parts = [ExpTransform() if name in positive else identity_transform for name in names]
         exp = CatTransform(parts, dim=-1, lengths=self.layout.sizes(names))
         return dist.TransformedDistribution(self._flat_distribution(), [exp])
+
+
+class JointNormal(Joint):
+    """One Gaussian over the flat vector of all random entries; see :class:`Joint`."""
+
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Give the variances of the entries, ``(P,)``, unconstrained; gradients flow to the parameters."""
+
+    @abstractmethod
+    def covariance_rows(self, index: Tensor) -> Tensor:
+        """Give rows of the covariance.
+
+        Args:
+            index: Which entries, ``(K,)``.
+
+        Returns:
+            Their covariances with the entries that are not among them, ``(K, P)``.
+        """
+
+    @abstractmethod
+    def half_log_det(self) -> Tensor:
+        """Give half the logarithm of the covariance's determinant, ``()``."""
+
+    def kl_to(self, priors: FlatPriors) -> Tensor:
+        r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Nats, ``()``.
+        """
+        learned, own_covariance = priors.learned, None
+        if learned is not None and len(learned.random):
+            own_covariance = learned.own_covariance(self.covariance_rows(learned.random))
+        surprise = priors.surprise(self.loc, self.variance(), self.point, own_covariance)
+        return priors.total(surprise.sum() - self.half_log_det())
