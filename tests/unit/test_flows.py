@@ -1,14 +1,19 @@
 import copy
 import itertools
+import json
 
+import pyro
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers import sources
 from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
-from bayesian_layers.noise import seeded
+from bayesian_layers.noise import seeded, standard_normal
 from bayesian_layers.priors import recall
+from bayesian_layers.storage import ArraySpec
 
 KINDS = (bl.RealNVP, bl.MADE, bl.MAF, bl.NeuralSpline)
 
@@ -255,3 +260,109 @@ def test_a_flow_of_ones_own_is_not_saved(build, tmp_path):
     posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
     with pytest.raises(StorageError, match="Mine"):
         posterior.save(tmp_path / "posterior")
+
+
+@pytest.fixture
+def regression_model(build):
+    network = build(
+        lambda: nn.Sequential(bl.Linear(2, 3, bias_prior=None), nn.Tanh(), bl.Linear(3, 1)).double()
+    )
+    return bl.BayesianModel(network, bl.likelihoods.Normal(bl.priors.LogNormal(-1.0, 0.5)))
+
+
+def bent(guide, scale=0.2):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in guide.flow.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return guide
+
+
+def test_the_guide_begins_as_mean_field(regression_model):
+    flow, mean_field = bl.guides.Flow(regression_model), bl.guides.MeanFieldNormal(regression_model)
+    for name, value in mean_field.draw(20, seed=1).items():
+        torch.testing.assert_close(flow.draw(20, seed=1)[name], value)
+    for name, value in mean_field.mean().items():
+        torch.testing.assert_close(flow.mean()[name], value)
+    # the closed form, within the error of 1024 draws
+    kl = float(mean_field.weighted_kl(regression_model).detach())
+    assert float(flow.weighted_kl(regression_model).detach()) == pytest.approx(kl, abs=0.5)
+    assert float(flow.weighted_kl(regression_model, 0.0).detach()) == 0
+
+
+def test_the_guide_exists_without_randomness(regression_model):
+    """The autouse fixture sees to the caller's random state."""
+    one, other = (bl.guides.Flow(regression_model).state_dict() for _ in range(2))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_the_guides_density_is_that_of_its_draws(regression_model):
+    """By the inverse and autograd's Jacobian, against the density that the KL takes on the way."""
+    guide = bent(bl.guides.Flow(regression_model, layers=3, hidden=(5,)))
+    noise = standard_normal(0, 6, guide.noise_size, dtype=torch.float64)
+    flat, log_det = guide.pushed(noise)
+    torch.testing.assert_close(guide.pulled(flat), noise)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda one: guide.pushed(one)[0]))(noise)
+    torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian)[1])
+    expected = torch.distributions.Normal(0, 1).log_prob(noise).sum(1) - log_det
+    torch.testing.assert_close(guide.log_density(flat), expected)
+    priors = guide.flat_priors(regression_model)
+    point = guide.points(6)
+    log_p = bl.guides.log_prior(regression_model.sites(), guide.layout, flat, point)
+    torch.testing.assert_close(guide.kl_estimate(priors, noise), (expected - log_p).mean())
+    torch.testing.assert_close(
+        guide.kl_estimate(guide.flat_priors(regression_model, 0.3), noise), 0.3 * (expected - log_p).mean()
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fewer_draws_of_the_guide_are_the_start_of_more(build, dtype):
+    network = build(lambda: nn.Sequential(bl.Linear(7, 9), bl.Linear(9, 1)).to(dtype))
+    guide = bent(bl.guides.Flow(bl.BayesianModel(network, bl.likelihoods.Normal("learned"))))
+    many = guide.draw(300, 5)
+    for size, start in ((1, 0), (17, 0), (100, 3), (31, 250)):
+        few = guide.draw(size, 5, start)
+        assert all(torch.equal(value, many[name][start : start + size]) for name, value in few.items())
+
+
+def test_the_program_has_the_guides_law(regression_model):
+    guide = bent(bl.guides.Flow(regression_model, layers=2, hidden=(5,)))
+    with seeded(1), pyro.plate("draws", 4000, dim=-2):
+        theirs = guide()
+    ours = guide.draw(4000, seed=0)
+    for name in ("0.weight", "noise_scale"):
+        one, other = (each[name].detach().reshape(4000, -1)[:, 0].numpy() for each in (ours, theirs))
+        assert stats.ks_2samp(one, other).pvalue > 1e-3
+
+
+def test_guides_that_cannot_be(build):
+    one = bl.BayesianModel(build(lambda: bl.Linear(1, 1, bias=False)), bl.likelihoods.Normal(1.0))
+    with pytest.raises(DataError, match="two entries"):
+        bl.guides.Flow(one)
+    two = bl.BayesianModel(build(lambda: bl.Linear(1, 1)), bl.likelihoods.Normal(1.0))
+    with pytest.raises(DataError, match="layers"):
+        bl.guides.Flow(two, layers=0)
+    with pytest.raises(SiteError, match="one weight"):
+        bl.guides.Flow(two).flat_priors(two, {"weight": 0.5})
+    guide = bl.guides.Flow(two)
+    with pytest.raises(DataError, match="closed form"):
+        guide.kl_to(guide.flat_priors(two))
+
+
+def test_files_keep_the_guide(regression_model, tmp_path):
+    guide = bent(bl.guides.Flow(regression_model, layers=2, hidden=(5, 4)))
+    posterior = bl.Posterior.from_guide(regression_model, guide)
+    posterior.save(tmp_path / "posterior")
+    loaded = bl.load(tmp_path / "posterior")
+    for name, value in posterior.sample(20, seed=1).items():
+        assert torch.equal(loaded.sample(20, seed=1)[name], value)
+    # of a guide with other couplings the numbers do not fit
+    path = tmp_path / "posterior" / "posterior.json"
+    document = json.loads(path.read_text())
+    document["source"]["hidden"] = [5, 5]
+    with pytest.raises(StorageError, match="numbers"):
+        sources.check_size(document["source"], regression_model, stored_specs(guide))
+
+
+def stored_specs(guide):
+    return {f"source.{name}": ArraySpec.of(value) for name, value in guide.state_dict().items()}

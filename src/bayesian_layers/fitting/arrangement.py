@@ -74,7 +74,7 @@ def arrange(
         batches.num_batches,
         batches.batch_rows,
         guide.noise_size + guide.point.shape[-1],
-        guide.layout.widest,
+        guide.widest,
         multiple=guide.particle_multiple,
         particles=settings.particles,
         max_steps=settings.max_steps,

@@ -29,13 +29,13 @@ class Evaluation:
 
     Attributes:
         log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set.
-        kl: KL at weight 1, nats.
-        weighted_kl: KL with the weights of the fit, nats.
+        kl: KL at weight 1, nats, ``(R,)``; the same for all sets where it has a closed form.
+        weighted_kl: KL with the weights of the fit, nats, ``(R,)``.
     """
 
     log_likelihoods: Tensor
-    kl: float
-    weighted_kl: float
+    kl: Tensor
+    weighted_kl: Tensor
 
     @property
     def replicates(self) -> Tensor:
@@ -55,7 +55,7 @@ class Evaluation:
     @property
     def objective(self) -> float:
         """What is minimised: the negative ELBO with the weights of the fit."""
-        return self.weighted_kl - self.kl - self.elbo
+        return float((self.weighted_kl - self.kl).mean()) - self.elbo
 
     def gain_over(self, earlier: Evaluation) -> tuple[float, float]:
         """Tell by how much the objective is better than it was, on the same draws.
@@ -114,9 +114,14 @@ class Evaluator:
         Returns:
             Its ELBO, by each set of draws.
         """
-        kl, weighted = (float(guide.kl_to(guide.flat_priors(self._model, w))) for w in (1.0, self._kl_weight))
+        kl, weighted = (self._kl(guide, weight) for weight in (1.0, self._kl_weight))
         log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
         return Evaluation(log_p, kl, weighted)
+
+    def _kl(self, guide: Guide, weight: float | Mapping[str, float]) -> Tensor:
+        priors = guide.flat_priors(self._model, weight)
+        sets = self.noise(guide).split(self._draws)
+        return torch.stack([guide.kl_estimate(priors, noise).double() for noise in sets])
 
     def noise(self, guide: Guide) -> Tensor:
         """Give the noise of all sets, one after the other.

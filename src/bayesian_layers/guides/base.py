@@ -92,6 +92,11 @@ class Guide(nn.Module, ABC):
         """The number of draws that a step takes should be a multiple of this."""
         return 1
 
+    @property
+    def widest(self) -> int:
+        """Inputs of the widest layer that a step of a fit moves: the larger, the smaller its steps must be."""
+        return self.layout.widest
+
     def unconstrained(self, noise: Tensor) -> Tensor:
         """Turn standard normal noise into draws of the flat vector.
 
@@ -244,6 +249,18 @@ class Guide(nn.Module, ABC):
         """
         check_covers(self, model)
         return FlatPriors.of(model.sites(), self.layout, kl_weight)
+
+    def kl_estimate(self, priors: FlatPriors, noise: Tensor) -> Tensor:
+        r"""Compute :math:`\mathrm{KL}(q \| p)` where it has a closed form, else estimate it on the draws of a step.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+            noise: Standard normal, ``(S, noise_size)``: that of the draws.
+
+        Returns:
+            Nats, ``()``; gradients flow to the parameters.
+        """
+        return self.kl_to(priors)
 
     def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
         r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)` in closed form.

@@ -21,7 +21,7 @@ from .joint import Joint
 from .kl import FlatPriors
 from .prior_density import log_prior
 
-_PAIRS = 512  # of draws for the mean
+_PAIRS = 512  # of draws for mean and KL
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Flow(Joint):
         self,
         model: BayesianModel,
         *,
-        layers: int = 6,
+        layers: int = 4,
         hidden: Sequence[int] = (32,),
         init_scale: float | None = None,
     ) -> None:
@@ -105,6 +105,13 @@ class Flow(Joint):
     def own_noise_size(self) -> int:
         """Standard normal numbers that one draw of the random entries takes: P."""
         return len(self.loc)
+
+    @property
+    def widest(self) -> int:
+        """Inputs of the widest layer that a step of a fit moves, those of the couplings included."""
+        return max(
+            self.layout.widest, *(value.shape[1] for value in self.flow.parameters() if value.dim() > 1)
+        )
 
     def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.pushed(noise)[0]
@@ -138,10 +145,8 @@ class Flow(Joint):
         Returns:
             Site name to a tensor of the site's shape.
         """
-        like = self.loc.detach()
-        half = standard_normal(0, _PAIRS, len(like), dtype=like.dtype, device=like.device)
         with torch.no_grad():
-            center = self._unconstrained(torch.cat([half, -half])).mean(0)
+            center = self._unconstrained(self._fixed_noise(len(self.loc))).mean(0)
         return self._center(center, self.point)
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> SitePriors:
@@ -184,6 +189,18 @@ class Flow(Joint):
         log_p = log_prior(priors.sites, self.layout, flat, self.points(len(flat)))
         return priors.total((_log_normal(own) - log_det - log_p).mean())
 
+    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
+        r"""Estimate :math:`\text{weight} \cdot \mathrm{KL}(q \| p)` over 1024 fixed draws.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: One weight, for the whole KL.
+
+        Returns:
+            Nats, ``()``; gradients flow to the guide's parameters.
+        """
+        return self.kl_estimate(self.flat_priors(model, kl_weight), self._fixed_noise(self.noise_size))
+
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
 
@@ -195,6 +212,10 @@ class Flow(Joint):
         """
         noise = self.pulled(flat)
         return _log_normal(noise) - self.pushed(noise)[1]
+
+    def _fixed_noise(self, size: int) -> Tensor:
+        half = standard_normal(0, _PAIRS, size, dtype=self.loc.dtype, device=self.loc.device)
+        return torch.cat([half, -half])
 
     def _flat_distribution(self) -> Any:
         base = dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
