@@ -25,6 +25,7 @@ from .network import (
 )
 from .noise import seeded
 from .predicting import Weights, predict
+from .predicting.plan import Size
 from .priors import Site
 
 _RESERVED = ("data", "f", "y")
@@ -250,7 +251,7 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
     parts = []
     with evaluating(model.network), torch.no_grad():
         _check_targets(model, x, y)  # all rows: of a chunk's, surplus ones would be cut off in silence
-        for chunk in _chunks(model, draws, rows(x)):
+        for chunk in _chunks(model, draws, x):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
             site: Any = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
@@ -290,14 +291,12 @@ def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
     return f.shape[1:]
 
 
-def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], n: int) -> list[slice]:
-    """Slices of rows so small that all draws of the widest layer stay within the memory set aside."""
-    # The likelihood may have layers, too; drawn ones stand behind the axis of the draws.
-    width = max(
-        *(p.shape[0] for p in model.network.parameters() if p.dim()),
-        *(value.shape[1] for value in draws.values() if value.dim() > 1),
-        1,
-        1,
-    )
-    size = max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
+def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
+    """Slices of rows so small that all draws of the widest activation stay within the memory set aside."""
+    own = [
+        value.shape[1] for value in draws.values() if value.dim() > 1
+    ]  # the likelihood may have layers, too
+    with seeded(0):
+        width = max(Size.of(model.network, x).widest, *own, 1)
+    n, size = rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
