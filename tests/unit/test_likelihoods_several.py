@@ -245,6 +245,15 @@ def test_rounding_does_not_put_proportions_on_the_border():
     assert Beta(2.0).distribution(f).log_prob(rounded).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "outputs", "y"), [(Beta(2.0), 1, 0.0), (Poisson(), 1, 0.5), (Categorical(), 3, 0.5)]
+)
+def test_scores_refuse_targets_before_they_are_rounded(likelihood, outputs, y):
+    draws = bl.PredictiveDraws(torch.zeros(2, 1, outputs), likelihood, {})
+    with pytest.raises(bl.errors.DataError):
+        bl.predictive.log_prob(draws, torch.tensor([y]))
+
+
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 EXTREMES = [

@@ -85,13 +85,15 @@ def targets(draws: PredictiveDraws, y: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If ``y`` does not belong to the outputs.
+        DataError: If a target is one that the likelihood cannot have produced.
     """
     f = draws.f
     if y.dim() == 0 or len(y) != draws.num_rows:
         raise ShapeError("y", (draws.num_rows, "..."), y.shape)
     observed = draws.likelihood.observed(f[0].double(), y.to(f.device), output_axes=f.dim() - 2)
     assert observed is not None  # y is given
-    draws.likelihood.check_values(observed, draws.likelihood.num_classes(f.shape[2:]))
+    # As they came: what the distribution takes may already be rounded.
+    draws.likelihood.check_values(y, draws.likelihood.num_classes(f.shape[2:]))
     return observed
 
 
