@@ -90,12 +90,23 @@ def ensemble_of_two(model):
     return bl.guides.Ensemble(model, members=2)
 
 
+def flow_of_two(model):
+    """Away from the identity, at which it begins: there only the couplings' last layers have a gradient."""
+    guide = bl.guides.Flow(model, layers=2, hidden=(4,))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in guide.flow.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return guide
+
+
 GUIDES = (
     bl.guides.MeanFieldNormal,
     bl.guides.BlockNormal,
     bl.guides.LowRankNormal,
     bl.guides.FullRankNormal,
     ensemble_of_two,
+    flow_of_two,
 )
 
 

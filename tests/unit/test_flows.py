@@ -262,6 +262,20 @@ def test_a_flow_of_ones_own_is_not_saved(build, tmp_path):
         posterior.save(tmp_path / "posterior")
 
 
+@pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")  # two iterations are few
+def test_a_density_is_refined_and_judged_and_goes_by_every_estimator(build):
+    model = flow_model(build, bl.RealNVP, layers=2, dtype=torch.float32)
+    y = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    for estimator in ("local", "flipout"):
+        result = bl.fit(model, y, y, estimator=estimator, max_steps=10, particles=2, progress=False)
+        assert "captured" in str(result)
+    assert result.posterior.loo(y, y, num_draws=20) is not None
+    refined = result.posterior.refine(y, y, num_chains=20, iterations=2, progress=False)
+    assert refined.predict(y[:2], num_draws=4).std.isfinite().all()
+    group = result.posterior.to_arviz(y, y, num_draws=4)["posterior_predictive"]
+    assert group["y"].shape == (1, 4, 40, 2)
+
+
 @pytest.fixture
 def regression_model(build):
     network = build(

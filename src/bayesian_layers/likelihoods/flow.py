@@ -27,6 +27,12 @@ class Flow(Likelihood):
     its last axis: ``(N, K)``, ``(N,)`` for one, ``(N, T, K)`` for sequences. For a density of y alone, without
     inputs, the network is ``bl.NoContext()`` and the flow has ``context=0``.
 
+    The density of two moons, at other points g and in draws, is::
+
+        model = bl.BayesianModel(bl.NoContext(), bl.likelihoods.Flow(bl.RealNVP(2, prior="point")))
+        posterior = bl.fit(model, y, y, particles=1).posterior  # y stands for x, which is of no account
+        posterior.over_draws(bl.predictive.log_prob, g, g), posterior.draws(g).distribution().sample()
+
     The flow's parameters are sites of the model: ``flow.<parameter>``, such as ``flow.steps.0.network.0.weight``. Those
     that remember a prior are Bayesian, the others point estimates (``bl.RealNVP(2, prior="point")`` is all of them).
 
