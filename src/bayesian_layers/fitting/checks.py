@@ -65,7 +65,7 @@ def scale_warnings(x: Inputs, y: Tensor | None) -> list[str]:
     return [
         f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
         for name, part in [*named_parts(x), *([] if y is None else [("y", y)])]
-        if part.is_floating_point() and len(part) > 1 and (what := _off_scale(part.detach().float()))
+        if part.is_floating_point() and part[1:].numel() and (what := _off_scale(part.detach().float()))
     ]
 
 
