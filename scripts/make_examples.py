@@ -39,7 +39,7 @@ def main(words: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(EXAMPLES)}; all of them if none is named"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(EXAMPLES)}; all if none is named"
     )
     parser.add_argument("--quick", action="store_true", help="as small as can be")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of the folders")

@@ -15,6 +15,11 @@ from bayesian_layers.reporting.provenance import hash_of
 from .common import Example, column, figure
 
 ROWS, UNSEEN, DRAWS = 400, 2000, 200
+LEAD = (
+    "Where one input has two answers, a mean is neither. With a mixture as the likelihood the network"
+    " gives weights, "
+    "means and scales (Salimans et al. 2017), and the posterior is over all of them."
+)
 OUTPUTS = {"Normal": 1, "mixture of logistics": 9}
 LIKELIHOODS: dict[str, Likelihood] = {
     "Normal": bl.likelihoods.Normal("learned"),
@@ -70,11 +75,13 @@ def run(quick: bool) -> Example:
     error = float(gain.std() / len(gain) ** 0.5)
     short = (*told, ("Difference:", f"{float(gain.mean()):+.3f} ± {error:.3f} nats a row ({UNSEEN} rows)."))
     alt = "Two maps of the predictive density over x and y: one broad band, and two branches that part."
-    caption = "Predictive density p(y | x), the mean over the posterior, with the data. The same network, 1-30, and the same priors."
+    caption = (
+        "Predictive density p(y | x), the mean over the posterior, with the data. The same network, 1-30,"
+        " and the same priors."
+    )
     return Example(
         title="Two branches by a mixture of logistics",
-        lead="Where one input has two answers, a mean is neither. With a mixture as the likelihood the network gives weights, "
-        "means and scales (Salimans et al. 2017), and the posterior is over all of them.",
+        lead=LEAD,
         short=short,
         sections=(
             Section(

@@ -52,7 +52,10 @@ def report(example: Example, command: str) -> Report:
         *example.sections,
         Section("How this was made", (Points(as_points(record)),)),
     )
-    footer = f"Made by bayesian-layers {record['versions'].get('bayesian-layers', '')} on {record['date']}. The numbers are in metrics.json."
+    footer = (
+        f"Made by bayesian-layers {record['versions'].get('bayesian-layers', '')} on {record['date']}. The"
+        " numbers are in metrics.json."
+    )
     page = Page(example.title, example.lead, sections, footer)
     return Report(render(page), page.pictures(), {"provenance": record, **plain(example.metrics)})
 

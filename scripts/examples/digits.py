@@ -227,11 +227,12 @@ def _example(
     }
     gain = estimate(scores[PLAIN]["nll"] - scores[BAYESIAN]["nll"])
     ours = scores[BAYESIAN]
+    wins = int((scores[PLAIN]["nll"] > ours["nll"]).sum())
     short = (
         (f"{BAYESIAN}:", f"accuracy {estimate(ours['accuracy']).text(4)}, NLL {estimate(ours['nll']).text(4)} nats, "
          f"ECE {estimate(ours['ece']).text(4)}, over {splits} splits."),
         ("Beside the CNN without a posterior:", f"its NLL is {estimate(scores[PLAIN]['nll']).text(4)}; "
-         f"it is worse by {gain.text(4, sign=True)} (paired), and in {int((scores[PLAIN]['nll'] > ours['nll']).sum())} of {splits} splits."),
+         f"it is worse by {gain.text(4, sign=True)} (paired), and in {wins} of {splits} splits."),
         ("Turned digits:", "the predictive entropy of the Bayesian network grows as the digits leave what it has seen, "
          "and more than that of the other; the mutual information says how much of it more data would take away."),
         ("A cold posterior:", f"the KL counts for {KL_WEIGHT}. With the full KL a mean-field posterior of a network with "
@@ -246,7 +247,10 @@ def _example(
         f"Means over {splits} splits into four fifths to learn from and one to judge by, ± their standard errors.",
     )
     alt = "Two panels over the angle by which digits are turned: entropies of both networks, and their accuracy."
-    caption = "Predictive entropy and accuracy on all test digits, turned; mutual information is what the weights leave open."
+    caption = (
+        "Predictive entropy and accuracy on all test digits, turned; mutual information is what the "
+        "weights leave open."
+    )
     one = "One test digit, turned, with the Bayesian network's first answer, its probability and the entropy."
     pictures = (
         Picture("rotation", _curves(found), alt, caption, whole_row=True),
@@ -259,14 +263,18 @@ def _example(
         ),
     )
     how = Text((
-        f"Conv2d(1, 16, 3), Conv2d(16, 32, 3), each with ReLU and pooling, and Linear(128, 10); N(0, 1) priors; {STEPS} steps of "
-        f"{BATCH} images with one draw of the weights each, {DRAWS} draws to predict. The other network is the same, trained "
-        f"by Adam at 0.001 on batches of 64 until {PATIENCE} epochs have not improved the NLL of a tenth of its rows, and kept as it was "
+        "Conv2d(1, 16, 3), Conv2d(16, 32, 3), each with ReLU and pooling, and Linear(128, 10); N(0, "
+         f"1) priors; {STEPS} steps of "
+        f"{BATCH} images with one draw of the weights each, {DRAWS} draws to predict. The other "
+         "network is the same, trained "
+        f"by Adam at 0.001 on batches of 64 until {PATIENCE} epochs have not improved the NLL of a "
+         "tenth of its rows, and kept as it was "
         "at its best. Settings of both were chosen on other splits (seed 100).",
     ))  # fmt: skip
     return Example(
         title="Digits by a Bayesian CNN",
-        lead="Convolutions with a posterior, on scikit-learn's 1797 digits of 8 x 8 pixels; and what the network says of digits that are turned, as it has never seen them.",
+        lead="Convolutions with a posterior, on scikit-learn's 1797 digits of 8 x 8 pixels; and what the "
+        "network says of digits that are turned, as it has never seen them.",
         short=short,
         sections=(Section("Scores", (table, how)), Section("Turned digits", (Gallery(pictures),))),
         metrics={

@@ -52,11 +52,11 @@ def sample(seed: int) -> tuple[Tensor, Tensor]:
         return column(x), curve(x) + NOISE * torch.randn(ROWS)
 
 
-def dense(x: Tensor, seed: int) -> nn.Module:
+def dense(_x: Tensor, seed: int) -> nn.Module:
     """Build the mean-field network, 1-50-1.
 
     Args:
-        x: Training inputs, of no account here.
+        _x: Training inputs, of no account here.
         seed: Of the initial values.
 
     Returns:
@@ -66,12 +66,12 @@ def dense(x: Tensor, seed: int) -> nn.Module:
         return nn.Sequential(bl.Linear(1, 50), nn.Tanh(), bl.Linear(50, 1))
 
 
-def process(x: Tensor, seed: int) -> nn.Module:
+def process(x: Tensor, _seed: int) -> nn.Module:
     """Build the Gaussian process.
 
     Args:
         x: Training inputs, near which the inducing inputs begin.
-        seed: Of no account here.
+        _seed: Of no account here.
 
     Returns:
         The layer.
@@ -79,12 +79,12 @@ def process(x: Tensor, seed: int) -> nn.Module:
     return bl.GaussianProcess.from_data(x, 1, num_inducing=20)
 
 
-def deep(x: Tensor, seed: int) -> nn.Module:
+def deep(x: Tensor, _seed: int) -> nn.Module:
     """Build the deep Gaussian process, of two layers.
 
     Args:
         x: Training inputs, near which the inducing inputs of both layers begin: the first begins as the identity.
-        seed: Of no account here.
+        _seed: Of no account here.
 
     Returns:
         The network.
@@ -136,11 +136,13 @@ def _example(
     ratios = {name: gaps[name] / gaps[MEAN_FIELD] for name in (PROCESS, DEEP)}
     short = (
         *(
-            (f"{name}:", f"its deviation in the gap is {estimate(ratios[name]).text(1)} times that of the {MEAN_FIELD}, "
+            (f"{name}:", f"its deviation in the gap is {estimate(ratios[name]).text(1)} times that of the "
+             f"{MEAN_FIELD}, "
              f"at least {ratios[name].min():.1f} times (over {len(seeds)} data sets).")
             for name in ratios
         ),
-        ("Why:", "a mean-field Normal over the weights of a network with one hidden layer cannot be sure on both sides "
+        ("Why:", "a mean-field Normal over the weights of a network with one hidden layer cannot be sure on "
+         "both sides "
          "and unsure in between (Foong et al. 2020, arXiv 1909.00719, prove it for rectified units): no fit of "
          "it, however long, will say that the middle is unknown. Refining the posterior by HMC, or a layer "
          "whose posterior is over functions, can."),
@@ -157,12 +159,16 @@ def _example(
     table = Table(
         ("network", "deviation in the gap", "deviation at the data", "gap, over mean field"),
         rows,
-        f"Deviation of the noise-free function, in the units of y, averaged over {GAP[0]} to {GAP[1]} and over the data. "
+        f"Deviation of the noise-free function, in the units of y, averaged over {GAP[0]} to {GAP[1]} "
+        "and over the data. "
         f"Noise has deviation {NOISE}. Means over the data sets ± their standard errors.",
     )
     x, y = sample(seeds[0])
     alt = "Three panels: data left and right of a gap, with the mean, a band and eight functions of each posterior."
-    caption = "Means, bands of two deviations of the function, eight functions of each posterior, and the noise-free target (dashed)."
+    caption = (
+        "Means, bands of two deviations of the function, eight functions of each posterior, and the "
+        "noise-free target (dashed)."
+    )
     picture = Picture(
         "gap", _picture(found, grid, x.squeeze(1).numpy(), y.numpy()), alt, caption, whole_row=True
     )

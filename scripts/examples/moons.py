@@ -71,10 +71,14 @@ def run(quick: bool) -> Example:
     alt = (
         "Two maps of the plane: the mean density, which follows both moons, and its deviation over the draws."
     )
-    caption = f"Left: the predictive density, the mean over {draws} functions, with the {ROWS} data. Right: deviation of log density over the functions, in nats."
+    caption = (
+        f"Left: the predictive density, the mean over {draws} functions, with the {ROWS} data. Right: "
+        "deviation of log density over the functions, in nats."
+    )
     return Example(
         title="Two moons by RealNVP",
-        lead="A density without a formula: a reversible network turns points into noise (Dinh et al. 2017). Its couplings are "
+        lead="A density without a formula: a reversible network turns points into noise (Dinh et al. "
+        "2017). Its couplings are "
         "Bayesian, so every density is a distribution over densities.",
         short=short,
         sections=(

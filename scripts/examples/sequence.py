@@ -92,17 +92,26 @@ def run(quick: bool) -> Example:
         ("LSTM", f"{float(theirs.mean()):.3f}", f"{100 * _coverage(plain, scale, ahead_x, ahead_y):.0f} %"),
     )
     header = ("network", "nats a step", f"inside the {100 * LEVEL:.0f} % interval")
-    caption = f"The next value from the last {WINDOW}, for {len(ahead_y)} steps after the training data; the LSTM without a posterior has the Normal noise of its residuals."
+    caption = (
+        f"The next value from the last {WINDOW}, for {len(ahead_y)} steps after the training data; the "
+        "LSTM without a posterior has the Normal noise of its residuals."
+    )
     alt = "The series, its end unseen in training, with paths that single functions of the posterior take."
-    shown = "Grey: training data. Black: what came. Lines: single functions of the posterior, each fed its own values with its own noise; band: nine tenths of them."
+    shown = (
+        "Grey: training data. Black: what came. Lines: single functions of the posterior, each fed its "
+        "own values with its own noise; band: nine tenths of them."
+    )
     picture = Picture("paths", _picture(values, paths), alt, shown, whole_row=True)
     return Example(
         title="A series by a Bayesian LSTM",
-        lead="One draw of the weights for the whole sequence: a function that can be run on, step by step, into a future of its own.",
+        lead="One draw of the weights for the whole sequence: a function that can be run on, step by step,"
+         " into a future of its own.",
         short=(
-            ("One step ahead:", f"{float(ours.mean()):.3f} nats a step, the LSTM without a posterior {float(theirs.mean()):.3f}; "
+            ("One step ahead:", f"{float(ours.mean()):.3f} nats a step, the LSTM without a posterior "
+             f"{float(theirs.mean()):.3f}; "
              f"difference {float(gain.mean()):+.3f} ± {error:.3f} ({len(gain)} steps)."),
-            (f"{100 * LEVEL:.0f} % intervals:", f"{100 * float(inside.mean()):.0f} % of the unseen values are inside."),
+            (f"{100 * LEVEL:.0f} % intervals:",
+             f"{100 * float(inside.mean()):.0f} % of the unseen values are inside."),
             ("The fit:", str(result).splitlines()[1]),
         ),
         sections=(Section("The future", (Gallery((picture,)), Table(header, rows, caption))),),
