@@ -231,7 +231,8 @@ def _example(
     short = (
         (f"{BAYESIAN}:", f"accuracy {estimate(ours['accuracy']).text(4)}, NLL {estimate(ours['nll']).text(4)} nats, "
          f"ECE {estimate(ours['ece']).text(4)}, over {splits} splits."),
-        ("Beside the CNN without a posterior:", f"its NLL is {estimate(scores[PLAIN]['nll']).text(4)}; "
+        ("Beside the CNN without a posterior:",
+         f"its NLL is {estimate(scores[PLAIN]['nll']).text(4)}; "
          f"it is worse by {gain.text(4, sign=True)} (paired), and in {wins} of {splits} splits."),
         ("Turned digits:", "the predictive entropy of the Bayesian network grows as the digits leave what it has seen, "
          "and more than that of the other; the mutual information says how much of it more data would take away."),
