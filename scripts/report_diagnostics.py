@@ -92,7 +92,7 @@ def calibrations(simulations: int) -> dict[str, bl.CalibrationResult]:
         base = torch.randn(20, 1)
         x = base + 0.3 * torch.randn(20, 2)  # two columns that almost say the same
     with seeded(0):
-        linear = bl.BayesianModel(bl.Linear(2, 1, bias_prior=None), bl.likelihoods.Normal(0.5))
+        linear = bl.BayesianModel(bl.Linear(2, 1, bias=False), bl.likelihoods.Normal(0.5))
     at = torch.tensor([[1.0, 1.0], [1.0, -1.0]])  # along what the columns share, and across
     options: dict[str, Any] = {"num_simulations": simulations, "progress": True}
 

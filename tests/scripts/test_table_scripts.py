@@ -18,7 +18,7 @@ def test_fit_summarize_predict(script, table, frame, tmp_path, task):
     assert f"target `{task}`: {task}" in fitted.stderr
     assert "ELBO -" in fitted.stderr
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
-        "arrays.safetensors", "manifest.json", "posterior.json", "table.json",
+        "MODEL_CARD.md", "arrays.safetensors", "manifest.json", "posterior.json", "table.json",
     }  # fmt: skip
 
     summary = script("summarize_posterior.py", "model", "--rows", "5")
