@@ -236,7 +236,7 @@ def _example(
          f"it is worse by {gain.text(4, sign=True)} (paired), and in {wins} of {splits} splits."),
         ("Turned digits:", "the predictive entropy of the Bayesian network grows as the digits leave what it has seen, "
          "and more than that of the other; the mutual information says how much of it more data would take away."),
-        ("A cold posterior:", f"the KL counts for {KL_WEIGHT}. With the full KL a mean-field posterior of a network with "
+        ("A cold posterior:", f"the KL counts for {KL_WEIGHT}. With the full KL a mean-field posterior of a network of "
          "6090 weights and 1437 digits is unsure of everything: it under-fits (NLL above 0.2)."),
     )  # fmt: skip
     table = Table(
