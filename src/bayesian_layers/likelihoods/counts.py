@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Gamma, constraints
 
 from ..errors import DataError
-from ..priors import LogNormal, Site
+from ..priors import Site
 from .base import Likelihood, one_a_target
 from .elementwise import Elementwise
-from .positive import check_positive, for_targets, positive_site
+from .positive import Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio, restrained
 
 LOG_RATE_BOUND = 20.0  # beyond 4.9e8 the rate grows like a line
@@ -183,7 +183,7 @@ class NegativeBinomial(Likelihood):
     """
 
     unit_scale: ClassVar[bool] = False
-    dispersion: float | Literal["learned"] | LogNormal = "learned"
+    dispersion: Positive = "learned"
 
     def __post_init__(self) -> None:
         check_positive("dispersion", self.dispersion, "the variance beyond Poisson's over the squared mean")

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pyro.distributions as dist
 from torch import Tensor
 
-from ..priors import LogNormal, Site
+from ..priors import Site
 from .base import Likelihood, check_finite, one_a_target
-from .positive import check_positive, for_targets, positive_site
+from .positive import Positive, check_positive, for_targets, positive_site
 from .several import SeveralOutputs
 from .special import restrained
 
@@ -49,7 +49,7 @@ class Normal(Likelihood):
         tensor([0.0100])
     """
 
-    noise_scale: float | Literal["learned"] | LogNormal = "learned"
+    noise_scale: Positive = "learned"
 
     def __post_init__(self) -> None:
         check_positive("noise_scale", self.noise_scale, "a standard deviation")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..priors import LogNormal, Site
+from ..priors import Site
 from .base import Likelihood, one_a_target
-from .positive import check_positive, for_targets, positive_site
+from .positive import Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, restrained
 
 _LOGIT_BOUND = 20.0  # means of 2e-9 and 1 - 2e-9
@@ -72,7 +72,7 @@ class Beta(Likelihood):
     """
 
     unit_scale: ClassVar[bool] = False
-    precision: float | Literal["learned"] | LogNormal = "learned"
+    precision: Positive = "learned"
 
     def __post_init__(self) -> None:
         check_positive("precision", self.precision, "a precision")

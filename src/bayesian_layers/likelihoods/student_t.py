@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from ..errors import DataError, FitWarning
-from ..priors import LogNormal, Site
+from ..priors import Site
 from .base import Likelihood, check_finite, one_a_target
-from .positive import check_positive, for_targets, positive_site
+from .positive import Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio
 
 _FIRST_DF = 4.0
@@ -70,8 +70,8 @@ class StudentT(Likelihood):
         tensor([2.])
     """
 
-    df: float | Literal["learned"] | LogNormal = _FIRST_DF
-    noise_scale: float | Literal["learned"] | LogNormal = "learned"
+    df: Positive = _FIRST_DF
+    noise_scale: Positive = "learned"
 
     def __post_init__(self) -> None:
         check_positive("df", self.df, "a number of degrees of freedom")
@@ -124,7 +124,7 @@ class StudentT(Likelihood):
             FitWarning: If df is at most 2.
         """
         df = torch.as_tensor(latents.get("df", self.df))
-        advice = "quantiles exist: posterior.over_draws(bl.predictive.quantiles, x, ...)"
+        advice = "quantiles exist: bl.predictive.interval(posterior.draws(x))"
         if bool((df <= 1).any()):
             raise DataError(
                 f"a StudentT with df = {float(df.min()):.3g} has no mean, as df is at most 1; {advice}"
