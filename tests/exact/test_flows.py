@@ -291,7 +291,7 @@ def test_the_guide_bends_along_a_banana():
     log_joint = log_joint + sum(normal(b + a**2, 0.3).log_prob(each) for each in y)
     evidence = float(log_joint.flatten().logsumexp(0) + 2 * (axis[1] - axis[0]).log())
     elbos = {}
-    for guide in (bl.guides.FullRankNormal(model), bl.guides.Flow(model, layers=3, hidden=(16,))):
+    for guide in (bl.guides.FullRankNormal(model), bl.guides.Flow(model, hidden=(16,))):
         elbos[type(guide)] = bl.fit(model, x, y, guide=guide, seed=0, progress=False).elbo
     assert elbos[bl.guides.FullRankNormal] < evidence - 1
     assert elbos[bl.guides.Flow] > evidence - 0.1
