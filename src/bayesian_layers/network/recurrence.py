@@ -31,7 +31,7 @@ def _lstm(x: Tensor, state: State, w: Tensor, v: Tensor, *more: Any) -> State:
     i, f, g, o = gates.chunk(4, -1)
     cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
     h = o.sigmoid() * cell.tanh()
-    return (functional.linear(h, more[-1]) if len(more) % 2 else h), cell  # an odd one projects
+    return (functional.linear(h, *more[-1:]) if len(more) % 2 else h), cell  # an odd one projects
 
 
 def _gru(x: Tensor, state: State, w: Tensor, v: Tensor, *biases: Any) -> State:
