@@ -12,6 +12,7 @@ from pyro.infer import Predictive
 from torch import Tensor, nn
 
 from .errors import DataError, ShapeError, SiteError
+from .layers import check_embeddings
 from .likelihoods import Likelihood, Prediction
 from .network import (
     Inputs,
@@ -54,7 +55,8 @@ class BayesianModel(nn.Module):
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
-        DataError: If a parameter with a prior on the positive numbers is not positive.
+        DataError: If a parameter with a prior on the positive numbers is not positive, or an embedding writes to
+            its weight (``max_norm``) or gives another gradient than the ELBO's.
         TypeError: If ``network`` is not a module or ``likelihood`` not one of ``bl.likelihoods``.
 
     Example:
@@ -80,6 +82,7 @@ class BayesianModel(nn.Module):
             )
         hyper_sites({**sites, **own})  # refuses a clash of names
         _check_positive({**sites, **own})
+        check_embeddings(network)
 
     def sites(self) -> dict[str, Site]:
         """List the latent sites in the order of the program: prior scales, the network's, the likelihood's.

@@ -259,7 +259,7 @@ def test_the_guide_finds_a_correlated_posterior(build, regression):
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(0.3))
     mean_field = bl.fit(model, x, y, seed=0, progress=False)
     assert mean_field.elbo < evidence - 1
-    result = bl.fit(model, x, y, guide=bl.guides.Flow(model, hidden=(16,)), seed=0, progress=False)
+    result = bl.fit(model, x, y, guide=bl.guides.Flow(model, layers=2, hidden=(16,)), seed=0, progress=False)
     assert result.elbo == pytest.approx(evidence, abs=0.1)
     # what the fit says is so on draws of its own
     guide = result.posterior.source

@@ -380,3 +380,24 @@ def test_files_keep_the_guide(regression_model, tmp_path):
 
 def stored_specs(guide):
     return {f"source.{name}": ArraySpec.of(value) for name, value in guide.state_dict().items()}
+
+
+class First(nn.Module):
+    def forward(self, pair):
+        return pair[0]
+
+
+@pytest.mark.parametrize("kind", [bl.RealNVP, bl.MAF, bl.NeuralSpline])
+def test_a_reversible_layer_inside_a_network(build, kind):
+    """S draws at once are a loop over draws, and a step can be recorded."""
+    network = build(lambda: nn.Sequential(kind(2, (4,), layers=2), First(), bl.Linear(2, 1)).double())
+    model = bl.BayesianModel(network, bl.likelihoods.Normal(0.5))
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    result = bl.fit(model, x, x[:, 0], max_steps=12, particles=2, progress=False)
+    assert "captured" in str(result)
+    posterior = result.posterior
+    f = posterior.functions(3, seed=1)(x)
+    values = posterior.sample(3, seed=1)
+    for i in range(3):
+        parameters = {name: values[name][i] for name, _ in network.named_parameters()}
+        torch.testing.assert_close(f[i], torch.func.functional_call(network, parameters, (x,)))

@@ -12,7 +12,43 @@ Device, dtype and keyword-only arguments whose name ends in ``prior`` are no bus
 
 from ._twin import A_MODULE as A_MODULE
 from ._twin import NORMALISATION as NORMALISATION
+from .adapters import SelfAttention, Take
+from .attention import MultiheadAttention, TransformerEncoderLayer
+from .convolution import Conv1d, Conv2d, Conv3d
+from .embedding import Embedding
+from .embedding import check_embeddings as check_embeddings
+from .embedding import padding_rows as padding_rows
 from .flows import MADE, MAF, NeuralSpline, NoContext, RealNVP
-from .linear import Linear
+from .linear import Bilinear, Linear
+from .normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
+from .recurrent import GRU, LSTM, RNN
+from .transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
-__all__ = ["MADE", "MAF", "Linear", "NeuralSpline", "NoContext", "RealNVP"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MADE",
+    "MAF",
+    "RNN",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Embedding",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "MultiheadAttention",
+    "NeuralSpline",
+    "NoContext",
+    "RealNVP",
+    "SelfAttention",
+    "Take",
+    "TransformerEncoderLayer",
+]

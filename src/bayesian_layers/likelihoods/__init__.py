@@ -8,8 +8,9 @@ are cannot be read off ``f``, as draws have axes too, so functions take ``output
 for each class. For K targets the axis of outputs has m K entries, parameter by parameter, not target by target: the
 first K are the first parameter of all targets, the next K the second, as ``torch.cat([mean, log_scale], -1)`` of two
 heads makes them and ``f.chunk(m, -1)`` takes them apart. A mixture of C components has m = 3 C: the logits of all
-components, then their means, then the logarithms of their scales. That axis is the last, or, with
-``output_axis="first"``, the first of a row, where torch's convolutions put their channels: ``(N, m C, H, W)``.
+components, then their means (less fixed ``anchors``, so that they begin apart), then the logarithms of their scales.
+That axis is the last, or, with ``output_axis="first"``, the first of a row, where torch's convolutions put their
+channels: ``(N, m C, H, W)``.
 
 Targets have the shape of the outputs with m entries made one, without a last axis of size 1: ``(N,)`` for ``(N, m)``,
 ``(N, K)`` for ``(N, m K)``, ``(N, T)`` for ``(N, T, m)``. Classes take their axis away: ``(N, T)`` for ``(N, T, K)``.

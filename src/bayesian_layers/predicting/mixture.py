@@ -1,4 +1,4 @@
-"""The mixture of a likelihood's distributions over draws of the weights: its CDF inverted, and its ranked score."""
+"""The mixture of a likelihood's distributions over draws of the weights: its quantiles, and its ranked score."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ..errors import ShapeError
 from ..noise import seeded
+from . import inversion
 from .draws import PredictiveDraws
 
-_TURNS, _CLOSE, _ROUNDING = 200, 1e-12, 1e-14
 _STEP, _REACH = 0.5, 7.5  # of the smallest deviation, of each component's
 _TWO = math.sqrt(2.0)
 
@@ -126,8 +126,7 @@ def quantiles(draws: PredictiveDraws, levels: Sequence[float], seed: int) -> Ten
     if finite(found):
         return torch.stack([_class_quantile(found, level) for level in levels], -1)
     try:
-        invert = _invert_whole if found.support.is_discrete else _invert
-        return torch.stack([invert(found, level) for level in levels], -1)
+        return torch.stack([inversion.quantile(found, level) for level in levels], -1)
     except NotImplementedError:  # no CDF
         ordered = _samples(found, seed).sort(0).values
     ranks = [max(0, math.ceil(level * len(ordered)) - 1) for level in levels]
@@ -180,63 +179,6 @@ def _class_quantile(found: Any, level: float) -> Tensor:
 def _samples(found: Any, seed: int) -> Tensor:
     with seeded(seed):
         return found.sample().double()
-
-
-def _excess(found: Any, t: Tensor, level: float) -> Tensor:
-    return found.cdf(t).mean(0) - level
-
-
-def _bracket(found: Any, level: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Two ends with the quantile between, and where to begin: by the components' quantiles, or by doubled steps."""
-    try:
-        ends = found.icdf(torch.as_tensor(level, dtype=torch.float64, device=found.mean.device))
-        return ends.amin(0), ends.amax(0), ends.mean(0)
-    except NotImplementedError:
-        mean, width = (
-            found.mean.nan_to_num(),
-            found.stddev.nan_to_num(1.0, 1.0),
-        )  # Student's t may have neither
-    low, high = (mean - width).amin(0), (mean + width).amax(0)
-    step = high - low
-    for _ in range(_TURNS):
-        above, below = _excess(found, low, level) >= 0, _excess(found, high, level) < 0
-        if not bool((above | below).any()):
-            break
-        low, high, step = torch.where(above, low - step, low), torch.where(below, high + step, high), 2 * step
-    return low, high, (low + high) / 2
-
-
-def _invert_whole(found: Any, level: float) -> Tensor:
-    """The least whole number t with F(t) >= level, by halving."""
-    low, high, _ = _bracket(found, level)
-    low, high = low.floor() - 1, high.ceil()
-    for _ in range(_TURNS):
-        middle = ((low + high) / 2).floor()
-        below = _excess(found, middle, level) < 0
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        if bool((high - low <= 1).all()):
-            break
-    return high
-
-
-def _invert(found: Any, level: float) -> Tensor:
-    """Newton's method on F(t) = level, in a bracket."""
-    low, high, t = _bracket(found, level)
-    close = _CLOSE * (low.abs() + high.abs())
-    last, done = high - low, torch.zeros_like(low, dtype=torch.bool)
-    for _ in range(_TURNS):
-        excess = _excess(found, t, level)
-        low, high = torch.where(excess < 0, t, low), torch.where(excess < 0, high, t)
-        step = -excess / found.log_prob(t).exp().mean(0)
-        # Halves the bracket where a step leaves it, or steps do not shrink.
-        newton = (t + step > low) & (t + step < high) & (step.abs() < last.abs() / 2)
-        last = torch.where(newton, step, (low + high) / 2 - t)
-        done |= excess.abs() <= _ROUNDING  # and stays where it is
-        t = torch.where(done, t, t + last)
-        done |= last.abs() <= close
-        if bool(done.all()):
-            break
-    return t
 
 
 def _distance(m: Tensor, scale: Tensor) -> Tensor:
