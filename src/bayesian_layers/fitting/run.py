@@ -189,13 +189,16 @@ class Run:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the last stage, which was not the first, surely gained nothing worth naming."""
+        """Whether the last stage, which was not the first, surely gained nothing worth naming, and lost nothing."""
         if len(self.state.evaluations) < 2:
             return Verdict(math.nan, math.nan, self.tolerance, "one stage shows nothing", False)
         earlier, last = self.state.evaluations
         gain, stderr = last.gain_over(earlier)
-        nothing = stderr <= self.tolerance and gain + 2 * stderr <= self.tolerance
-        return Verdict(max(gain, 0.0), stderr, self.tolerance, "what the last stage of steps gained", nothing)
+        nothing = stderr <= self.tolerance and abs(gain + 2 * stderr) <= self.tolerance
+        lost = max(0.0, -gain - 2 * stderr)  # surely, and so to be gained again
+        return Verdict(
+            max(gain, lost), stderr, self.tolerance, "what the last stage of steps gained", nothing
+        )
 
     def log_weights(self) -> np.ndarray:
         """Compute the importance weights of the draws of the last evaluation.

@@ -192,6 +192,24 @@ class Guide(nn.Module, ABC):
         """
         return self.point.expand(num_draws, -1)
 
+    @property
+    def curved(self) -> bool:
+        """Whether :meth:`moved` is anything but addition."""
+        return False
+
+    def moved(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take a step in the coordinates in which an optimizer without knowledge of the family goes best.
+
+        Args:
+            here: Name of a trained parameter to its value.
+            step: The same names to steps, of the same shapes.
+
+        Returns:
+            The same names to the values after it; where all steps are 0, those of ``here``. Addition, unless the family
+            knows better coordinates.
+        """
+        return {name: value + step[name] for name, value in here.items()}
+
     def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
         """Decide what is only decided after training; called once, at the end of a fit. Here nothing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -27,12 +28,13 @@ class BlockNormal(MeanFieldNormal):
     A block b is one row, along the last axis, of a site whose prior is ``bl.priors.Whitened``: the inducing values of
     one function of a ``bl.GaussianProcess``. :math:`C_b` is lower triangular with ones on its diagonal and the
     ``factor`` below it, so :math:`D_b C_b` is the covariance's Cholesky factor. Without such sites it is the
-    :class:`MeanFieldNormal`, as which it also begins. ``bl.fit`` takes it where a model has such sites.
+    :class:`MeanFieldNormal`. ``bl.fit`` takes it where a model has such sites, and moves the blocks in coordinates of
+    their own (:meth:`moved`); Pyro's SVI moves the parameters themselves, and needs many times the steps.
 
     Args:
         model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
-            the widest layer, between 0.02 and 0.1.
+        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for 1 in the blocks, the prior's,
+            and elsewhere one over the inputs of the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
@@ -51,6 +53,13 @@ class BlockNormal(MeanFieldNormal):
         Hensman, Matthews & Ghahramani (2015), "Scalable variational Gaussian process classification",
         arXiv 1411.2005; Challis & Barber (2013), "Gaussian Kullback-Leibler approximate inference", for the
         Cholesky factor.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> network = nn.Sequential(bl.Linear(4, 2), bl.GaussianProcess(2, 3, num_inducing=8))
+        >>> guide = BlockNormal(bl.BayesianModel(network, bl.likelihoods.Normal("learned")))
+        >>> {name: scale_tril.shape for name, (loc, scale_tril) in guide.blocks().items()}
+        {'1.inducing_values': torch.Size([3, 8, 8])}
     """
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
@@ -62,6 +71,10 @@ class BlockNormal(MeanFieldNormal):
                 f"{LARGEST}. Use fewer inducing points, or MeanFieldNormal, which misses their covariance."
             )
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size))
+        if init_scale is None:
+            with torch.no_grad():  # at the prior: narrower, means would have far to go in deviations
+                for name, part in self.layout.split(self.log_scale, self.layout.random).items():
+                    part.mul_(name not in self.layout.joint)
 
     def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Give mean and Cholesky factor of the blocks, site by site.
@@ -71,7 +84,7 @@ class BlockNormal(MeanFieldNormal):
             ``(*rows, M, M)``; gradients flow to the parameters.
         """
         locs, scales = (self.layout.split(f, self.layout.random) for f in (self.loc, self.log_scale.exp()))
-        unit = self._unit_factors()
+        unit = self._unit_factors(self.factor)
         return {
             name: (locs[name], scales[name].unsqueeze(-1) * unit[name].view(*locs[name].shape, -1))
             for name in unit
@@ -83,7 +96,7 @@ class BlockNormal(MeanFieldNormal):
         Returns:
             A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
         """
-        unit = self._unit_factors()
+        unit = self._unit_factors(self.factor)
         found = self.layout.split(super().variance(), self.layout.random)
         for name, factor in unit.items():
             found[name] = found[name] * factor.square().sum(-1).view_as(found[name])
@@ -137,23 +150,73 @@ class BlockNormal(MeanFieldNormal):
         """
         return {name: pair for name, pair in super().moments().items() if name not in self.layout.joint}
 
+    @property
+    def curved(self) -> bool:
+        """Whether there are blocks, all of whose parameters are trained."""
+        trained = self.loc.requires_grad and self.log_scale.requires_grad and self.factor.requires_grad
+        return trained and len(self.layout.joint) > 0
+
+    def moved(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r"""Take a step in coordinates that move with the blocks, in which their curvature is about 1.
+
+        .. math:: m \leftarrow m + T\, \text{step}, \quad T \leftarrow T E, \quad
+                  E = \operatorname{diag}(\exp \text{step}) + \text{step below the diagonal}
+
+        with m a block's mean and :math:`T = D C` its Cholesky factor. In these coordinates the Fisher information is
+        constant, so that a step along the gradient is a natural one; in the parameters themselves it has the condition
+        number of the covariance, which for the values of a function is thousands (``reports/decisions/010``).
+
+        Args:
+            here: Name of a trained parameter to its value.
+            step: The same names to steps, of the same shapes.
+
+        Returns:
+            The same names to the values after it.
+
+        References:
+            Salimbeni, Eleftheriadis & Hensman (2018), "Natural gradients in practice", arXiv 1803.09151; Lin, Khan &
+            Schmidt (2019), arXiv 1902.07306.
+        """
+        after = super().moved(here, step)
+        if not self.curved:
+            return after
+        scales, logs, steps = (
+            self.layout.split(flat, self.layout.random)
+            for flat in (here["log_scale"].exp(), step["log_scale"], step["loc"])
+        )
+        below, factors = self._matrices(step["factor"]), []
+        for name, unit in self._unit_factors(here["factor"]).items():
+            size = logs[name].exp().view(unit.shape[:2])
+            factors.append((unit * size.unsqueeze(1) + unit @ below[name].tril(-1)) / size.unsqueeze(2))
+            along = unit @ steps[name].reshape(*unit.shape[:2], 1)
+            steps[name] = scales[name] * along.view_as(scales[name])
+        after["factor"] = torch.cat([factor.reshape(-1) for factor in factors])
+        after["loc"] = here["loc"] + torch.cat([along.reshape(-1) for along in steps.values()])
+        return after
+
     def _unconstrained(self, noise: Tensor) -> Tensor:
         tied = self._by_block(noise, lambda rows, factor: rows @ factor.mT)
         return self.loc + self.log_scale.exp() * tied
 
-    def _unit_factors(self) -> dict[str, Tensor]:
+    def _unit_factors(self, factor: Tensor) -> dict[str, Tensor]:
         """The matrices C of each joint site, ``(rows, M, M)``."""
-        shapes = {name: self.layout.shapes[name] for name in self.layout.joint}
-        sizes = [shape.numel() * shape[-1] for shape in shapes.values()]
-        found = {}
-        for (name, shape), part in zip(shapes.items(), self.factor.split(sizes), strict=True):
-            below = part.view(-1, shape[-1], shape[-1]).tril(-1)
-            found[name] = below + torch.eye(shape[-1], dtype=part.dtype, device=part.device)
-        return found
+        return {
+            name: matrix.tril(-1) + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+            for name, matrix in self._matrices(factor).items()
+        }
+
+    def _matrices(self, factor: Tensor) -> dict[str, Tensor]:
+        """Cut a vector like ``factor`` into a stack of square matrices for each joint site, ``(rows, M, M)``."""
+        shapes = [self.layout.shapes[name] for name in self.layout.joint]
+        parts = factor.split([shape.numel() * shape[-1] for shape in shapes])
+        return {
+            name: part.view(-1, shape[-1], shape[-1])
+            for name, part, shape in zip(self.layout.joint, parts, shapes, strict=True)
+        }
 
     def _by_block(self, flat: Tensor, function: Any) -> Tensor:
         """Apply a function to the rows of the blocks, ``(rows, S, M)`` with their matrices C; the rest stays."""
-        unit = self._unit_factors()
+        unit = self._unit_factors(self.factor)
         if not unit:
             return flat
         names = self.layout.random

@@ -19,6 +19,7 @@ from .embedding import Embedding
 from .embedding import check_embeddings as check_embeddings
 from .embedding import padding_rows as padding_rows
 from .flows import MADE, MAF, NeuralSpline, NoContext, RealNVP
+from .gaussian_process import GaussianProcess
 from .linear import Bilinear, Linear
 from .normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
 from .recurrent import GRU, LSTM, RNN
@@ -41,6 +42,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Embedding",
+    "GaussianProcess",
     "GroupNorm",
     "LayerNorm",
     "Linear",

@@ -70,17 +70,19 @@ def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outp
     shapes = {name: network.get_parameter(name).shape for name in values}
     batches = {name: _batch_shape(name, value, shapes[name]) for name, value in values.items()}
     batch = broadcast_shape(*batches.values())
+    varying = [name for name, value in values.items() if not _is_shared(value, len(shapes[name]))]
+    varying = varying or list(values)[:1]  # something must say how many draws there are
     flat = {
         name: value.reshape(*batches[name], *shapes[name])
         .expand(*batch, *shapes[name])
         .flatten(0, len(batch) - 1)
-        if batches[name]
-        else value.reshape(shapes[name])
+        if batch and name in varying
+        else value[(0,) * (value.dim() - len(shapes[name]))]
         for name, value in values.items()
     }
     if not batch:
         return Outputs(_functional_call(network, flat, inputs), 0)
-    axes = {name: 0 if batches[name] else None for name in flat}
+    axes = {name: 0 if name in varying else None for name in flat}
     f = call_many(network, flat, axes, inputs, math.prod(batch))
     return Outputs(f.unflatten(0, batch), len(batch))
 
@@ -91,6 +93,12 @@ def _batch_shape(name: str, value: Tensor, shape: torch.Size) -> torch.Size:
         raise ShapeError(name, ("...", *shape), value.shape)
     batch = value.shape[:axes]
     return batch[:-1] if batch and batch[-1] == 1 else batch
+
+
+def _is_shared(value: Tensor, event_dim: int) -> bool:
+    """Whether all draws have the same memory, as point estimates have: what depends on them alone is computed once."""
+    axes = range(value.dim() - event_dim)
+    return all(value.shape[axis] == 1 or value.stride(axis) == 0 for axis in axes)
 
 
 def call_many(
