@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro
@@ -9,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..errors import DataError
 from ..model import BayesianModel
 from .base import Guide, check_covers
 from .kl import FlatPriors
@@ -54,6 +56,51 @@ class MeanFieldNormal(Guide):
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
+
+    @classmethod
+    def from_pretrained(
+        cls, model: BayesianModel, fraction: float = 0.1, *, floor: float = 1e-3
+    ) -> MeanFieldNormal:
+        r"""Begin at a pretrained network: means at its weights, deviations a fraction of their sizes.
+
+        .. math:: \text{scale}_j = \max(\text{fraction} \cdot |w_j|, \text{floor})
+
+        Entries on the positive numbers (a noise scale) begin as usual. ``bl.priors.around`` gives the priors that go
+        with it.
+
+        Args:
+            model: The model; its network's present weights are the means.
+            fraction: Deviation over size, above 0.
+            floor: The smallest deviation: of a weight that is 0 the other would be 0 too.
+
+        Returns:
+            A guide.
+
+        Raises:
+            DataError: If ``fraction`` or ``floor`` is not finite and above 0.
+
+        References:
+            Krishnan, Subedar & Tickoo (2020), arXiv 1906.05323 (MOPED).
+
+        Example:
+            >>> import bayesian_layers as bl
+            >>> network = nn.Linear(1, 1)
+            >>> _ = nn.init.constant_(network.weight, -2.0), nn.init.zeros_(network.bias)
+            >>> model = bl.BayesianModel(bl.bayesianize(network), bl.likelihoods.Bernoulli())
+            >>> MeanFieldNormal.from_pretrained(model, floor=0.01).log_scale.exp()
+            tensor([0.2000, 0.0100], grad_fn=<ExpBackward0>)
+        """
+        for name, value in (("fraction", fraction), ("floor", floor)):
+            if not 0 < value < math.inf:
+                raise DataError(f"`{name}` must be a finite number above 0; received {value!r}")
+        guide = cls(model)
+        loc, log_scale = (
+            guide.layout.split(flat.detach(), guide.layout.random) for flat in (guide.loc, guide.log_scale)
+        )
+        for name, begin in log_scale.items():
+            if name not in guide.layout.positive:
+                begin.copy_((fraction * loc[name].abs()).clamp_min(floor).log())
+        return guide
 
     @property
     def own_noise_size(self) -> int:

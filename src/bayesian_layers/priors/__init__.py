@@ -10,6 +10,7 @@ from .elementwise import ElementwiseNormal, from_posterior
 from .families import HierarchicalNormal, LogNormal, Normal, default
 from .memory import recall, remember, remember_all
 from .noise import Noise, Whitened
+from .pretrained import around
 
 __all__ = [
     "ElementwiseNormal",
@@ -20,6 +21,7 @@ __all__ = [
     "Prior",
     "Site",
     "Whitened",
+    "around",
     "arrays",
     "check_is_prior",
     "default",
