@@ -34,6 +34,7 @@ PRIOR = Tagged(
         "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _LOG_NORMAL_PRIOR}),
         "ElementwiseNormal": Fields({}),
         "Noise": Fields({}),
+        "ScaleMixture": Fields({"weight": _POSITIVE, "scales": ListOf(_POSITIVE, most=2)}),
         "Whitened": Fields({}),
     },
 )

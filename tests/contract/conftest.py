@@ -49,6 +49,11 @@ CASES = {
         bl.likelihoods.Bernoulli(),
         LABELS,
     ),
+    "mixture of scales": (
+        lambda: bl.Linear(2, 1, prior=bl.priors.ScaleMixture(0.5, (1.0, 0.3))).double(),
+        bl.likelihoods.Normal("learned"),
+        REAL,
+    ),
     "lifted": (
         lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
         bl.likelihoods.Normal("learned"),

@@ -120,6 +120,8 @@ class Evaluator:
 
     def _kl(self, guide: Guide, weight: float | Mapping[str, float]) -> Tensor:
         priors = guide.flat_priors(self._model, weight)
+        if not guide.estimates_kl(priors):
+            return guide.kl_to(priors).double().repeat(REPLICATES)
         sets = self.noise(guide).split(self._draws)
         return torch.stack([guide.kl_estimate(priors, noise).double() for noise in sets])
 
@@ -254,4 +256,5 @@ def estimate_elbo(
         The ELBO and its Monte Carlo standard error, in nats.
     """
     log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
-    return log_p - float(guide.weighted_kl(model).detach()), stderr
+    kls = guide.kl_replicates(model).detach().double()
+    return log_p - float(kls.mean()), math.hypot(stderr, float(kls.std()) / math.sqrt(len(kls)))

@@ -53,7 +53,7 @@ def solve(
     if type(guide) is not MeanFieldNormal or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())
-    if guide.layout.positive or guide.layout.drawn or priors.learned is not None or not trained:
+    if guide.layout.positive or guide.layout.drawn or not priors.are_normal or not trained:
         return None
     if not _small(guide, batches.batch_rows * _places(model, batches, seed)):
         return None

@@ -167,7 +167,7 @@ class Run:
         step, particles = self.state.step, self.schedule.particles
         start, rates, clocks = self._rates_of_stage(step)
         part = slice(step - start, step - start + count)
-        if self.estimator.uses_noise:
+        if self.estimator.uses_noise or self.guide.estimates_kl(self.priors):
             noise = self._noise.at(step, count)
         else:  # only its shape counts
             noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)

@@ -21,6 +21,7 @@ from .kl import FlatPriors
 from .layout import Layout, flatten
 
 _BLOCK = 16  # draws in one matrix product
+_REPLICATES, _SET, _NUMBERS = 16, 64, 2**24  # sets of fixed draws, draws in each, and numbers in all of them
 _LEAST_SCALE, _MOST_SCALE = 0.02, 0.1  # of the deviations at the start; `reports/decisions/005`
 
 
@@ -137,6 +138,8 @@ class Guide(nn.Module, ABC):
     @abstractmethod
     def kl_to(self, priors: FlatPriors) -> Tensor:
         r"""Compute :math:`\mathrm{KL}(q \| p)` in closed form, weighted as ``priors`` says.
+
+        Of a prior that has none the KL from its Normal reference (``bl.priors.Prior``).
 
         Args:
             priors: From :meth:`flat_priors`.
@@ -262,14 +265,18 @@ class Guide(nn.Module, ABC):
 
         Raises:
             DataError: If a weight is negative or not finite.
-            SiteError: If the guide was made for another model, ``kl_weight`` names a site that does not exist, or
-                a prior has no closed form.
+            SiteError: If the guide was made for another model, or ``kl_weight`` names a site that does not exist.
         """
         check_covers(self, model)
         return FlatPriors.of(model.sites(), self.layout, kl_weight)
 
     def kl_estimate(self, priors: FlatPriors, noise: Tensor) -> Tensor:
         r"""Compute :math:`\mathrm{KL}(q \| p)` where it has a closed form, else estimate it on the draws of a step.
+
+        .. math:: \mathrm{KL}(q \| p) \approx \mathrm{KL}(q \| \text{references})
+                  - \tfrac1S \textstyle\sum_s \log p(w_s) - \log \text{references}(w_s)
+
+        without bias, its gradient neither; the last term is there for priors alone that are not their reference.
 
         Args:
             priors: From :meth:`flat_priors`.
@@ -278,10 +285,24 @@ class Guide(nn.Module, ABC):
         Returns:
             Nats, ``()``; gradients flow to the parameters.
         """
-        return self.kl_to(priors)
+        kl = self.kl_to(priors)
+        return kl - self._log_ratio(priors, noise).mean() if self.estimates_kl(priors) else kl
+
+    def estimates_kl(self, priors: FlatPriors) -> bool:
+        """Tell whether :meth:`kl_estimate` depends on the noise.
+
+        Args:
+            priors: From :meth:`flat_priors`.
+
+        Returns:
+            Whether some of the KL has no closed form.
+        """
+        return bool(priors.sampled)
 
     def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
-        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)` in closed form.
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`.
+
+        In closed form where there is one; else the mean of :meth:`kl_replicates`.
 
         Args:
             model: The model that the guide was made for.
@@ -290,7 +311,49 @@ class Guide(nn.Module, ABC):
         Returns:
             Nats, ``()``; gradients flow to the guide's parameters.
         """
-        return self.kl_to(self.flat_priors(model, kl_weight))
+        priors = self.flat_priors(model, kl_weight)
+        return self._kl_replicates(priors).mean() if self.estimates_kl(priors) else self._closed_kl(priors)
+
+    def kl_replicates(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
+        """Compute :meth:`weighted_kl` by 16 independent sets of 64 draws, of large guides fewer.
+
+        The draws are the same at every call: what has no closed form is without noise from call to call, yet an
+        estimate, and the spread over the sets tells its error.
+
+        Args:
+            model: The model that the guide was made for.
+            kl_weight: As in :func:`bayesian_layers.temper`.
+
+        Returns:
+            Nats, ``(16,)``; all the same where the KL has a closed form.
+        """
+        priors = self.flat_priors(model, kl_weight)
+        if self.estimates_kl(priors):
+            return self._kl_replicates(priors)
+        return self._closed_kl(priors).expand(_REPLICATES)
+
+    def _closed_kl(self, priors: FlatPriors) -> Tensor:
+        """Of the guide as :meth:`draw` draws from it."""
+        return self.kl_to(priors)
+
+    def _kl_replicates(self, priors: FlatPriors) -> Tensor:
+        sets = self._fixed_noise()
+        ratios = [self._log_ratio(priors, noise).mean() for noise in sets]
+        return self._closed_kl(priors) - torch.stack(ratios)
+
+    def _log_ratio(self, priors: FlatPriors, noise: Tensor) -> Tensor:
+        """What the closed form of the KL lacks, draw by draw: ``(S,)``."""
+        return priors.log_ratio(self.unconstrained(noise), self.points(len(noise)))
+
+    def _fixed_noise(self) -> tuple[Tensor, ...]:
+        """Sets of antithetic noise, always the same, for estimates on no data."""
+        like, least = self.loc, 2 * self.particle_multiple
+        wanted = min(_SET, _NUMBERS // (_REPLICATES * max(1, self.noise_size)))
+        draws = max(1, wanted // least) * least
+        half = standard_normal(
+            0, _REPLICATES * draws // 2, self.noise_size, dtype=like.dtype, device=like.device
+        )
+        return tuple(torch.cat([part, -part]) for part in half.split(draws // 2))
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import pyro
@@ -195,17 +195,22 @@ class Ensemble(Guide):
         """
         return self.member_kls(priors).mean()
 
-    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
-        r"""Compute :math:`\sum_k \pi_k \mathrm{KL}(q_k \| p)` in closed form, by the weights that :meth:`draw` has.
+    def _closed_kl(self, priors: FlatPriors) -> Tensor:
+        """By the weights that :meth:`draw` has: at least the KL of the mixture."""
+        return self.log_weight.softmax(0) @ self.member_kls(priors)
 
-        Args:
-            model: The model that the guide was made for.
-            kl_weight: As in :func:`bayesian_layers.temper`.
+    def _kl_replicates(self, priors: FlatPriors) -> Tensor:
+        return self._member_kl_replicates(priors) @ self.log_weight.softmax(0)
 
-        Returns:
-            Nats, ``()``; at least the KL of the mixture.
-        """
-        return self.log_weight.softmax(0) @ self.member_kls(self.flat_priors(model, kl_weight))
+    def _member_kl_replicates(self, priors: FlatPriors) -> Tensor:
+        """The members' KLs by sets of fixed draws, ``(R, K)``; one row where they have a closed form."""
+        kls = self.member_kls(priors).unsqueeze(0)
+        if not self.estimates_kl(priors):
+            return kls
+        ratios = [
+            self._log_ratio(priors, noise).unflatten(0, (-1, self.members)) for noise in self._fixed_noise()
+        ]
+        return kls - torch.stack([ratio.mean(0) for ratio in ratios])
 
     @torch.no_grad()
     def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
@@ -226,7 +231,7 @@ class Ensemble(Guide):
             raise ShapeError("log_likelihoods", ("S",), log_likelihoods.shape)
         self._rounds(len(log_likelihoods))
         expected = log_likelihoods.double().unflatten(0, (-1, self.members)).mean(0)
-        elbos = expected - self.member_kls(self.flat_priors(model)).to(expected)
+        elbos = expected - self._member_kl_replicates(self.flat_priors(model)).mean(0).to(expected)
         if self.weights == "equal":
             elbos = torch.zeros_like(elbos)
         log_weight = elbos.log_softmax(0)

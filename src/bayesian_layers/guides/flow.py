@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,24 +14,10 @@ from torch.distributions import Transform, constraints
 from ..errors import DataError
 from ..layers import RealNVP
 from ..model import BayesianModel
-from ..noise import seeded, standard_normal
-from ..priors import Site
+from ..noise import seeded
 from .joint import Joint
 from .kl import FlatPriors
 from .prior_density import log_prior
-
-_PAIRS = 512  # of draws for mean and KL
-
-
-@dataclass(frozen=True)
-class SitePriors(FlatPriors):
-    """The priors as flat vectors, and the sites that they are of.
-
-    Attributes:
-        sites: The model's sites.
-    """
-
-    sites: Mapping[str, Site]
 
 
 class Flow(Joint):
@@ -146,21 +131,8 @@ class Flow(Joint):
             Site name to a tensor of the site's shape.
         """
         with torch.no_grad():
-            center = self._unconstrained(self._fixed_noise(len(self.loc))).mean(0)
+            center = self.unconstrained(torch.cat(self._fixed_noise())).mean(0)
         return self._center(center, self.point)
-
-    def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> SitePriors:
-        """Gather the constants of the KL; see :meth:`Guide.flat_priors`.
-
-        Args:
-            model: The model that the guide was made for.
-            kl_weight: One weight, for the whole KL.
-
-        Returns:
-            The priors.
-        """
-        priors = super().flat_priors(model, kl_weight)
-        return SitePriors(**vars(priors), sites=model.sites())
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
         """Refuse: the KL of a flow has no closed form.
@@ -183,23 +155,21 @@ class Flow(Joint):
         Returns:
             Nats, ``()``; gradients flow to the parameters.
         """
-        assert isinstance(priors, SitePriors)  # they come from `flat_priors`
         own = self.own_noise(noise)
         flat, log_det = self.pushed(own)
         log_p = log_prior(priors.sites, self.layout, flat, self.points(len(flat)))
         return priors.total((_log_normal(own) - log_det - log_p).mean())
 
-    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
-        r"""Estimate :math:`\text{weight} \cdot \mathrm{KL}(q \| p)` over 1024 fixed draws.
+    def estimates_kl(self, priors: FlatPriors) -> bool:
+        """Tell that :meth:`kl_estimate` depends on the noise.
 
         Args:
-            model: The model that the guide was made for.
-            kl_weight: One weight, for the whole KL.
+            priors: From :meth:`flat_priors`.
 
         Returns:
-            Nats, ``()``; gradients flow to the guide's parameters.
+            True.
         """
-        return self.kl_estimate(self.flat_priors(model, kl_weight), self._fixed_noise(self.noise_size))
+        return True
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
@@ -213,9 +183,8 @@ class Flow(Joint):
         noise = self.pulled(flat)
         return _log_normal(noise) - self.pushed(noise)[1]
 
-    def _fixed_noise(self, size: int) -> Tensor:
-        half = standard_normal(0, _PAIRS, size, dtype=self.loc.dtype, device=self.loc.device)
-        return torch.cat([half, -half])
+    def _kl_replicates(self, priors: FlatPriors) -> Tensor:
+        return torch.stack([self.kl_estimate(priors, noise) for noise in self._fixed_noise()])
 
     def _flat_distribution(self) -> Any:
         base = dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)

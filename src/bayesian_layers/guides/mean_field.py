@@ -130,7 +130,7 @@ class MeanFieldNormal(Guide):
         return dist.Normal(self.loc, self.log_scale.exp()).log_prob(flat).sum(1)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form.
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form; see :meth:`Guide.kl_to`.
 
         Args:
             priors: From :meth:`flat_priors`.
@@ -141,7 +141,7 @@ class MeanFieldNormal(Guide):
         return priors.total(self._kl_groups(priors))
 
     def kl_divergence(self, model: BayesianModel) -> dict[str, Tensor]:
-        """Compute the KL divergence from the prior, in closed form, site by site.
+        """Compute the KL divergence from the prior, site by site: as :meth:`Guide.weighted_kl`, which is their sum.
 
         Args:
             model: The model that the guide was made for.
@@ -152,8 +152,12 @@ class MeanFieldNormal(Guide):
         check_covers(self, model)
         if not self.layout.random:
             return {name: self.loc.new_zeros(()) for name in self.layout.shapes}
-        groups = self._kl_groups(FlatPriors.of(model.sites(), self.layout, by_site=True))
-        found = dict(zip(self.layout.random, groups, strict=True))
+        priors = FlatPriors.of(model.sites(), self.layout, by_site=True)
+        found = dict(zip(self.layout.random, self._kl_groups(priors), strict=True))
+        if priors.sampled:
+            noise = torch.cat(self._fixed_noise())
+            for name, ratio in priors.log_ratios(self.unconstrained(noise), self.points(len(noise))).items():
+                found[name] = found[name] - ratio.mean()
         return {name: found.get(name, self.loc.new_zeros(())) for name in self.layout.shapes}
 
     def distributions(self) -> dict[str, Any]:

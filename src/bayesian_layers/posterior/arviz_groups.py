@@ -14,7 +14,8 @@ from ..errors import DataError
 from ..guides.layout import Layout
 from ..model import BayesianModel, sample
 from ..network import Inputs
-from ..noise import standard_normal
+from ..noise import seeded, standard_normal
+from ..priors import Site
 from . import axes
 from .densities import Densities, check_numbers, checked, densities
 
@@ -109,14 +110,26 @@ def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Te
     noise = standard_normal(seed + _PRIOR, num_draws, size, dtype=like.dtype, device=like.device)
     parts = layout.split(noise, names)
     draws: dict[str, Tensor] = {}
-    for name, site in sites.items():  # the scale of a prior comes before what depends on it
+    for i, (name, site) in enumerate(sites.items()):  # the scale of a prior comes before what depends on it
         if site.prior is None:
             draws[name] = points[name].expand(num_draws, *site.initial.shape)
             continue
         scale = None if site.scale_site is None else draws[site.scale_site]
-        loc, deviation = site.prior.unconstrained(site.initial, scale)
-        draws[name] = layout.constrain(name, loc + deviation * parts[name])
+        if site.prior.kl == "normal":
+            loc, deviation = site.prior.unconstrained(site.initial, scale)
+            draws[name] = layout.constrain(name, loc + deviation * parts[name])
+        else:
+            draws[name] = _one_by_one(site, scale, num_draws, (seed + _PRIOR, i))
     return draws
+
+
+def _one_by_one(site: Site, scale: Tensor | None, num_draws: int, key: tuple[int, int]) -> Tensor:
+    """Draws of a prior that is no Normal, each with a seed of its own."""
+    found = []
+    for i in range(num_draws):
+        with seeded(*key, i):
+            found.append(site.distribution(None if scale is None else scale[i]).sample())
+    return torch.stack(found)
 
 
 def drawn_targets(
