@@ -290,6 +290,27 @@ ROWS: dict[str, Row] = {
         (2,),
         covers={"local": ("0.weight", "0.bias", "2.weight", "2.bias"), "flipout": ("0.weight", "2.weight")},
     ),
+    "GaussianProcess": Row(
+        lambda: bl.GaussianProcess(2, 1, num_inducing=4, kernel="matern32", num_frequencies=5), (2,)
+    ),
+    "GaussianProcess, deep": Row(
+        lambda: nn.Sequential(
+            bl.GaussianProcess(2, 3, num_inducing=4, mean="linear", num_frequencies=5),
+            bl.GaussianProcess(
+                3, 2, num_inducing=4, num_frequencies=5, lengthscale_prior=bl.priors.LogNormal()
+            ),
+        ),
+        (2,),
+    ),
+    "GaussianProcess, behind a dense layer": Row(
+        lambda: nn.Sequential(
+            bl.Linear(2, 3),
+            nn.Tanh(),
+            bl.GaussianProcess(3, 1, num_inducing=4, kernel="matern52", num_frequencies=5),
+        ),
+        (2,),
+        covers={"local": ("0.weight", "0.bias"), "flipout": ("0.weight",)},
+    ),
     "a sentence": Row(
         lambda: nn.Sequential(
             bl.Embedding(5, 2, padding_idx=0),

@@ -273,3 +273,83 @@ def test_a_fit_takes_blocks_where_entries_belong_together(model):
         result = bl.fit(model, X, Y, max_steps=20, progress=False)
     assert type(result.posterior.source) is BlockNormal
     assert result.step_mode == "captured"
+
+
+def test_a_step_in_moving_coordinates_multiplies_the_cholesky_factors(model):
+    guide = tied(model)
+    here = {name: value.detach().clone() for name, value in guide.named_parameters()}
+    step = {name: 0.1 * torch.ones_like(value) for name, value in here.items()}
+    loc, scale_tril = (part.detach().clone() for part in guide.blocks()["0.values"])
+    after = guide.moved(here, step)
+    with torch.no_grad():
+        for name, value in guide.named_parameters():
+            value.copy_(after[name])
+    new_loc, new_tril = guide.blocks()["0.values"]
+    change = 0.1 * torch.ones(3, 3, dtype=torch.float64).tril(-1) + math.exp(0.1) * torch.eye(3)
+    torch.testing.assert_close(new_tril.detach(), scale_tril @ change)
+    torch.testing.assert_close(new_loc.detach(), loc + 0.1 * scale_tril.sum(-1))
+    for name in ("loc", "log_scale"):
+        torch.testing.assert_close(after[name][6:], here[name][6:] + 0.1)  # the independent ones
+
+
+def test_no_step_is_no_move(model):
+    guide = tied(model)
+    here = {name: value.detach() for name, value in guide.named_parameters()}
+    blocks = guide.blocks()["0.values"]
+    after = guide.moved(here, {name: torch.zeros_like(value) for name, value in here.items()})
+    moved = torch.func.functional_call(
+        Shown(guide), {f"guide.{name}": value for name, value in after.items()}, ()
+    )
+    torch.testing.assert_close(moved, blocks)
+
+
+class Shown(nn.Module):
+    def __init__(self, guide):
+        super().__init__()
+        self.guide = guide
+
+    def forward(self):
+        return self.guide.blocks()["0.values"]
+
+
+def test_recorded_steps_are_the_eager_ones(model):
+    found = []
+    for mode in ("eager", "captured"):
+        guide = tied(model)
+        with pytest.warns(bl.errors.ConvergenceWarning):
+            bl.fit(model, X, Y, guide=guide, max_steps=12, compile=mode, progress=False)
+        found.append(list(guide.parameters()))
+    torch.testing.assert_close(*found)
+
+
+def test_an_optimizer_of_ones_own_moves_the_parameters_themselves(model):
+    guide = tied(model)
+    with pytest.warns(bl.errors.ConvergenceWarning):
+        result = bl.fit(
+            model,
+            X,
+            Y,
+            guide=guide,
+            max_steps=100,
+            progress=False,
+            optimizer=lambda p: torch.optim.SGD(p, lr=2e-3),
+        )
+    assert result.history[-20:].mean() < result.history[:20].mean()
+
+
+def test_a_stage_that_lost_is_no_convergence():
+    from bayesian_layers.fitting.run import Run
+
+    class Stage:
+        def __init__(self, gain):
+            self.gain = gain
+
+        def gain_over(self, _):
+            return self.gain, 0.01
+
+    run = Run.__new__(Run)
+    run.tolerance = 0.05
+    for gain, converged in ((0.0, True), (0.2, False), (-0.01, True), (-90.0, False)):
+        run.state = type("State", (), {"evaluations": [None, Stage(gain)]})()
+        assert run.verdict.converged == converged
+        assert run.verdict.gap == pytest.approx(abs(gain), abs=0.02)
