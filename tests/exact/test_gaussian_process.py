@@ -158,7 +158,7 @@ def test_draws_have_the_marginals_of_any_guide_between_few_inducing_points(kerne
 
 
 def test_the_default_fit_finds_the_evidence():
-    layer, model = at_the_data("rbf")
+    layer, model = at_the_data("rbf", num_frequencies=4)  # at the data the drawn part is 0
     result = bl.fit(model, torch.as_tensor(X), torch.as_tensor(Y), progress=False)
     mean, spread, evidence = regression("rbf")
     source = result.posterior.source
@@ -187,10 +187,12 @@ def test_lengthscale_variance_and_noise_are_found_again():
     x, random = np.linspace(-3, 3, 60)[:, None], np.random.default_rng(5)
     root = np.linalg.cholesky(covariance("rbf", x, x, 0.4, 1.0) + 1e-6 * np.eye(60))
     y = torch.as_tensor(root @ random.standard_normal(60) + 0.1 * random.standard_normal(60))
-    layer = bl.GaussianProcess.from_data(torch.as_tensor(x), 1, num_inducing=20, num_frequencies=16)
+    layer = bl.GaussianProcess.from_data(
+        torch.as_tensor(x), 1, num_inducing=30, lengthscale=1.0, num_frequencies=4
+    )
     model = bl.BayesianModel(layer, bl.likelihoods.Normal("learned"))
     with pytest.warns(bl.errors.ConvergenceWarning):
-        result = bl.fit(model, torch.as_tensor(x), y, max_steps=400, progress=False)
+        result = bl.fit(model, torch.as_tensor(x), y, max_steps=600, progress=False)
     found = result.posterior.mean_function()
     assert 0.4 / 1.6 < float(found.lengthscale.detach()) < 0.4 * 1.6
     assert 1 / 3 < float(found.variance.detach()) < 3
