@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -133,12 +134,11 @@ def argument(module: nn.Module, name: str) -> Any:
     Raises:
         StorageError: If the module does not keep it.
     """
-    read: Callable[[Any], Any] | None = _said_by_family(type(module), "READ").get(name)
-    if read is not None:
-        return read(module)
-    if not hasattr(module, name):
-        raise StorageError(f"{type(module).__name__} does not keep its argument `{name}`")
-    value = getattr(module, name)
+    read: Callable[[Any], Any] = _said_by_family(type(module), "READ").get(name, operator.attrgetter(name))
+    try:
+        value = read(module)
+    except AttributeError as error:  # a part of it was exchanged for another
+        raise StorageError(f"{type(module).__name__} does not keep its argument `{name}`") from error
     if name == "bias" and not isinstance(value, bool):
         return value is not None
     return list(value) if isinstance(value, tuple) else value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import _VF, Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, ...]  # h, or h and c; rows in front
@@ -122,6 +122,25 @@ def _cell(step: Step) -> Callable[..., Any]:
     return cell
 
 
+def _pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    x = x.transpose(0, 1) if batch_first else x
+    taken = torch.arange(int(lengths.max()))[:, None] < lengths  # lengths fall from row to row
+    return x[tuple(taken.nonzero().to(x.device).unbind(1))], taken.sum(1)
+
+
+def _pad(
+    data: Tensor, sizes: Tensor, batch_first: bool, padding: float, total: int = -1
+) -> tuple[Tensor, Tensor]:
+    there = torch.arange(int(sizes[0])) < sizes[:, None]
+    number = (sizes.cumsum(0) - sizes)[:, None] + torch.arange(int(sizes[0]))
+    values = data[number.where(there, 0).to(data.device)]
+    absent = ~there.to(data.device).reshape(*there.shape, *[1] * (data.dim() - 1))
+    padded = values.masked_fill(absent, padding)
+    if total > len(padded):
+        padded = torch.cat([padded, padded.new_full((total - len(padded), *padded.shape[1:]), padding)])
+    return padded.transpose(0, 1) if batch_first else padded, there.sum(0)
+
+
 _STEPS: dict[str, Step] = {
     "rnn_tanh": _rnn(torch.tanh),
     "rnn_relu": _rnn(torch.relu),
@@ -131,4 +150,6 @@ _STEPS: dict[str, Step] = {
 RULES: dict[Any, Callable[..., Any]] = {
     **{getattr(torch, name): _recurrent(step) for name, step in _STEPS.items()},
     **{getattr(torch, f"{name}_cell"): _cell(step) for name, step in _STEPS.items()},
+    _VF._pack_padded_sequence: _pack,
+    _VF._pad_packed_sequence: _pad,
 }
