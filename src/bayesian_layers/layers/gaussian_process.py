@@ -67,7 +67,7 @@ class GaussianProcess(nn.Module):
     Inputs and targets should be standardized. Of data that are at hand, :meth:`from_data` makes better inducing inputs
     and lengthscales than the design in a box, which knows nothing; the M inputs cost :math:`M^2 (M + N)` a step.
     The inside is computed in double precision, whatever the dtype: :math:`K_{ZZ}` has condition numbers up to
-    :math:`M / \epsilon`, with :math:`\epsilon = 10^{-6} \sigma^2`.
+    :math:`M / \epsilon`, with :math:`\epsilon = 10^{-6} \sigma^2`. So it needs a device that has it: not Apple's Metal.
 
     Args:
         in_features: Inputs D.
@@ -155,7 +155,7 @@ class GaussianProcess(nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.num_inducing, self.num_frequencies = num_inducing, num_frequencies
         self.kernel, self.mean = kernel, mean
-        self._unit_kernel = _unit_kernel(kernel, in_features)
+        self._unit_kernel = _unit_kernel(kernel)
         like = torch.empty((), device=device, dtype=dtype)
         start = math.sqrt(in_features) if lengthscale is None else lengthscale
         self.log_lengthscale = nn.Parameter(_log("lengthscale", start, (in_features,), like))
@@ -320,9 +320,8 @@ class GaussianProcess(nn.Module):
         """The function g of unit variance at inputs in lengthscales, ``(K, rows)``."""
         noise, degrees = self.noise_frequencies.double(), _DEGREES[self.kernel]
         frequencies = noise[:, : self.in_features]
-        if (
-            degrees
-        ):  # over the root of a mean square a Normal is Student t; where all noise is 0, so is the result
+        if degrees:
+            # A Normal over the root of a mean square is Student t; where all noise is 0, so is the frequency.
             square = noise[:, self.in_features :].square().mean(1, keepdim=True)
             frequencies = frequencies * square.clamp(min=torch.finfo(square.dtype).tiny).rsqrt()
         turns = (frequencies / (2 * math.pi)) @ scaled.mT
@@ -336,12 +335,14 @@ class GaussianProcess(nn.Module):
         return values + rows @ self.mean_weight.double().mT if self.mean == "linear" else values
 
 
-def _unit_kernel(name: str, features: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _unit_kernel(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     # Pyro's kernel with lengthscale and variance 1, as a plain function: its parameters are none of the network's,
     # and `forward` does not enter them into Pyro's store, as a call of the module would.
     from pyro.contrib.gp import kernels  # on first use
 
-    return getattr(kernels, _PYRO[name])(features).requires_grad_(False).forward
+    kernel = getattr(kernels, _PYRO[name])(1).requires_grad_(False)
+    kernel.active_dims = slice(None)  # all inputs, of any number: a list of them could be longer than memory
+    return kernel.forward
 
 
 def _design(inducing: Tensor | None, num_inducing: int, features: int, like: Tensor) -> Tensor:
