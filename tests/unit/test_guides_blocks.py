@@ -353,3 +353,23 @@ def test_a_stage_that_lost_is_no_convergence():
         run.state = type("State", (), {"evaluations": [None, Stage(gain)]})()
         assert run.verdict.converged == converged
         assert run.verdict.gap == pytest.approx(abs(gain), abs=0.02)
+
+
+class KilledError(Exception):
+    """As good as a kill."""
+
+
+@pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
+def test_a_killed_fit_goes_on_to_the_same_bits(model, tmp_path):
+    def kill(progress):
+        if progress.step == 13:
+            raise KilledError
+
+    whole, cut, again = (tied(model) for _ in range(3))
+    options = {"max_steps": 30, "progress": False}
+    checkpoint = bl.Checkpoint(tmp_path / "fit", every=0.0)
+    bl.fit(model, X, Y, guide=whole, **options)
+    with pytest.raises(KilledError):
+        bl.fit(model, X, Y, guide=cut, checkpoint=checkpoint, callbacks=[kill], **options)
+    bl.fit(model, X, Y, guide=again, checkpoint=checkpoint, **options)
+    assert all(torch.equal(*pair) for pair in zip(whole.parameters(), again.parameters(), strict=True))
