@@ -146,7 +146,7 @@ def test_each_set_of_draws_has_its_own_kl(family, build):
     guide = family(model)
     batches = make_batches(X, Y, network=model.network, batch_size=None, seed=0)
     evaluator = Evaluator(
-        model, batches, 0.5, size=guide.noise_size, seed=0, multiple=guide.particle_multiple
+        model, batches, 0.5, size=guide.noise_size, work=1, seed=0, multiple=guide.particle_multiple
     )
     found = evaluator(guide)
     priors = guide.flat_priors(model)

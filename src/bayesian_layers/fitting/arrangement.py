@@ -23,6 +23,7 @@ from .objective import Objective
 from .run import STEPS_A_CALL, Run
 from .schedule import Schedule, choose
 from .step import Mode, Optimizer, Stepper, choose_mode
+from .work import multiplications
 
 _VALIDATIONS = 10  # in the first stage
 
@@ -96,6 +97,7 @@ def arrange(
             batches,
             settings.kl_weight,
             size=guide.noise_size,
+            work=multiplications(model.network, next(iter(batches.once())).x),
             seed=settings.seed,
             multiple=guide.particle_multiple,
         ),

@@ -18,7 +18,7 @@ from .batches import Batches
 REPLICATES = 16
 _VALIDATION_DRAWS = 64
 _FORWARD_PASSES = 2**23  # rows x draws of one evaluation
-_WORK = 2**31  # rows x draws x size; between these bounds of draws a replicate:
+_WORK = 2**31  # multiplications; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
 
@@ -79,6 +79,7 @@ class Evaluator:
         batches: The data.
         kl_weight: The weights of the fit's KL.
         size: Numbers a draw has.
+        work: Multiplications of one row under one draw.
         seed: Seed of the draws.
         multiple: Of which number the draws of a set must be a multiple.
     """
@@ -90,6 +91,7 @@ class Evaluator:
         kl_weight: float | Mapping[str, float],
         *,
         size: int,
+        work: int,
         seed: int,
         multiple: int = 1,
     ) -> None:
@@ -99,7 +101,7 @@ class Evaluator:
         self._seed = seed
         self._noise: Tensor | None = None
         rows = batches.batch_rows * batches.num_batches
-        bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, 1)), _NUMBERS // max(size, 1)
+        bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, work, 1)), _NUMBERS // max(size, 1)
         affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
         draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
         self._draws = math.ceil(draws / multiple) * multiple
