@@ -179,7 +179,7 @@ def test_estimators_are_unbiased(row, kind):
     samples = []
     for each in (estimator, reference):
         values = []
-        for _ in range(20):
+        for _ in range(12):
             noise = torch.randn(6, guide.noise_size, generator=generator, dtype=torch.float64)
             noise = noise if each is reference else noise[:1].expand(2, -1)
             size = len(noise)

@@ -33,7 +33,7 @@ class LSTM(Twin, nn.LSTM):
     r"""``torch.nn.LSTM`` with priors on its weights and biases, drawn once for a sequence.
 
     Returns what torch's layer returns, a tuple; :class:`Take` takes one entry of it. Packed sequences are taken
-    too. Several draws go one after the other, as torch cannot vectorize over its weights.
+    too. Several draws go through time side by side.
 
     Args:
         input_size: Entries of the input at each step, D.

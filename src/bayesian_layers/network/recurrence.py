@@ -7,6 +7,7 @@ torch's documentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,39 +15,36 @@ from torch import _VF, Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, ...]  # h, or h and c; rows in front
-Step = Callable[..., State]  # of the input at one time, the state, and the weights of one layer and direction
+Step = Callable[..., State]  # of what the input gives at one time, the state, and the weights of h
 
 
 def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
-    def step(x: Tensor, state: State, w: Tensor, v: Tensor, *biases: Any) -> State:
-        b, c = biases or (None, None)
-        return (activation(functional.linear(x, w, b) + functional.linear(state[0], v, c)),)
+    def step(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
+        return (activation(given + functional.linear(state[0], w, b)),)
 
     return step
 
 
-def _lstm(x: Tensor, state: State, w: Tensor, v: Tensor, *more: Any) -> State:
-    b, c = more[:2] if len(more) > 1 else (None, None)
-    gates = functional.linear(x, w, b) + functional.linear(state[0], v, c)
-    i, f, g, o = gates.chunk(4, -1)
+def _lstm(given: Tensor, state: State, w: Tensor, *more: Any) -> State:
+    bias, projection = (more[0] if more else None), more[1:]
+    i, f, g, o = (given + functional.linear(state[0], w, bias)).chunk(4, -1)
     cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
     h = o.sigmoid() * cell.tanh()
-    return (functional.linear(h, *more[-1:]) if len(more) % 2 else h), cell  # an odd one projects
+    return (functional.linear(h, *projection) if projection else h), cell
 
 
-def _gru(x: Tensor, state: State, w: Tensor, v: Tensor, *biases: Any) -> State:
-    b, c = biases or (None, None)
+def _gru(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
     (h,) = state
-    r, z, n = functional.linear(x, w, b).chunk(3, -1)
-    s, y, m = functional.linear(h, v, c).chunk(3, -1)
+    r, z, n = given.chunk(3, -1)
+    s, y, m = functional.linear(h, w, b).chunk(3, -1)
     z = (z + y).sigmoid()
     return ((1 - z) * (n + (r + s).sigmoid() * m).tanh() + z * h,)
 
 
-def _through_time(step: Step, inputs: Sequence[Tensor], state: State, weights: Sequence[Tensor]) -> Any:
+def _through_time(step: Step, given: Sequence[Tensor], state: State, weights: Sequence[Any]) -> Any:
     """Outputs of each step, and the last state; in packed sequences later steps have fewer rows, the first ones."""
     outputs = []
-    for x in inputs:
+    for x in given:
         n = len(x)
         new = step(x, tuple(part[:n] for part in state), *weights)
         outputs.append(new[0])
@@ -57,53 +55,61 @@ def _through_time(step: Step, inputs: Sequence[Tensor], state: State, weights: S
     return outputs, state
 
 
-def _layers(
-    step: Step,
-    inputs: Sequence[Tensor],
-    states: Sequence[Tensor],
-    flat: Sequence[Tensor],
-    num_layers: int,
-    dropout: float,
-    bidirectional: bool,
-) -> tuple[Sequence[Tensor], list[Tensor]]:
-    """Outputs at each time, and the last states, ``(layers * directions, N, H)`` each."""
-    directions = 2 if bidirectional else 1
-    each = len(flat) // (num_layers * directions)
-    last = []
-    for layer in range(num_layers):
-        found = []
-        for direction in range(directions):
-            number = layer * directions + direction
-            order = -1 if direction else 1
-            outputs, state = _through_time(
-                step,
-                inputs[::order],
-                tuple(part[number] for part in states),
-                flat[number * each : (number + 1) * each],
-            )
-            found.append(outputs[::order])
-            last.append(state)
-        inputs = [torch.cat(both, -1) if bidirectional else both[0] for both in zip(*found, strict=True)]
-        if dropout and layer < num_layers - 1:
-            inputs = [functional.dropout(x, dropout) for x in inputs]
-    return inputs, [torch.stack(parts) for parts in zip(*last, strict=True)]
+@dataclass(frozen=True)
+class _Stack:
+    """Layers of one kind, in one direction or both.
+
+    Attributes:
+        step: What they do at one time.
+        cut: A tensor of all times into one a time.
+        join: The inverse.
+    """
+
+    step: Step
+    cut: Callable[[Tensor], Sequence[Tensor]]
+    join: Callable[[Sequence[Tensor]], Tensor]
+
+    def __call__(
+        self, x: Tensor, hx: Any, flat: Any, biases: bool, layers: int, dropout: float, both: bool
+    ) -> tuple[Tensor, ...]:
+        """Output at all times, and the last states, ``(layers * directions, N, ...)`` each."""
+        directions = (1, -1) if both else (1,)
+        each = len(flat) // (layers * len(directions))
+        weights = [_arranged(flat[i : i + each], biases) for i in range(0, len(flat), each)]
+        firsts = zip(*_states(hx), strict=True)
+        last = []
+        for layer in range(layers):
+            found = []
+            for order in directions:
+                (w, b), rest = weights[len(last)]
+                given = [functional.linear(part, w, b) for part in self.cut(x)]
+                outputs, state = _through_time(self.step, given[::order], next(firsts), rest)
+                found.append(self.join(outputs[::order]))
+                last.append(state)
+            x = torch.cat(found, -1)
+            if dropout and layer < layers - 1:
+                x = functional.dropout(x, dropout)
+        return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
+
+
+def _arranged(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+    """Torch's order of one layer and direction: of the input, of h, their biases, of a projection."""
+    w, v, *more = weights
+    b, c = more[:2] if biases else (None, None)
+    return (w, b), (v, c, *more[2 if biases else 0 :])
 
 
 def _recurrent(step: Step) -> Callable[..., tuple[Tensor, ...]]:
     def sequences(x: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
-        _, num_layers, dropout, training, bidirectional, batch_first = rest
+        biases, layers, dropout, training, both, batch_first = rest
         time = 1 if batch_first else 0
-        outputs, last = _layers(
-            step, x.unbind(time), _states(hx), flat, num_layers, dropout * training, bidirectional
-        )
-        return torch.stack(tuple(outputs), time), *last
+        stack = _Stack(step, lambda x: x.unbind(time), lambda parts: torch.stack(tuple(parts), time))
+        return stack(x, hx, flat, biases, layers, dropout * training, both)
 
     def packed(x: Tensor, sizes: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
-        _, num_layers, dropout, training, bidirectional = rest
-        outputs, last = _layers(
-            step, x.split(sizes.tolist()), _states(hx), flat, num_layers, dropout * training, bidirectional
-        )
-        return torch.cat(tuple(outputs)), *last
+        biases, layers, dropout, training, both = rest
+        stack = _Stack(step, lambda x: x.split(sizes.tolist()), lambda parts: torch.cat(tuple(parts)))
+        return stack(x, hx, flat, biases, layers, dropout * training, both)
 
     return lambda *args: (sequences if isinstance(args[3], bool) else packed)(*args)
 
@@ -116,7 +122,7 @@ def _cell(step: Step) -> Callable[..., Any]:
     def cell(
         x: Tensor, hx: Any, w: Tensor, v: Tensor, b: Tensor | None = None, c: Tensor | None = None
     ) -> Any:
-        state = step(x, _states(hx), w, v, b, c)
+        state = step(functional.linear(x, w, b), _states(hx), v, c)
         return state[0] if isinstance(hx, Tensor) else state
 
     return cell
