@@ -32,7 +32,7 @@ import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.documents import versions
 from bayesian_layers.estimators import Estimator
-from bayesian_layers.fitting.schedule import LARGEST_RATE, RATE, widest_layer
+from bayesian_layers.fitting.schedule import LARGEST_RATE, RATE
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.provenance import hash_of
 from benchmark_speed import cpu_model
@@ -236,7 +236,7 @@ def train(task: Task, model: bl.BayesianModel, guide: Any, method: Estimator, se
         method: The estimator.
         seed: Of noise and batches.
     """
-    rate = min(LARGEST_RATE, RATE / widest_layer(guide.shapes.values()))
+    rate = min(LARGEST_RATE, RATE / max(guide.layout.widest, 1))
     optimizer = torch.optim.Adam(guide.parameters(), rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(task.train_steps):

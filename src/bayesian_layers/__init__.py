@@ -1,11 +1,11 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
-from . import baselines, datasets, errors, guides, likelihoods, metrics, priors, streams
+from . import baselines, datasets, errors, guides, layers, likelihoods, metrics, priors, streams
 from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .inference_data import Loo
-from .layers import Linear
+from .layers import *  # noqa: F403  (`layers.__all__` is the one list of its names)
 from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
@@ -20,7 +20,6 @@ __all__ = [
     "CalibrationResult",
     "Checkpoint",
     "FitResult",
-    "Linear",
     "Loo",
     "Posterior",
     "Prediction",
@@ -41,3 +40,4 @@ __all__ = [
     "streams",
     "temper",
 ]
+__all__ += layers.__all__

@@ -33,15 +33,32 @@ PRIOR = Tagged(
         "LogNormal": _LOG_NORMAL,
         "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _LOG_NORMAL_PRIOR}),
         "ElementwiseNormal": Fields({}),
+        "Noise": Fields({}),
+        "ScaleMixture": Fields({"weight": _POSITIVE, "scales": ListOf(_POSITIVE, most=2)}),
+        "Whitened": Fields({}),
     },
 )
 PARAMETERS = MapOf(Fields({"prior": optional(PRIOR), "frozen": Bool()}))
+_NOISE = AnyOf((_POSITIVE, Text(("learned",)), _LOG_NORMAL_PRIOR))
+_AXIS = Text(("last", "first"))
+_COMPONENTS = Whole(1, 2**20)
 LIKELIHOOD = Tagged(
     "name",
     {
         "Bernoulli": Fields({}),
-        "Categorical": Fields({}, {"class_axis": Text(("last", "first"))}),
-        "Normal": Fields({"noise_scale": AnyOf((_POSITIVE, Text(("learned",)), _LOG_NORMAL_PRIOR))}),
+        "Categorical": Fields({}, {"class_axis": _AXIS}),
+        "Normal": Fields({"noise_scale": _NOISE}),
+        "HeteroscedasticNormal": Fields({}, {"output_axis": _AXIS}),
+        "StudentT": Fields({"df": _NOISE, "noise_scale": _NOISE}),
+        "Poisson": Fields({}),
+        "NegativeBinomial": Fields({"dispersion": _NOISE}),
+        "Beta": Fields({"precision": _NOISE}),
+        "MixtureOfNormals": Fields({"components": _COMPONENTS}, {"output_axis": _AXIS}),
+        "MixtureOfLogistics": Fields({"components": _COMPONENTS}, {"output_axis": _AXIS}),
+        "DiscretizedMixtureOfLogistics": Fields(
+            {"components": _COMPONENTS, "levels": Whole(2, 2**16)}, {"output_axis": _AXIS}
+        ),
+        "Flow": Fields({"flow": MapOf(), "parameters": PARAMETERS}),
     },
 )
 MODEL = Fields({"network": optional(MapOf()), "parameters": PARAMETERS, "likelihood": optional(LIKELIHOOD)})
@@ -49,8 +66,10 @@ SOURCE = Tagged(
     "kind",
     {
         "MeanFieldNormal": Fields({}),
+        "BlockNormal": Fields({}),
         "FullRankNormal": Fields({}),
         "LowRankNormal": Fields({"rank": Whole(1)}),
+        "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
         "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
         "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
     },

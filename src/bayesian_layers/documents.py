@@ -15,7 +15,8 @@ from . import architecture, likelihoods, priors
 from .data_schema import DataSchema
 from .document_schema import MODEL, POSTERIOR, VERSION
 from .errors import DataError, SiteError, StorageError
-from .likelihoods import Likelihood
+from .layers.flows import Reversible
+from .likelihoods import Flow, Likelihood
 from .model import BayesianModel
 from .network import remembered_priors
 from .storage import AGAIN, ArraySpec
@@ -54,8 +55,45 @@ def describe_model(model: BayesianModel) -> dict[str, Any]:
     return {
         "network": architecture.describe(model.network),
         "parameters": architecture.describe_parameters(model.network, remembered_priors(model.network)),
-        "likelihood": likelihoods.to_document(model.likelihood),
+        "likelihood": _describe_likelihood(model.likelihood),
     }
+
+
+def _describe_likelihood(likelihood: Likelihood | None) -> dict[str, Any] | None:
+    if not isinstance(likelihood, Flow):
+        return likelihoods.to_document(likelihood)
+    flow = likelihood.flow
+    described = architecture.describe(flow)
+    if described is None:
+        raise StorageError(
+            f"the flow {type(flow).__name__} is no layer of the library, so it cannot be saved"
+        )
+    parameters = architecture.describe_parameters(flow, remembered_priors(flow))
+    return {"name": "Flow", "flow": described, "parameters": parameters}
+
+
+def _build_likelihood(document: Any, header: Mapping[str, ArraySpec]) -> Likelihood | None:
+    if document is None or document["name"] != "Flow":
+        return likelihoods.from_document(document)
+    flow = architecture.build(document["flow"])
+    if not isinstance(flow, Reversible):
+        raise StorageError(f"a flow must be a reversible layer; stored is a {type(flow).__name__}. {AGAIN}")
+    likelihood = Flow(flow)
+    _allocate(likelihood.program, header, "likelihood.")
+    architecture.apply_parameters(flow, document["parameters"])
+    return likelihood
+
+
+def likelihood_module(model: BayesianModel) -> nn.Module:
+    """Find the module that a likelihood has, whose arrays are stored under ``likelihood.``.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The module; one without arrays for most likelihoods.
+    """
+    return model.likelihood.program if isinstance(model.likelihood, Flow) else nn.Module()
 
 
 def check_posterior(document: Any) -> dict[str, Any]:
@@ -122,9 +160,9 @@ def build_model(document: Any, network: nn.Module | None, header: Mapping[str, A
         )
     twin = copy.deepcopy(network) if network is not None else architecture.build(document["network"])
     if network is None:
-        _allocate(twin, header)
+        _allocate(twin, header, "network.")
     architecture.apply_parameters(twin, document["parameters"])
-    return _model(twin, likelihoods.from_document(document["likelihood"]))
+    return _model(twin, _build_likelihood(document["likelihood"], header))
 
 
 def _model(network: nn.Module, likelihood: Likelihood | None) -> BayesianModel:
@@ -149,7 +187,7 @@ def check_model(model: BayesianModel) -> None:
             raise StorageError(f"{show(name)} must hold variances, 0 or more; it has some below 0. {AGAIN}")
 
 
-def _allocate(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
+def _allocate(network: nn.Module, header: Mapping[str, ArraySpec], prefix: str) -> None:
     """Give a described network stand-ins of the stored types, where the stored arrays have its shapes.
 
     By hand, since torch's functions on ``meta`` tensors import its compiler.
@@ -158,11 +196,11 @@ def _allocate(network: nn.Module, header: Mapping[str, ArraySpec]) -> None:
         for tensors in (module._parameters, module._buffers):
             for name, value in tensors.items():
                 if value is not None:
-                    tensors[name] = _empty(f"{path}.{name}".lstrip("."), value, header)
+                    tensors[name] = _empty(prefix + f"{path}.{name}".lstrip("."), value, header)
 
 
 def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
-    stored = header.get(f"network.{name}")
+    stored = header.get(name)
     if (
         stored is None
         or stored.shape != like.shape

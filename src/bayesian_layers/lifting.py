@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from . import priors
 from .errors import SiteError
+from .layers import NORMALISATION
 from .network import remembered_priors
 from .priors import Prior
 
 Selector = str | nn.Module | type[nn.Module]
 Selectors = Selector | Iterable[Selector]
 
-_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _NOTES = "parameter_notes"
 
 
@@ -66,7 +66,7 @@ class LiftingReport:
 
 def bayesianize(
     network: nn.Module,
-    prior: Prior | None = None,
+    prior: Prior | Mapping[str, Prior | None] | None = None,
     *,
     only: Selectors | None = None,
     skip: Selectors | None = None,
@@ -75,13 +75,16 @@ def bayesianize(
 
     The network given is not touched: the result is a deep copy of the same classes, whose modules remember
     the priors. Parameters keep their names, ties and values. Left without a prior, and so
-    point-estimated: parameters of normalisation layers unless ``only`` names them, and what ``only``
-    or ``skip`` leave out. Frozen parameters stay frozen, and layers that already have priors keep
+    point-estimated: parameters of normalisation layers unless ``only`` or ``prior`` names them, and what
+    ``only`` or ``skip`` leave out. Frozen parameters stay frozen, and layers that already have priors keep
     them. :func:`lifting_report` says what became of each.
 
     Args:
         network: Any module.
-        prior: The prior of each lifted parameter; ``None`` is the library's default prior.
+        prior: The prior of each lifted parameter; ``None`` is the library's default prior. Or a mapping from shell
+            patterns, matched against names of parameters and of modules, to priors: the first that matches
+            wins; ``None`` in it means point-estimated, and so does no match. ``"*"`` takes all but
+            normalisation layers.
         only: Lift these alone. A selector is a shell pattern matched against names of parameters
             and of modules (``"2.*"``, ``"head"``, ``"*.bias"``), a module of ``network``, or a class of
             modules; or several of them.
@@ -91,8 +94,8 @@ def bayesianize(
         A copy of ``network`` with priors.
 
     Raises:
-        SiteError: If a selector matches nothing, or a parameter is lazy and has no shape yet.
-        TypeError: If ``prior`` is not one of ``bl.priors``.
+        SiteError: If a selector or a pattern matches nothing, or a parameter is lazy and has no shape yet.
+        TypeError: If ``prior`` is not one of ``bl.priors``, or a mapping to such.
 
     Example:
         >>> import torch
@@ -104,11 +107,18 @@ def bayesianize(
         1.bias    3    point estimate              normalisation layer
         2.weight  1x3  Normal(loc=0.0, scale=1.0)  lifted
         2.bias    1    point estimate              in `skip`
+        >>> prior = {"0.*": priors.Normal(scale=2.0), "*.bias": None, "*": priors.Normal()}
+        >>> print(lifting_report(bayesianize(plain, prior)))
+        0.weight  3x2  Normal(loc=0.0, scale=2.0)  lifted by '0.*'
+        0.bias    3    Normal(loc=0.0, scale=2.0)  lifted by '0.*'
+        1.weight  3    point estimate              normalisation layer
+        1.bias    3    point estimate              None for '*.bias'
+        2.weight  1x3  Normal(loc=0.0, scale=1.0)  lifted by '*'
+        2.bias    1    point estimate              None for '*.bias'
     """
-    priors.check_is_prior(prior)
+    chooses = _by_name(network, prior) if isinstance(prior, Mapping) else _the_same(prior)
     chosen = None if only is None else _matches(network, only, "only")
     left_out = set() if skip is None else _matches(network, skip, "skip")
-    kind = priors.default() if prior is None else prior
     lifted = copy.deepcopy(network)
     for name, parameter in lifted.named_parameters():
         if nn.parameter.is_lazy(parameter):
@@ -116,9 +126,10 @@ def bayesianize(
         owner, leaf = _owner(lifted, name)
         if leaf in priors.recall(owner) or not parameter.requires_grad:
             continue
-        reason = _reason_against(name, owner, chosen, left_out)
-        priors.remember(owner, {leaf: kind if reason is None else None})
-        setattr(owner, _NOTES, {**getattr(owner, _NOTES, {}), leaf: reason or "lifted"})
+        choice = chooses(name)
+        reason = _reason_against(name, owner, chosen, left_out, named=choice.named)
+        priors.remember(owner, {leaf: choice.prior if reason is None else None})
+        setattr(owner, _NOTES, {**getattr(owner, _NOTES, {}), leaf: reason or choice.note})
     return lifted
 
 
@@ -149,12 +160,40 @@ def lifting_report(network: nn.Module) -> LiftingReport:
     return LiftingReport(tuple(rows))
 
 
-def _reason_against(name: str, owner: nn.Module, chosen: set[str] | None, left_out: set[str]) -> str | None:
+@dataclass(frozen=True)
+class _Choice:
+    """The prior that a parameter would have, why, and whether it was meant by name."""
+
+    prior: Prior | None
+    note: str
+    named: bool = False
+
+
+def _the_same(prior: Prior | None) -> Callable[[str], _Choice]:
+    priors.check_is_prior(prior)
+    choice = _Choice(priors.default() if prior is None else prior, "lifted")
+    return lambda _: choice
+
+
+def _by_name(network: nn.Module, chosen: Mapping[str, Prior | None]) -> Callable[[str], _Choice]:
+    choices: dict[str, _Choice] = {}
+    for pattern, prior in chosen.items():
+        priors.check_is_prior(prior)
+        note = f"None for {pattern!r}" if prior is None else f"lifted by {pattern!r}"
+        for name in _matches(network, pattern, "prior"):
+            choices.setdefault(name, _Choice(prior, note, named=pattern != "*"))
+    none = _Choice(None, "no pattern of `prior` matches")
+    return lambda name: choices.get(name, none)
+
+
+def _reason_against(
+    name: str, owner: nn.Module, chosen: set[str] | None, left_out: set[str], *, named: bool
+) -> str | None:
     if name in left_out:
         return "in `skip`"
     if chosen is not None:
         return None if name in chosen else "not in `only`"
-    return "normalisation layer" if isinstance(owner, _NORMALISATION) else None
+    return "normalisation layer" if isinstance(owner, NORMALISATION) and not named else None
 
 
 def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -12,6 +12,7 @@ from pyro.infer import Predictive
 from torch import Tensor, nn
 
 from .errors import DataError, ShapeError, SiteError
+from .layers import check_embeddings
 from .likelihoods import Likelihood, Prediction
 from .network import (
     Inputs,
@@ -25,9 +26,10 @@ from .network import (
 )
 from .noise import seeded
 from .predicting import Weights, predict
+from .predicting.plan import Size
 from .priors import Site
 
-RESERVED = ("data", "f", "y", "noise_scale")
+_RESERVED = ("data", "f", "y")
 _CHUNK = 2**21  # numbers in the widest activation of one chunk of rows: 8 MiB in float32, about a cache
 
 
@@ -35,7 +37,7 @@ class BayesianModel(nn.Module):
     r"""A network as a Pyro program: :math:`p(y, w \mid x) = p(w) \prod_n p(y_n \mid f_w(x_n))`.
 
     Sites: one for each trainable parameter under its own name, before these ``<name>.prior_scale`` for each
-    whose prior has a scale that is learned or has a prior, the likelihood's own (``noise_scale``), ``f``
+    whose prior has a scale that is learned or has a prior, the likelihood's own (such as ``noise_scale``), ``f``
     (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter without a prior
     is a site that stands at its value with log density 0; the guide learns it. The network is never
     written to.
@@ -53,7 +55,8 @@ class BayesianModel(nn.Module):
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
-        DataError: If a parameter with a prior on the positive numbers is not positive.
+        DataError: If a parameter with a prior on the positive numbers is not positive, or an embedding writes to
+            its weight (``max_norm``) or gives another gradient than the ELBO's.
         TypeError: If ``network`` is not a module or ``likelihood`` not one of ``bl.likelihoods``.
 
     Example:
@@ -69,16 +72,17 @@ class BayesianModel(nn.Module):
             raise TypeError(f"`network` must be a torch module; received {network!r}")
         if not isinstance(likelihood, Likelihood | None):
             raise TypeError(f"`likelihood` must be one of bl.likelihoods; received {likelihood!r}")
-        sites = parameter_sites(network)
-        hyper_sites(sites)  # refuses a clash of names
-        clash = [name for name in sites if name in RESERVED]
+        self.network = network
+        self.likelihood = likelihood
+        sites, own = parameter_sites(network), self._own_sites()
+        clash = [name for name in sites if name in (*_RESERVED, *own)]
         if likelihood is not None and clash:
             raise SiteError(
                 f"parameters of the network are named {clash}, as sites of the model are; rename them"
             )
-        _check_positive(sites)
-        self.network = network
-        self.likelihood = likelihood
+        hyper_sites({**sites, **own})  # refuses a clash of names
+        _check_positive({**sites, **own})
+        check_embeddings(network)
 
     def sites(self) -> dict[str, Site]:
         """List the latent sites in the order of the program: prior scales, the network's, the likelihood's.
@@ -88,8 +92,8 @@ class BayesianModel(nn.Module):
         Returns:
             Site name to initial value, prior and support.
         """
-        network = parameter_sites(self.network)
-        return {**hyper_sites(network), **network, **self._own_sites()}
+        network, own = parameter_sites(self.network), self._own_sites()
+        return {**hyper_sites({**network, **own}), **network, **own}
 
     def _own_sites(self) -> dict[str, Site]:
         dtype, device = dtype_and_device(self.network)
@@ -116,13 +120,15 @@ class BayesianModel(nn.Module):
             DataError: If ``num_data`` is below the number of rows.
         """
         network, own = parameter_sites(self.network), self._own_sites()
-        values = _draw({**hyper_sites(network), **network, **own}, pyro.sample)
+        values = _draw({**hyper_sites({**network, **own}), **network, **own}, pyro.sample)
         called = outputs(self.network, {name: values[name] for name in network}, x)
         f, axes = called.f, called.output_axes
         if self.likelihood is None:
             return f
         y = self.likelihood.observed(f, y, output_axes=axes)
         n = f.shape[called.batch_axes]
+        if not network:  # nothing of it is drawn, but the likelihood's own sites may be, many times
+            f = f.expand(*_particles(own, values), *f.shape)
         if num_data is not None and num_data < n:
             raise DataError(
                 f"`num_data` is the size of the whole data set, at least the {n} rows given; "
@@ -165,6 +171,12 @@ class BayesianModel(nn.Module):
         """
         draws = Weights.of(self.prior_draws(num_draws, seed))
         return predict(self.network, self.likelihood, draws, x)
+
+
+def _particles(sites: Mapping[str, Site], values: Mapping[str, Tensor]) -> torch.Size:
+    """The axes of draws that values have in front of their own, but for the rows' place."""
+    batches = [values[name].shape[: values[name].dim() - site.initial.dim()] for name, site in sites.items()]
+    return torch.broadcast_shapes(*(batch[:-1] if batch[-1:] == (1,) else batch for batch in batches))
 
 
 def _check_positive(sites: Mapping[str, Site]) -> None:
@@ -242,7 +254,7 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
     parts = []
     with evaluating(model.network), torch.no_grad():
         _check_targets(model, x, y)  # all rows: of a chunk's, surplus ones would be cut off in silence
-        for chunk in _chunks(model, draws, rows(x)):
+        for chunk in _chunks(model, draws, x):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
             site: Any = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
@@ -282,8 +294,12 @@ def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
     return f.shape[1:]
 
 
-def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], n: int) -> list[slice]:
-    """Slices of rows so small that all draws of the widest layer stay within the memory set aside."""
-    width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
-    size = max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
+def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
+    """Slices of rows so small that all draws of the widest activation stay within the memory set aside."""
+    own = [
+        value.shape[1] for value in draws.values() if value.dim() > 1
+    ]  # the likelihood may have layers, too
+    with seeded(0):
+        width = max(Size.of(model.network, x).widest, *own, 1)
+    n, size = rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

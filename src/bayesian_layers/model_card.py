@@ -115,19 +115,34 @@ def _prior(prior: Mapping[str, Any] | None) -> str:
         return "none: a point estimate"
     if prior["name"] == "ElementwiseNormal":
         return "Normal, a mean and a deviation each entry"
-    scale = prior["scale"]
-    shown = _prior(scale) if isinstance(scale, dict) else scale
-    return f"{prior['name']}(loc={prior['loc']}, scale={shown})"
+    arguments = {name: value for name, value in prior.items() if name != "name"}
+    shown = (f"{n}={_prior(value) if isinstance(value, dict) else value}" for n, value in arguments.items())
+    return f"{prior['name']}({', '.join(shown)})"
+
+
+_OF_CLASSES = ("Bernoulli", "Categorical")
 
 
 def _likelihood(likelihood: Mapping[str, Any] | None) -> str:
     if likelihood is None:
         return "None: the model is part of a larger program."
-    if likelihood["name"] != "Normal":
+    if likelihood["name"] == "Flow":
+        return f"`Flow`: noise as a {code(likelihood['flow']['class'].rpartition('.')[2])} shapes it."
+    arguments = {
+        name: _prior(value) if isinstance(value, dict) else value
+        for name, value in likelihood.items()
+        if name != "name"
+    }
+    if likelihood["name"] in _OF_CLASSES:
         return f"{code(likelihood['name'])}: predictions are probabilities."
-    scale = likelihood["noise_scale"]
-    shown = _prior(scale) if isinstance(scale, dict) else scale
-    return f"`Normal`, noise of the deviation {code(shown)}, in the units of the target."
+    if likelihood["name"] == "Normal":
+        return (
+            f"`Normal`, noise of the deviation {code(arguments['noise_scale'])}, in the units of the target."
+        )
+    said = "".join(f", `{name}` {code(value)}" for name, value in arguments.items())
+    return (
+        f"{code(likelihood['name'])}{said}: predictions are means and deviations, in the units of the target."
+    )
 
 
 def _data(data: Mapping[str, Any] | None, others: Sequence[str]) -> list[str]:

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from .document_schema import SOURCE
 from .errors import DataError, SiteError, StorageError
-from .guides import Ensemble, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from .guides import BlockNormal, Ensemble, Flow, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
 from .guides.layout import Layout
 from .guides.low_rank import check_rank
+from .layers import RealNVP
 from .model import BayesianModel
 from .storage import AGAIN, ArraySpec
 from .storage.schema import show
 
 _ROUNDING = 0.01  # half precision rounds each of many weights
+_DRAWS = 64
 _DEVIATIONS = 4  # draws of a positive site may be as far from its median as this, on the logarithm
 
 
@@ -99,9 +101,11 @@ def describe(source: Source) -> dict[str, Any]:
         return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
     if type(source) is LowRankNormal:
         return {"kind": "LowRankNormal", "rank": source.rank}
+    if type(source) is Flow:
+        return {"kind": "Flow", "layers": source.flow.layers, "hidden": list(source.flow.hidden)}
     if type(source) is Ensemble:
         return {"kind": "Ensemble", "members": source.members, "weights": source.weights}
-    if type(source) in (MeanFieldNormal, FullRankNormal):
+    if type(source) in (MeanFieldNormal, FullRankNormal, BlockNormal):
         return {"kind": type(source).__name__}
     raise StorageError(
         f"draws from a {type(source).__name__} cannot be saved; take them with from_samples first"
@@ -134,8 +138,12 @@ def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredD
     match document["kind"]:
         case "FullRankNormal":
             return FullRankNormal(model)
+        case "BlockNormal":
+            return BlockNormal(model)
         case "LowRankNormal":
             return _low_rank(model, document["rank"])
+        case "Flow":
+            return Flow(model, layers=document["layers"], hidden=document["hidden"])
         case "Ensemble":
             return _ensemble(model, document["members"], document["weights"])
         case "StoredDraws":
@@ -175,13 +183,24 @@ def _numbers(document: Mapping[str, Any], layout: Layout) -> int:
     match document["kind"]:
         case "FullRankNormal":
             return independent + random**2
+        case "BlockNormal":
+            return independent + layout.factor_size
         case "LowRankNormal":
             return independent + random * document["rank"]
+        case "Flow":
+            return independent + _flow_numbers(random, document)
         case "Ensemble":
             return (independent + 1) * document["members"]
         case "StoredDraws":
-            return (random + points) * document["draws"]
+            return (random + points + layout.drawn_size) * document["draws"]
     return independent
+
+
+def _flow_numbers(random: int, document: Mapping[str, Any]) -> int:
+    if random < 2:
+        raise StorageError(f"a Flow has two entries or more; the model has {random}. {AGAIN}")
+    flow = RealNVP(random, document["hidden"], document["layers"], device="meta", prior="point")
+    return sum(value.numel() for value in flow.parameters())
 
 
 def check(source: Guide | StoredDraws, model: BayesianModel) -> None:
@@ -204,6 +223,10 @@ def check(source: Guide | StoredDraws, model: BayesianModel) -> None:
         spread = _DEVIATIONS * arrays["log_scale"].exp() if positive else arrays["log_scale"]
         both = [arrays["loc"] + spread, arrays["loc"] - spread] if positive else []
         ends = [source.layout.values(loc, arrays["point"]) for loc in both]
+    if isinstance(source, Flow):  # where its draws lie only they tell
+        ends = [source.draw(_DRAWS, seed=0)]
+        for name, value in ends[0].items():
+            _check_all(value, torch.isfinite, f"the draws of {show(name)} must be finite")
     for name in positive:
         for end in ends:
             _check_all(
@@ -258,5 +281,7 @@ def _without_memory(source: Guide | StoredDraws) -> Guide | StoredDraws:
     """Put a stand-in, one number seen everywhere, in the place of each array: memory comes with the values."""
     for name, value in [*source.named_parameters(), *source.named_buffers()]:
         stand_in = value.detach().new_zeros(()).expand(value.shape)
-        setattr(source, name, nn.Parameter(stand_in) if isinstance(value, nn.Parameter) else stand_in)
+        path, _, leaf = name.rpartition(".")
+        new = nn.Parameter(stand_in) if isinstance(value, nn.Parameter) else stand_in
+        setattr(source.get_submodule(path), leaf, new)
     return source

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers.noise import seeded
 
 X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
 LABELS = (X[:, 0] > 0.1).double()
@@ -32,6 +33,12 @@ CASES = {
         bl.likelihoods.Normal("learned"),
         torch.stack([REAL, -REAL], 1),
     ),
+    "heteroscedastic, two targets": (
+        lambda: dense(4),
+        bl.likelihoods.HeteroscedasticNormal(),
+        torch.stack([REAL, -REAL], 1),
+    ),
+    "counts": (lambda: dense(1), bl.likelihoods.NegativeBinomial(), torch.arange(12) % 4),
     "prior scales learned": (
         lambda: dense(1, prior=bl.priors.Normal(scale="learned")),
         bl.likelihoods.Normal("learned"),
@@ -41,6 +48,11 @@ CASES = {
         lambda: dense(1, prior=bl.priors.HierarchicalNormal(scale=bl.priors.LogNormal(0.0, 0.5))),
         bl.likelihoods.Bernoulli(),
         LABELS,
+    ),
+    "mixture of scales": (
+        lambda: bl.Linear(2, 1, prior=bl.priors.ScaleMixture(0.5, (1.0, 0.3))).double(),
+        bl.likelihoods.Normal("learned"),
+        REAL,
     ),
     "lifted": (
         lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
@@ -64,11 +76,43 @@ CASES = {
 }
 
 
+def flow(features, context):
+    with seeded(0):
+        return bl.RealNVP(features, (3,), layers=2, context=context, bias_prior=None).double()
+
+
+CASES |= {
+    "flow": (lambda: dense(2), bl.likelihoods.Flow(flow(2, context=2)), torch.stack([REAL, -REAL], 1)),
+    "density": (
+        lambda: bl.NoContext().double(),
+        bl.likelihoods.Flow(flow(2, context=0)),
+        torch.stack([REAL, -REAL], 1),
+    ),
+}
+
+
 def ensemble_of_two(model):
     return bl.guides.Ensemble(model, members=2)
 
 
-GUIDES = (bl.guides.MeanFieldNormal, bl.guides.LowRankNormal, bl.guides.FullRankNormal, ensemble_of_two)
+def flow_of_two(model):
+    """Away from the identity, at which it begins: there only the couplings' last layers have a gradient."""
+    guide = bl.guides.Flow(model, layers=2, hidden=(4,))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in guide.flow.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return guide
+
+
+GUIDES = (
+    bl.guides.MeanFieldNormal,
+    bl.guides.BlockNormal,
+    bl.guides.LowRankNormal,
+    bl.guides.FullRankNormal,
+    ensemble_of_two,
+    flow_of_two,
+)
 
 
 @pytest.fixture(params=CASES)

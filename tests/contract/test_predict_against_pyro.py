@@ -15,7 +15,10 @@ OURS = 4000
 def moments_of_draws(likelihood, drawn, x):
     """Mean and variance of the targets for each of ``Predictive``'s draws, ``(S, *shape of y)``."""
     f = drawn["f"]
-    latents = {name: drawn[name].reshape(-1, 1) for name in likelihood.sites(x)}
+    latents = {
+        name: drawn[name].reshape(len(f), 1, *site.initial.shape)
+        for name, site in likelihood.sites(x).items()
+    }
     mean, variance = likelihood.moments(f, output_axes=f.dim() - 2, **latents)
     return mean, variance.expand_as(mean)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import json
 import math
 import subprocess
@@ -295,3 +296,9 @@ def test_priors_on_the_command_line(quality):
     for text in ("normal:", "normal:-1", "horseshoe"):
         with pytest.raises(argparse.ArgumentTypeError, match=text):
             quality.parse_prior(text)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCRIPTS.glob("benchmark_*.py")))
+def test_every_benchmark_can_be_imported(name):
+    """What the scripts take from the library is there; only a run of them would say so otherwise."""
+    assert importlib.import_module(name).__doc__

@@ -11,6 +11,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.fitting.schedule import choose
+from bayesian_layers.fitting.work import multiplications
 from bayesian_layers.handlers import Given
 from bayesian_layers.noise import PairedNoise
 
@@ -442,3 +443,19 @@ def test_an_optimizer_of_ones_own(model, compile):
     assert len(made) == 1
     with pytest.raises(bl.errors.DataError, match="optimizer"):
         quick(model, optimizer=sgd, checkpoint="somewhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "x", "expected"),
+    [
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.zeros(5, 2), 13),
+        (lambda: nn.Linear(2, 3), torch.zeros(5, 7, 2), 7 * 9),
+        (lambda: nn.Conv2d(1, 4, 3), torch.zeros(5, 1, 8, 8), 36 * (4 * 9 + 4)),
+        (lambda: nn.Sequential(nn.LSTM(2, 3, batch_first=True), bl.Take(0)), torch.zeros(5, 7, 2), 7 * 84),
+        (lambda: nn.Identity(), torch.zeros(5, 2), 0),
+    ],
+    ids=["dense", "steps", "convolution", "recurrent", "nothing"],
+)
+def test_work_of_a_row(build, make, x, expected):
+    """Each parameter at each place where it is used: convolutions and long sequences cost more than their size."""
+    assert multiplications(build(make), x) == expected

@@ -114,7 +114,6 @@ def test_a_lazy_network_is_refused():
         bl.bayesianize(nn.Sequential(nn.LazyLinear(3)))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # GRU cells: right, if not fast
 def test_a_network_never_heard_of(build):
     class Odd(nn.Module):
         def __init__(self):
@@ -131,3 +130,70 @@ def test_a_network_never_heard_of(build):
         *(f"cell.{n}_{s}" for n in ("weight", "bias") for s in ("ih", "hh")),
     ]
     assert model.prior_predict(torch.zeros(4, 2), num_draws=5).mean.shape == (4, 3)
+
+
+def rows(network):
+    return {row.name: row for row in bl.lifting_report(network).rows}
+
+
+def test_priors_by_name_where_the_first_match_wins(network):
+    narrow = bl.priors.Normal(scale=0.1)
+    result = rows(bl.bayesianize(network, {"0.*": WIDE, "*.bias": None, "3": narrow}))
+    assert {name: row.prior for name, row in result.items()} == {
+        "0.weight": WIDE,
+        "0.bias": WIDE,
+        "1.weight": None,
+        "1.bias": None,
+        "3.0.weight": narrow,
+        "3.0.bias": None,
+    }
+    assert [result[name].reason for name in ("0.bias", "1.weight", "3.0.bias")] == [
+        "lifted by '0.*'",
+        "normalisation layer",
+        "None for '*.bias'",
+    ]
+
+
+def test_the_pattern_for_all_leaves_normalisation_alone_and_others_do_not(network):
+    assert rows(bl.bayesianize(network, {"*": WIDE}))["1.weight"].reason == "normalisation layer"
+    assert rows(bl.bayesianize(network, {"1.weight": WIDE, "*": WIDE}))["1.weight"].prior == WIDE
+
+
+def test_priors_by_name_go_with_selectors_and_frozen_parameters(network):
+    network[0].weight.requires_grad_(False)
+    result = rows(bl.bayesianize(network, {"*": WIDE}, only="3.*", skip="*.bias"))
+    assert [row.status for row in result.values()] == [
+        "frozen",
+        *["point estimate"] * 3,
+        "prior",
+        "point estimate",
+    ]
+    assert result["1.weight"].reason == "not in `only`"
+
+
+def test_a_pattern_of_priors_that_matches_nothing_or_is_no_prior_is_refused(network):
+    alone = rows(bl.bayesianize(network, {"0.*": WIDE}))
+    assert alone["3.0.weight"].reason == "no pattern of `prior` matches"
+    with pytest.raises(bl.errors.SiteError, match="`prior` has '7"):
+        bl.bayesianize(network, {"*": WIDE, "7.*": WIDE})
+    with pytest.raises(TypeError, match=r"bl\.priors"):
+        bl.bayesianize(network, {"*": 1.0})
+
+
+def test_every_parameter_of_a_large_network_is_in_the_report(build):
+    """Nested torch layers, each with parameters under other names than weight and bias."""
+    network = build(
+        lambda: nn.ModuleDict(
+            {
+                "words": nn.Embedding(7, 4, padding_idx=0),
+                "encoder": nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 5, batch_first=True), 2),
+                "decoder": nn.TransformerDecoderLayer(4, 2, 5, batch_first=True),
+                "state": nn.LSTM(4, 3, 2, bidirectional=True, proj_size=2),
+                "out": nn.Bilinear(4, 4, 7),
+            }
+        )
+    )
+    report = rows(bl.bayesianize(network, skip="out.bias"))
+    assert list(report) == [name for name, _ in network.named_parameters()]
+    points = [name for name, row in report.items() if row.prior is None]
+    assert points == [*(name for name in report if ".norm" in name), "out.bias"]

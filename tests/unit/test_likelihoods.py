@@ -142,7 +142,7 @@ def test_document_round_trip(likelihood):
 
 @pytest.mark.parametrize(
     "document",
-    [1, {}, {"name": "Poisson"}, {"name": "Normal", "noise_scale": "no"}, {"name": "Bernoulli", "a": 1}],
+    [1, {}, {"name": "Cauchy"}, {"name": "Normal", "noise_scale": "no"}, {"name": "Bernoulli", "a": 1}],
 )
 def test_a_bad_document_is_refused(document):
     with pytest.raises(bl.errors.StorageError):

@@ -108,7 +108,7 @@ def _note(kind: type[PerRow], model: BayesianModel, seen: Survey, covered: set[s
     network = parameter_sites(model.network)
     reasons: dict[str, list[str]] = defaultdict(list)
     for name, site in model.sites().items():
-        if site.prior is not None and name not in covered:
+        if site.prior is not None and not site.prior.drawn and name not in covered:
             reasons[_reason(kind, name, network, seen)].append(name)
     if not reasons:
         return ""

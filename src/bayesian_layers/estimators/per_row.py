@@ -111,7 +111,7 @@ class PerRow(Estimator):
         """
         particles = len(noise)
         moments = guide.moments()
-        epsilon = guide.layout.split(noise[0], guide.layout.random)
+        epsilon = guide.layout.split(guide.own_noise(noise)[0], guide.layout.random)
         layers = self._layers(moments, epsilon, row_noise)
         by_address = {
             address(self._hidden[site]): (site, layer)

@@ -23,6 +23,7 @@ from .objective import Objective
 from .run import STEPS_A_CALL, Run
 from .schedule import Schedule, choose
 from .step import Mode, Optimizer, Stepper, choose_mode
+from .work import multiplications
 
 _VALIDATIONS = 10  # in the first stage
 
@@ -74,7 +75,7 @@ def arrange(
         batches.num_batches,
         batches.batch_rows,
         guide.noise_size + guide.point.shape[-1],
-        guide.layout.widest,
+        guide.widest,
         multiple=guide.particle_multiple,
         particles=settings.particles,
         max_steps=settings.max_steps,
@@ -96,6 +97,7 @@ def arrange(
             batches,
             settings.kl_weight,
             size=guide.noise_size,
+            work=multiplications(model.network, next(iter(batches.once())).x),
             seed=settings.seed,
             multiple=guide.particle_multiple,
         ),

@@ -52,20 +52,20 @@ def no_priors(model: BayesianModel) -> list[str]:
     ]
 
 
-def scale_warnings(x: Inputs, y: Tensor) -> list[str]:
+def scale_warnings(x: Inputs, y: Tensor | None) -> list[str]:
     """Say where data are far from the unit scale that priors of unit scale expect.
 
     Args:
         x: Inputs.
-        y: Targets; whole numbers are labels and pass.
+        y: Targets, or ``None`` where the likelihood gives them a scale of their own; whole numbers pass.
 
     Returns:
         A sentence for each array that is off.
     """
     return [
         f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
-        for name, part in [*named_parts(x), ("y", y)]
-        if part.is_floating_point() and len(part) > 1 and (what := _off_scale(part.detach().float()))
+        for name, part in [*named_parts(x), *([] if y is None else [("y", y)])]
+        if part.is_floating_point() and part[1:].numel() and (what := _off_scale(part.detach().float()))
     ]
 
 
@@ -134,4 +134,5 @@ class DataCheck:
         likelihood: Any = self._model.likelihood
         likelihood.check(y, rows(x), output_shape(self._model, x, self._seed))
         if self.schema is None:
-            self.warnings, self.schema = scale_warnings(x, y), DataSchema.of(x, y)
+            self.warnings = scale_warnings(x, y if likelihood.unit_scale else None)
+            self.schema = DataSchema.of(x, y)

@@ -18,7 +18,7 @@ from .batches import Batches
 REPLICATES = 16
 _VALIDATION_DRAWS = 64
 _FORWARD_PASSES = 2**23  # rows x draws of one evaluation
-_WORK = 2**31  # rows x draws x size; between these bounds of draws a replicate:
+_WORK = 2**31  # multiplications; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
 
@@ -29,13 +29,13 @@ class Evaluation:
 
     Attributes:
         log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set.
-        kl: KL at weight 1, nats.
-        weighted_kl: KL with the weights of the fit, nats.
+        kl: KL at weight 1, nats, ``(R,)``; the same for all sets where it has a closed form.
+        weighted_kl: KL with the weights of the fit, nats, ``(R,)``.
     """
 
     log_likelihoods: Tensor
-    kl: float
-    weighted_kl: float
+    kl: Tensor
+    weighted_kl: Tensor
 
     @property
     def replicates(self) -> Tensor:
@@ -55,7 +55,7 @@ class Evaluation:
     @property
     def objective(self) -> float:
         """What is minimised: the negative ELBO with the weights of the fit."""
-        return self.weighted_kl - self.kl - self.elbo
+        return float((self.weighted_kl - self.kl).mean()) - self.elbo
 
     def gain_over(self, earlier: Evaluation) -> tuple[float, float]:
         """Tell by how much the objective is better than it was, on the same draws.
@@ -79,6 +79,7 @@ class Evaluator:
         batches: The data.
         kl_weight: The weights of the fit's KL.
         size: Numbers a draw has.
+        work: Multiplications of one row under one draw.
         seed: Seed of the draws.
         multiple: Of which number the draws of a set must be a multiple.
     """
@@ -90,6 +91,7 @@ class Evaluator:
         kl_weight: float | Mapping[str, float],
         *,
         size: int,
+        work: int,
         seed: int,
         multiple: int = 1,
     ) -> None:
@@ -99,8 +101,8 @@ class Evaluator:
         self._seed = seed
         self._noise: Tensor | None = None
         rows = batches.batch_rows * batches.num_batches
-        bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, 1)), _NUMBERS // max(size, 1)
-        affordable = min(bounds) // REPLICATES
+        bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, work, 1)), _NUMBERS // max(size, 1)
+        affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
         draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
         self._draws = math.ceil(draws / multiple) * multiple
 
@@ -114,9 +116,16 @@ class Evaluator:
         Returns:
             Its ELBO, by each set of draws.
         """
-        kl, weighted = (float(guide.kl_to(guide.flat_priors(self._model, w))) for w in (1.0, self._kl_weight))
+        kl, weighted = (self._kl(guide, weight) for weight in (1.0, self._kl_weight))
         log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
         return Evaluation(log_p, kl, weighted)
+
+    def _kl(self, guide: Guide, weight: float | Mapping[str, float]) -> Tensor:
+        priors = guide.flat_priors(self._model, weight)
+        if not guide.estimates_kl(priors):
+            return guide.kl_to(priors).double().repeat(REPLICATES)
+        sets = self.noise(guide).split(self._draws)
+        return torch.stack([guide.kl_estimate(priors, noise).double() for noise in sets])
 
     def noise(self, guide: Guide) -> Tensor:
         """Give the noise of all sets, one after the other.
@@ -249,4 +258,5 @@ def estimate_elbo(
         The ELBO and its Monte Carlo standard error, in nats.
     """
     log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
-    return log_p - float(guide.weighted_kl(model).detach()), stderr
+    kls = guide.kl_replicates(model).detach().double()
+    return log_p - float(kls.mean()), math.hypot(stderr, float(kls.std()) / math.sqrt(len(kls)))

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning, SiteError
 from ..estimators import Estimator
-from ..guides import Guide, MeanFieldNormal, check_covers
+from ..guides import Guide, check_covers, default_guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
 from ..network import Inputs
@@ -85,7 +85,8 @@ def fit(
         x: Inputs with N rows in front, or a tuple of inputs, moved to the network's device and dtype; or a source
             of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, any re-iterable.
         y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
-        guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``.
+        guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``, or a
+            ``BlockNormal(model)`` where entries belong together (inducing values of a ``GaussianProcess``).
         seed: Seed of everything random in the fit.
         num_data: Rows of the whole data set, if ``x`` is a part of it.
         batch_size: Rows a step; ``None`` takes all. The ELBO counts the whole data set either way.
@@ -144,7 +145,7 @@ def fit(
     """
     start = time.perf_counter()
     check_is_model(model)
-    guide = MeanFieldNormal(model) if guide is None else guide
+    guide = default_guide(model) if guide is None else guide
     settings = Settings(
         seed=seed,
         num_data=num_data,

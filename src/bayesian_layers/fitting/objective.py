@@ -16,8 +16,8 @@ class Objective(nn.Module):
     .. math:: -\widehat{E_q}[\log p(y \mid x, w)] + \sum_j \text{weight}_j \, \mathrm{KL}(q_j \| p_j)
 
     The first term is the estimator's, from the model's own program; the second is in closed form over the
-    guide's flat parameters. For guides with independent Normal sites and the plain estimator it is Pyro's
-    ``TraceMeanField_ELBO`` on the same draws.
+    guide's flat parameters, or for a guide that has none an estimate on the same draws. For guides with
+    independent Normal sites and the plain estimator it is Pyro's ``TraceMeanField_ELBO`` on the same draws.
 
     Args:
         guide: The guide; its parameters are this module's.
@@ -54,4 +54,4 @@ class Objective(nn.Module):
             Nats, a scalar.
         """
         log_p = self.estimator(self.guide, noise, row_noise, x, y, scale=scale, weight=weight)
-        return self.guide.kl_to(self.priors) - log_p
+        return self.guide.kl_estimate(self.priors, noise) - log_p

@@ -40,7 +40,8 @@ def solve(
 
     Args:
         model: The model.
-        guide: Any guide; only a :class:`MeanFieldNormal` without positive sites can be solved for.
+        guide: Any guide; only a :class:`MeanFieldNormal` without positive sites and sites drawn from their prior can
+            be solved for.
         batches: The data; all rows must come in one batch.
         priors: The priors as flat vectors, with the weights of the KL.
         seed: Seed of the points at which the function is tried.
@@ -49,10 +50,10 @@ def solve(
         How close the guide is to the optimum after rounding to its dtype; ``None`` where there is no closed form
         or the problem is too large, and the guide is unchanged.
     """
-    if not isinstance(guide, MeanFieldNormal) or batches.num_batches != 1:
+    if type(guide) is not MeanFieldNormal or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())
-    if guide.layout.positive or priors.learned is not None or not trained:
+    if guide.layout.positive or guide.layout.drawn or not priors.are_normal or not trained:
         return None
     if not _small(guide, batches.batch_rows * _places(model, batches, seed)):
         return None

@@ -167,7 +167,7 @@ class Run:
         step, particles = self.state.step, self.schedule.particles
         start, rates, clocks = self._rates_of_stage(step)
         part = slice(step - start, step - start + count)
-        if self.estimator.uses_noise:
+        if self.estimator.uses_noise or self.guide.estimates_kl(self.priors):
             noise = self._noise.at(step, count)
         else:  # only its shape counts
             noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)
@@ -189,13 +189,16 @@ class Run:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the last stage, which was not the first, surely gained nothing worth naming."""
+        """Whether the last stage, which was not the first, surely gained nothing worth naming, and lost nothing."""
         if len(self.state.evaluations) < 2:
             return Verdict(math.nan, math.nan, self.tolerance, "one stage shows nothing", False)
         earlier, last = self.state.evaluations
         gain, stderr = last.gain_over(earlier)
-        nothing = stderr <= self.tolerance and gain + 2 * stderr <= self.tolerance
-        return Verdict(max(gain, 0.0), stderr, self.tolerance, "what the last stage of steps gained", nothing)
+        nothing = stderr <= self.tolerance and abs(gain + 2 * stderr) <= self.tolerance
+        lost = max(0.0, -gain - 2 * stderr)  # surely, and so to be gained again
+        return Verdict(
+            max(gain, lost), stderr, self.tolerance, "what the last stage of steps gained", nothing
+        )
 
     def log_weights(self) -> np.ndarray:
         """Compute the importance weights of the draws of the last evaluation.

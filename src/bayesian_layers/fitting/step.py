@@ -196,6 +196,7 @@ class _Program:
         self._count = len(draws.rates)
         self._row_noises = len(draws.row_noise)
         self._batch = batch
+        self._curved = adam is not None and objective.guide.curved
 
     def __call__(
         self,
@@ -214,20 +215,35 @@ class _Program:
             if self._adam is None:
                 return loss.unsqueeze(0), gradient
             with torch.no_grad():
-                self._adam(theta, gradient, first, second, clocks[i], rates[i])
+                self._move(self._adam, theta, gradient, first, second, clocks[i], rates[i])
             losses.append(loss)
         return (torch.stack(losses),)
 
     def _gradient(
         self, theta: Tensor, noise: Tensor, row_noise: tuple[Tensor, ...], batch: Batch
     ) -> tuple[Tensor, Tensor]:
+        guide = self._objective.guide
         with torch.enable_grad():
-            leaf = theta.detach().requires_grad_()
-            views = {f"guide.{name}": view for name, view in self._flat.views(leaf).items()}
+            if self._curved:  # with respect to the step from here
+                leaf = torch.zeros_like(theta).requires_grad_()
+                values = guide.moved(self._flat.views(theta.detach()), self._flat.views(leaf))
+            else:
+                leaf = theta.detach().requires_grad_()
+                values = self._flat.views(leaf)
+            views = {f"guide.{name}": view for name, view in values.items()}
             arguments = (noise, row_noise, batch.x, batch.y, batch.weight, batch.scale)
             loss = functional_call(self._objective, views, arguments)
             (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
+
+    def _move(self, adam: Adam, theta: Tensor, gradient: Tensor, *rest: Tensor) -> None:
+        if not self._curved:
+            adam(theta, gradient, *rest)
+            return
+        step = torch.zeros_like(theta)
+        adam(step, gradient, *rest)
+        after = self._objective.guide.moved(self._flat.views(theta), self._flat.views(step))
+        theta.copy_(torch.cat([value.reshape(-1) for value in after.values()]))
 
 
 class _OwnOptimizer:

@@ -77,7 +77,7 @@ def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> State:
         for each in fields(Evaluation):
             name = f"evaluation.{i}.{each.name}"
             # As many draws as there are: how many follows from settings, which are the same.
-            axes = _shape(stored, name, 2) if each.name == "log_likelihoods" else ()
+            axes = _shape(stored, name, 2 if each.name == "log_likelihoods" else 1)
             expected[name] = ArraySpec(torch.int64, axes)
     loaded = stored.load_arrays(expected)
     theta, first, second = (loaded[name].view(like.dtype).to(like.device) for name in _VECTORS)

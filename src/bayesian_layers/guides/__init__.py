@@ -4,18 +4,23 @@ A guide owns all that is learned, from construction on, without data and without
 """
 
 from .base import Guide, check_covers
+from .blocks import BlockNormal, default_guide
 from .ensemble import Ensemble
+from .flow import Flow
 from .full_rank import FullRankNormal
 from .low_rank import LowRankNormal
 from .mean_field import MeanFieldNormal
 from .prior_density import log_prior
 
 __all__ = [
+    "BlockNormal",
     "Ensemble",
+    "Flow",
     "FullRankNormal",
     "Guide",
     "LowRankNormal",
     "MeanFieldNormal",
     "check_covers",
+    "default_guide",
     "log_prior",
 ]

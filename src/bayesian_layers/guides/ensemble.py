@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import pyro
@@ -119,8 +119,8 @@ class Ensemble(Guide):
         return len(self.loc)
 
     @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes: P."""
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes: P."""
         return self.loc.shape[1]
 
     @property
@@ -128,20 +128,10 @@ class Ensemble(Guide):
         """Draws a step come in multiples of this, 2K; K will do where two a member are too many."""
         return 2 * self.members
 
-    def unconstrained(self, noise: Tensor) -> Tensor:
-        r"""Turn noise into draws of the flat vector, row i by member i mod K.
-
-        Args:
-            noise: Standard normal, ``(S, P)``, S a multiple of K.
-
-        Returns:
-            Draws, ``(S, P)``, unconstrained; as many of each member, whatever the weights.
-
-        Raises:
-            DataError: If S is not a multiple of K.
-        """
+    def _unconstrained(self, noise: Tensor) -> Tensor:
+        """Row i by member i mod K; S is a multiple of K, and each member makes as many, whatever the weights."""
         rounds = self._rounds(len(noise))
-        by_member = noise.reshape(rounds, self.members, self.noise_size)
+        by_member = noise.reshape(rounds, self.members, self.own_noise_size)
         return (self.loc + self.log_scale.exp() * by_member).flatten(0, 1)
 
     def points(self, num_draws: int) -> Tensor:
@@ -205,17 +195,22 @@ class Ensemble(Guide):
         """
         return self.member_kls(priors).mean()
 
-    def weighted_kl(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> Tensor:
-        r"""Compute :math:`\sum_k \pi_k \mathrm{KL}(q_k \| p)` in closed form, by the weights that :meth:`draw` has.
+    def _closed_kl(self, priors: FlatPriors) -> Tensor:
+        """By the weights that :meth:`draw` has: at least the KL of the mixture."""
+        return self.log_weight.softmax(0) @ self.member_kls(priors)
 
-        Args:
-            model: The model that the guide was made for.
-            kl_weight: As in :func:`bayesian_layers.temper`.
+    def _kl_replicates(self, priors: FlatPriors) -> Tensor:
+        return self._member_kl_replicates(priors) @ self.log_weight.softmax(0)
 
-        Returns:
-            Nats, ``()``; at least the KL of the mixture.
-        """
-        return self.log_weight.softmax(0) @ self.member_kls(self.flat_priors(model, kl_weight))
+    def _member_kl_replicates(self, priors: FlatPriors) -> Tensor:
+        """The members' KLs by sets of fixed draws, ``(R, K)``; one row where they have a closed form."""
+        kls = self.member_kls(priors).unsqueeze(0)
+        if not self.estimates_kl(priors):
+            return kls
+        ratios = [
+            self._log_ratio(priors, noise).unflatten(0, (-1, self.members)) for noise in self._fixed_noise()
+        ]
+        return kls - torch.stack([ratio.mean(0) for ratio in ratios])
 
     @torch.no_grad()
     def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
@@ -236,7 +231,7 @@ class Ensemble(Guide):
             raise ShapeError("log_likelihoods", ("S",), log_likelihoods.shape)
         self._rounds(len(log_likelihoods))
         expected = log_likelihoods.double().unflatten(0, (-1, self.members)).mean(0)
-        elbos = expected - self.member_kls(self.flat_priors(model)).to(expected)
+        elbos = expected - self._member_kl_replicates(self.flat_priors(model)).mean(0).to(expected)
         if self.weights == "equal":
             elbos = torch.zeros_like(elbos)
         log_weight = elbos.log_softmax(0)
@@ -261,11 +256,12 @@ class Ensemble(Guide):
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
-        size, like = self.noise_size, self.loc
-        noise = standard_normal(seed, num_draws, size + 1, start, dtype=like.dtype, device=like.device)
+        size, like = self.own_noise_size, self.loc
+        numbers = size + 1 + self.layout.drawn_size
+        noise = standard_normal(seed, num_draws, numbers, start, dtype=like.dtype, device=like.device)
         member = self._choose(torch.special.ndtr(noise[:, size].double()))
         flat = self.loc[member] + self.log_scale.exp()[member] * noise[:, :size]
-        return self.layout.values(flat, self.point[member])
+        return self.layout.values(flat, self.point[member], noise[:, size + 1 :])
 
     def mean(self) -> dict[str, Tensor]:
         """Give the mean of the member with the largest weight; for a log-normal site its median.
@@ -277,8 +273,7 @@ class Ensemble(Guide):
             Site name to a tensor of the site's shape.
         """
         best = int(self.log_weight.argmax())
-        center = self.layout.values(self.loc[best], self.point[best])
-        return {name: value.detach().clone() for name, value in center.items()}
+        return self._center(self.loc[best], self.point[best])
 
     def _rounds(self, num_draws: int) -> int:
         rounds, left_over = divmod(num_draws, self.members)
@@ -308,12 +303,13 @@ class Ensemble(Guide):
         layout = self.layout
         loc, scale = (layout.split(flat[member], layout.random) for flat in (self.loc, self.log_scale.exp()))
         point = layout.split(self.point[member], layout.points)
-        return {
-            name: dist.Delta(layout.constrain(name, point[name]), event_dim=len(shape))
-            if name in point
-            else _family(name in layout.positive)(loc[name], scale[name]).to_event(len(shape))
-            for name, shape in layout.shapes.items()
-        }
+        found = self._drawn_distributions()
+        for name, value in point.items():
+            found[name] = dist.Delta(layout.constrain(name, value), event_dim=len(layout.shapes[name]))
+        for name in loc:
+            family = _family(name in layout.positive)
+            found[name] = family(loc[name], scale[name]).to_event(len(layout.shapes[name]))
+        return {name: found[name] for name in layout.shapes}
 
 
 def _family(positive: bool) -> Any:

@@ -64,19 +64,11 @@ class FullRankNormal(JointNormal):
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size, size))
 
     @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes: P."""
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes: P."""
         return len(self.loc)
 
-    def unconstrained(self, noise: Tensor) -> Tensor:
-        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + D C \epsilon`.
-
-        Args:
-            noise: Standard normal, ``(S, P)``.
-
-        Returns:
-            Draws, ``(S, P)``, unconstrained.
-        """
+    def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.loc + self.log_scale.exp() * torch.addmm(noise, noise, self.factor.tril(-1).T)
 
     def variance(self) -> Tensor:

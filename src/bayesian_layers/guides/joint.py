@@ -1,4 +1,4 @@
-"""What the guides share that have one Gaussian over all entries together."""
+"""What the guides share that have one density over all entries together, and those of them that are Gaussian."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from torch.distributions.transforms import CatTransform, ExpTransform, identity_
 
 from ..errors import SiteError
 from ..model import BayesianModel
-from ..noise import standard_normal
-from .base import Guide
+from .base import Guide, draw_in_blocks
 from .kl import FlatPriors
 
-_BLOCK = 16  # draws in one matrix product
 
-
-class JointNormal(Guide):
-    r"""One Gaussian over the flat vector of all random entries.
+class Joint(Guide):
+    r"""One density over the flat vector of all random entries.
 
     As a Pyro program it draws the auxiliary site ``_joint``, the flat vector of the sites' values, and the sites
     are a ``Delta`` each at their part of it.
@@ -33,7 +30,7 @@ class JointNormal(Guide):
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
-        log_scale: Logarithms of the scales that multiply the rows of the covariance's factor, ``(P,)``.
+        log_scale: Logarithms of the scales with which each entry's noise is multiplied last, ``(P,)``.
 
     Raises:
         SiteError: If no site of the model has a prior.
@@ -49,27 +46,8 @@ class JointNormal(Guide):
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @abstractmethod
-    def variance(self) -> Tensor:
-        """Give the variances of the entries, ``(P,)``, unconstrained; gradients flow to the parameters."""
-
-    @abstractmethod
-    def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance.
-
-        Args:
-            index: Which entries, ``(K,)``.
-
-        Returns:
-            Their covariances with the entries that are not among them, ``(K, P)``.
-        """
-
-    @abstractmethod
-    def half_log_det(self) -> Tensor:
-        """Give half the logarithm of the covariance's determinant, ``()``."""
-
-    @abstractmethod
     def _flat_distribution(self) -> Any:
-        """The Gaussian, as a Pyro distribution of the unconstrained vector."""
+        """The density, as a Pyro distribution of the unconstrained vector."""
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
@@ -93,17 +71,7 @@ class JointNormal(Guide):
         Returns:
             Site name to draws, ``(S, *shape)``.
         """
-        like = self.loc.detach()
-        # A matrix product may round otherwise for another number of rows: full blocks, wherever S begins and ends.
-        skipped = start % _BLOCK
-        count = skipped + num_draws
-        noise = standard_normal(
-            seed, count, self.noise_size, start - skipped, dtype=like.dtype, device=like.device
-        )
-        full = torch.cat([noise, noise.new_zeros(-count % _BLOCK, self.noise_size)])
-        with torch.no_grad():
-            flat = torch.cat([self.unconstrained(block) for block in full.split(_BLOCK)])[skipped:count]
-        return self.layout.values(flat, self.point.detach().expand(num_draws, -1))
+        return draw_in_blocks(self, num_draws, seed, start)
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
         """Gather the constants of the KL; see :meth:`Guide.flat_priors`.
@@ -126,6 +94,51 @@ class JointNormal(Guide):
             )
         return priors
 
+    def _sample(self) -> dict[str, Tensor]:
+        # On the sites' own axis: TraceMeanField_ELBO would forget a Jacobian that a Delta carries as log density.
+        flat = pyro.sample("_joint", self._constrained_distribution(), infer={"is_auxiliary": True})
+        points = self.layout.split(self.point, self.layout.points)
+        values = {
+            **self.layout.split(flat, self.layout.random),
+            **{name: self.layout.constrain(name, value) for name, value in points.items()},
+        }
+        found = {
+            name: dist.Delta(value, event_dim=len(self.layout.shapes[name])) for name, value in values.items()
+        }
+        found |= self._drawn_distributions()
+        return {name: pyro.sample(name, found[name]) for name in self.layout.shapes}
+
+    def _constrained_distribution(self) -> Any:
+        names, positive = self.layout.random, self.layout.positive
+        if positive.isdisjoint(names):
+            return self._flat_distribution()
+        parts = [ExpTransform() if name in positive else identity_transform for name in names]
+        exp = CatTransform(parts, dim=-1, lengths=self.layout.sizes(names))
+        return dist.TransformedDistribution(self._flat_distribution(), [exp])
+
+
+class JointNormal(Joint):
+    """One Gaussian over the flat vector of all random entries; see :class:`Joint`."""
+
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Give the variances of the entries, ``(P,)``, unconstrained; gradients flow to the parameters."""
+
+    @abstractmethod
+    def covariance_rows(self, index: Tensor) -> Tensor:
+        """Give rows of the covariance.
+
+        Args:
+            index: Which entries, ``(K,)``.
+
+        Returns:
+            Their covariances with the entries that are not among them, ``(K, P)``.
+        """
+
+    @abstractmethod
+    def half_log_det(self) -> Tensor:
+        """Give half the logarithm of the covariance's determinant, ``()``."""
+
     def kl_to(self, priors: FlatPriors) -> Tensor:
         r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form.
 
@@ -140,24 +153,3 @@ class JointNormal(Guide):
             own_covariance = learned.own_covariance(self.covariance_rows(learned.random))
         surprise = priors.surprise(self.loc, self.variance(), self.point, own_covariance)
         return priors.total(surprise.sum() - self.half_log_det())
-
-    def _sample(self) -> dict[str, Tensor]:
-        # On the sites' own axis: TraceMeanField_ELBO would forget a Jacobian that a Delta carries as log density.
-        flat = pyro.sample("_joint", self._constrained_distribution(), infer={"is_auxiliary": True})
-        points = self.layout.split(self.point, self.layout.points)
-        values = {
-            **self.layout.split(flat, self.layout.random),
-            **{name: self.layout.constrain(name, value) for name, value in points.items()},
-        }
-        return {
-            name: pyro.sample(name, dist.Delta(values[name], event_dim=len(shape)))
-            for name, shape in self.layout.shapes.items()
-        }
-
-    def _constrained_distribution(self) -> Any:
-        names, positive = self.layout.random, self.layout.positive
-        if positive.isdisjoint(names):
-            return self._flat_distribution()
-        parts = [ExpTransform() if name in positive else identity_transform for name in names]
-        exp = CatTransform(parts, dim=-1, lengths=self.layout.sizes(names))
-        return dist.TransformedDistribution(self._flat_distribution(), [exp])

@@ -1,4 +1,4 @@
-r"""The KL divergence from independent Normal priors, as one expression over flat vectors.
+r"""The KL divergence from independent priors, as one expression over flat vectors.
 
 For :math:`q(w_j)` with mean :math:`\mu_j` and variance :math:`v_j`, and the prior
 :math:`p(w_j \mid \tau) = N(m_j, (c_j \tau)^2)` with a constant :math:`c_j` and a factor :math:`\tau` that is 1, a point
@@ -10,20 +10,27 @@ estimate, or a log-normal site of its own, :math:`q(\log \tau) = N(a, b^2)`:
 
 since under the weight :math:`\tau^{-2}` a Gaussian keeps its covariance and its mean moves by the covariance with
 :math:`-2 \log \tau`. Less the entropy of q this is the KL, exactly.
+
+Where a prior is no Normal, but :math:`E[\log p]` under a Normal has a closed form, that stands in its place. Where
+it has none, this is the KL from the prior's Normal reference, and the guide takes off the mean of the log ratio of the
+two over its draws (``Guide.kl_estimate``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import SiteError
 from ..handlers import check_kl_weight
-from ..priors import Site
+from ..priors import Prior, Site
 from .layout import Layout
+from .prior_density import log_ratios
 
 
 @dataclass(frozen=True)
@@ -100,18 +107,24 @@ class LearnedScales:
 
 @dataclass(frozen=True)
 class FlatPriors:
-    """The priors of a model's random entries as flat vectors, a number standing for a vector of equal ones.
+    """The priors of a model's random entries, or their references, as flat vectors; a number stands for equal ones.
 
     Sums run over groups of entries: all together where that is enough, else one group for each of the K random
     sites. Summing first and scaling the few sums costs a quarter of scaling every entry.
 
     Attributes:
         loc: Means on the unconstrained axis, ``(P,)``.
-        half_precision: Half the inverse variances, ``(P,)``; where the scale is a site, for the scale 1.
+        half_precision: Half the inverse variances, ``(P,)``; where the scale is a site, for the scale 1; 0 where
+            another density stands in the Normal's place.
         offset: Sum over each group of the logarithm of the deviation, less a half an entry; ``(K,)`` or ``()``.
         weight: Weights of the groups' KL, ``(K,)``.
         sizes: Entries of each group, or ``None`` for one group.
         learned: Where the scales that are sites lie, if there are any.
+        sites: The model's sites.
+        layout: Where they lie.
+        expected: Random sites whose expected log density has a closed form but is no Normal's, each with the place of
+            its entries and its group.
+        sampled: Random sites whose prior is more than its reference, each with its weight.
     """
 
     loc: Tensor | float
@@ -120,6 +133,10 @@ class FlatPriors:
     weight: Tensor | float
     sizes: list[int] | None
     learned: LearnedScales | None
+    sites: Mapping[str, Site]
+    layout: Layout
+    expected: Mapping[str, tuple[slice, int]]
+    sampled: Mapping[str, float]
 
     @classmethod
     def of(
@@ -143,26 +160,36 @@ class FlatPriors:
 
         Raises:
             DataError: If a weight is negative or not finite.
-            SiteError: If ``kl_weight`` names a site that does not exist, or a prior has no closed form.
+            SiteError: If ``kl_weight`` names a site that does not exist, or a site has what is no prior.
         """
         check_kl_weight(kl_weight, set(sites))
         like = next(iter(sites.values())).initial.detach()
         flat = [_flat(name, sites[name]) for name in layout.random]
         nothing = like.new_empty(0)
-        loc, scale = (torch.cat([nothing, *(pair[i] for pair in flat)]) for i in (0, 1))
-        weights = kl_weight if isinstance(kl_weight, Mapping) else dict.fromkeys(sites, kl_weight)
-        weight = _number_if_equal(like.new_tensor([weights.get(name, 1.0) for name in layout.random]))
+        loc, precision, offset = (torch.cat([nothing, *(part[i] for part in flat)]) for i in range(3))
+        given = kl_weight if isinstance(kl_weight, Mapping) else dict.fromkeys(sites, kl_weight)
+        weights = {name: given.get(name, 1.0) for name in layout.random}
+        weight = _number_if_equal(like.new_tensor(list(weights.values())))
         learned = LearnedScales.of(sites, layout, like.device)
         apart = by_site or learned is not None or isinstance(weight, Tensor)
         sizes = layout.sizes(layout.random) if apart else None
         return cls(
             loc=_number_if_equal(loc),
-            half_precision=_number_if_equal(0.5 / scale.square()),
-            offset=_sums(scale.log() - 0.5, sizes),
+            half_precision=_number_if_equal(precision),
+            offset=_sums(offset, sizes),
             weight=weight,
             sizes=sizes,
             learned=learned,
+            sites=sites,
+            layout=layout,
+            expected=_places(layout, _of_kind("expected", sites, layout), apart),
+            sampled={name: weights[name] for name in _of_kind("sampled", sites, layout)},
         )
+
+    @property
+    def are_normal(self) -> bool:
+        """Whether all are Normals whose scales are numbers."""
+        return self.learned is None and not self.expected and not self.sampled
 
     def surprise(
         self, loc: Tensor, variance: Tensor, point: Tensor, own_covariance: Tensor | None = None
@@ -190,9 +217,49 @@ class FlatPriors:
         else:
             energy = self.half_precision * self.sums(square)
         if self.learned is None:
-            return energy + self.offset
-        log_scale, precision = self.learned.moments(loc, variance, point)
-        return energy * precision + self.learned.counts * log_scale + self.offset
+            found = energy + self.offset
+        else:
+            log_scale, precision = self.learned.moments(loc, variance, point)
+            found = energy * precision + self.learned.counts * log_scale + self.offset
+        return found - self._expected_log_density(loc, variance, found) if self.expected else found
+
+    def _expected_log_density(self, loc: Tensor, variance: Tensor, like: Tensor) -> Tensor:
+        """Of the sites that have one of their own, and 0 in the groups of all others."""
+        sums, groups = [], []
+        for name, (place, group) in self.expected.items():
+            prior: Any = self.sites[name].prior
+            sums.append(prior.expected_log_density(loc[place], variance[place]).sum())
+            groups.append(group)
+        if not like.dim():
+            return torch.stack(sums).sum()
+        return torch.zeros_like(like).index_add(
+            0, torch.tensor(groups, device=like.device), torch.stack(sums)
+        )
+
+    def log_ratios(self, flat: Tensor, point: Tensor) -> dict[str, Tensor]:
+        """Compute the log density of priors less that of their references, of sites where the two differ.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+            point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
+
+        Returns:
+            Site name to nats, ``(S,)``, at weight 1.
+        """
+        return log_ratios(self.sites, self.layout, flat, point, self.sampled)
+
+    def log_ratio(self, flat: Tensor, point: Tensor) -> Tensor:
+        """Add up :meth:`log_ratios`, each site with its weight.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+            point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+        found = self.log_ratios(flat, point)
+        return sum((self.sampled[name] * each for name, each in found.items()), flat.new_zeros(len(flat)))
 
     def sums(self, entries: Tensor) -> Tensor:
         """Sum over each group.
@@ -223,16 +290,31 @@ def _sums(entries: Tensor, sizes: list[int] | None) -> Tensor:
     return torch.stack([part.sum() for part in entries.split(sizes)])
 
 
-def _flat(name: str, site: Site) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of a site's prior on the unconstrained axis, one an entry."""
-    like = site.initial
-    unconstrained = getattr(site.prior, "unconstrained", None)
-    if unconstrained is None:
-        raise SiteError(
-            f"the KL has a closed form for Normal and LogNormal priors only; `{name}` has the prior {site.prior}"
-        )
-    loc, scale = unconstrained(like, None if site.scale_site is None else like.new_ones(()))
-    return loc.reshape(-1), scale.reshape(-1)
+def _flat(name: str, site: Site) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each entry of a site: mean and half the precision of the Normal on the unconstrained axis, and its offset."""
+    like, prior = site.initial, site.prior
+    if not isinstance(prior, Prior):
+        raise SiteError(f"`{name}` has the prior {prior}, which is none of bl.priors")
+    if prior.kl == "expected":  # no Normal: what is left is what the entropy of q brings
+        zero = torch.zeros_like(like).reshape(-1)
+        return zero, zero, zero - 0.5 * math.log(2 * math.pi * math.e)
+    one = None if site.scale_site is None else like.new_ones(())
+    loc, scale = (part.reshape(-1) for part in prior.unconstrained(like, one))
+    return loc, 0.5 / scale.square(), scale.log() - 0.5
+
+
+def _of_kind(kind: str, sites: Mapping[str, Site], layout: Layout) -> list[str]:
+    return [name for name in layout.random if getattr(sites[name].prior, "kl", "") == kind]
+
+
+def _places(layout: Layout, names: list[str], apart: bool) -> dict[str, tuple[slice, int]]:
+    """Where the entries of sites lie in ``loc``, and in which group they are."""
+    found, start = {}, 0
+    for i, (name, size) in enumerate(zip(layout.random, layout.sizes(layout.random), strict=True)):
+        if name in names:
+            found[name] = slice(start, start + size), i if apart else 0
+        start += size
+    return found
 
 
 def _number_if_equal(vector: Tensor) -> Tensor | float:

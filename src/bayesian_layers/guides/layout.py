@@ -14,19 +14,23 @@ from ..priors import Site
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of the sites in two flat vectors: the P random entries and the Q point-estimated ones.
+    """The order of the sites in flat vectors: the P random entries, the Q point-estimated ones, and those only drawn.
 
     Attributes:
         shapes: Site name to shape, in the order of the model's sites.
         positive: Names of the sites whose values are positive numbers; the flat vectors hold their logarithms.
         random: Names of the sites that have a prior, in order.
         points: Names of the sites that have none, in order.
+        drawn: Names of the sites that every guide draws from their prior, N(0, 1), in order; no parameter is theirs.
+        joint: Names of the ``random`` sites whose entries along the last axis belong together, in order.
     """
 
     shapes: Mapping[str, torch.Size]
     positive: frozenset[str]
     random: tuple[str, ...]
     points: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
+    joint: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, sites: Mapping[str, Site]) -> Layout:
@@ -39,28 +43,46 @@ class Layout:
             The layout.
 
         Raises:
-            SiteError: If there is no site.
+            SiteError: If there is no site that anything can be learned of.
         """
         if not sites:
             raise SiteError("the model has no latent site: every parameter of its network is frozen")
+        priors = {name: site.prior for name, site in sites.items() if site.prior is not None}
+        random = tuple(name for name, prior in priors.items() if not prior.drawn)
         return cls(
             shapes={name: site.initial.shape for name, site in sites.items()},
             positive=frozenset(name for name, site in sites.items() if site.positive),
-            random=tuple(name for name, site in sites.items() if site.prior is not None),
-            points=tuple(name for name, site in sites.items() if site.prior is None),
+            random=random,
+            points=tuple(name for name in sites if name not in priors),
+            drawn=tuple(name for name, prior in priors.items() if prior.drawn),
+            joint=tuple(name for name in random if priors[name].joint),
         )
 
     @property
     def widest(self) -> int:
-        """Inputs of the widest layer: the largest product of all axes of a site but the first, which is the outputs."""
-        return max((shape[1:].numel() for shape in self.shapes.values() if len(shape) > 1), default=1)
+        """Inputs of the widest layer: the largest product of all axes of a site but the first, which is the outputs.
+
+        Joint sites do not count: they hold values of functions, not weights that add up to one.
+        """
+        sites = [self.shapes[name] for name in (*self.random, *self.points) if name not in self.joint]
+        return max((shape[1:].numel() for shape in sites if len(shape) > 1), default=1)
+
+    @property
+    def drawn_size(self) -> int:
+        """Entries that are drawn from their prior."""
+        return sum(self.sizes(self.drawn))
+
+    @property
+    def factor_size(self) -> int:
+        """Numbers in a square matrix for each row of each joint site."""
+        return sum(self.shapes[name].numel() * self.shapes[name][-1] for name in self.joint)
 
     def split(self, flat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Cut a flat vector into its sites.
 
         Args:
             flat: Numbers of the sites ``names``, one after the other, on the last axis: ``(*batch, size)``.
-            names: :attr:`random` or :attr:`points`.
+            names: :attr:`random`, :attr:`points` or :attr:`drawn`.
 
         Returns:
             Site name to a view, ``(*batch, *shape)``.
@@ -75,25 +97,28 @@ class Layout:
         """Count the entries of sites.
 
         Args:
-            names: :attr:`random` or :attr:`points`.
+            names: :attr:`random`, :attr:`points` or :attr:`drawn`.
 
         Returns:
             Numbers a site, in their order.
         """
         return [self.shapes[name].numel() for name in names]
 
-    def values(self, random: Tensor, point: Tensor) -> dict[str, Tensor]:
+    def values(self, random: Tensor, point: Tensor, drawn: Tensor | None = None) -> dict[str, Tensor]:
         """Turn flat unconstrained values into values of the sites.
 
         Args:
             random: Values of the random entries, ``(*batch, P)``.
             point: Values of the point-estimated entries, ``(*batch, Q)``.
+            drawn: Values of the entries drawn from their prior, ``(*batch, drawn_size)``; ``None`` leaves them out.
 
         Returns:
             Site name to values, ``(*batch, *shape)``, in the order of the model's sites; positive where they must be.
         """
         parts = {**self.split(random, self.random), **self.split(point, self.points)}
-        return {name: self.constrain(name, parts[name]) for name in self.shapes}
+        if drawn is not None:
+            parts |= self.split(drawn, self.drawn)
+        return {name: self.constrain(name, parts[name]) for name in self.shapes if name in parts}
 
     def constrain(self, name: str, value: Tensor) -> Tensor:
         """Turn an unconstrained value of a site into its value.

@@ -74,19 +74,11 @@ class LowRankNormal(JointNormal):
         return self.factor.shape[1]
 
     @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes: P + rank."""
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes: P + rank."""
         return len(self.loc) + self.rank
 
-    def unconstrained(self, noise: Tensor) -> Tensor:
-        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + D (\epsilon_1 + V \epsilon_2)`.
-
-        Args:
-            noise: Standard normal, ``(S, P + rank)``.
-
-        Returns:
-            Draws, ``(S, P)``, unconstrained.
-        """
+    def _unconstrained(self, noise: Tensor) -> Tensor:
         own, common = noise.split([len(self.loc), self.rank], dim=1)
         return self.loc + self.log_scale.exp() * torch.addmm(own, common, self.factor.T)
 

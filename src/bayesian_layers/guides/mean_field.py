@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro
@@ -9,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..errors import DataError
 from ..model import BayesianModel
 from .base import Guide, check_covers
 from .kl import FlatPriors
@@ -55,21 +57,66 @@ class MeanFieldNormal(Guide):
         super().__init__(model, init_scale=init_scale)
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
-    @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw takes: P."""
-        return len(self.loc)
+    @classmethod
+    def from_pretrained(
+        cls, model: BayesianModel, fraction: float = 0.1, *, floor: float = 1e-3
+    ) -> MeanFieldNormal:
+        r"""Begin at a pretrained network: means at its weights, deviations a fraction of their sizes.
 
-    def unconstrained(self, noise: Tensor) -> Tensor:
-        r"""Turn noise into draws of the flat vector, :math:`\text{loc} + \exp(\text{log\_scale})\,\epsilon`.
+        .. math:: \text{scale}_j = \max(\text{fraction} \cdot |w_j|, \text{floor})
+
+        Entries on the positive numbers (a noise scale) begin as usual. ``bl.priors.around`` gives the priors that go
+        with it.
 
         Args:
-            noise: Standard normal, ``(S, P)``.
+            model: The model; its network's present weights are the means.
+            fraction: Deviation over size, above 0.
+            floor: The smallest deviation: of a weight that is 0 the other would be 0 too.
 
         Returns:
-            Draws, ``(S, P)``, unconstrained.
+            A guide.
+
+        Raises:
+            DataError: If ``fraction`` or ``floor`` is not finite and above 0.
+
+        References:
+            Krishnan, Subedar & Tickoo (2020), arXiv 1906.05323 (MOPED).
+
+        Example:
+            >>> import bayesian_layers as bl
+            >>> network = nn.Linear(1, 1)
+            >>> _ = nn.init.constant_(network.weight, -2.0), nn.init.zeros_(network.bias)
+            >>> model = bl.BayesianModel(bl.bayesianize(network), bl.likelihoods.Bernoulli())
+            >>> MeanFieldNormal.from_pretrained(model, floor=0.01).log_scale.exp()
+            tensor([0.2000, 0.0100], grad_fn=<ExpBackward0>)
         """
+        for name, value in (("fraction", fraction), ("floor", floor)):
+            if not 0 < value < math.inf:
+                raise DataError(f"`{name}` must be a finite number above 0; received {value!r}")
+        guide = cls(model)
+        loc, log_scale = (
+            guide.layout.split(flat.detach(), guide.layout.random) for flat in (guide.loc, guide.log_scale)
+        )
+        for name, begin in log_scale.items():
+            if name not in guide.layout.positive:
+                begin.copy_((fraction * loc[name].abs()).clamp_min(floor).log())
+        return guide
+
+    @property
+    def own_noise_size(self) -> int:
+        """Standard normal numbers that one draw of the random entries takes: P."""
+        return len(self.loc)
+
+    def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.loc + self.log_scale.exp() * noise
+
+    def variance(self) -> Tensor:
+        """Give the variances of the entries.
+
+        Returns:
+            A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
+        """
+        return self.log_scale.exp().square()
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector.
@@ -83,7 +130,7 @@ class MeanFieldNormal(Guide):
         return dist.Normal(self.loc, self.log_scale.exp()).log_prob(flat).sum(1)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form.
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form; see :meth:`Guide.kl_to`.
 
         Args:
             priors: From :meth:`flat_priors`.
@@ -94,7 +141,7 @@ class MeanFieldNormal(Guide):
         return priors.total(self._kl_groups(priors))
 
     def kl_divergence(self, model: BayesianModel) -> dict[str, Tensor]:
-        """Compute the KL divergence from the prior, in closed form, site by site.
+        """Compute the KL divergence from the prior, site by site: as :meth:`Guide.weighted_kl`, which is their sum.
 
         Args:
             model: The model that the guide was made for.
@@ -105,8 +152,12 @@ class MeanFieldNormal(Guide):
         check_covers(self, model)
         if not self.layout.random:
             return {name: self.loc.new_zeros(()) for name in self.layout.shapes}
-        groups = self._kl_groups(FlatPriors.of(model.sites(), self.layout, by_site=True))
-        found = dict(zip(self.layout.random, groups, strict=True))
+        priors = FlatPriors.of(model.sites(), self.layout, by_site=True)
+        found = dict(zip(self.layout.random, self._kl_groups(priors), strict=True))
+        if priors.sampled:
+            noise = torch.cat(self._fixed_noise())
+            for name, ratio in priors.log_ratios(self.unconstrained(noise), self.points(len(noise))).items():
+                found[name] = found[name] - ratio.mean()
         return {name: found.get(name, self.loc.new_zeros(())) for name in self.layout.shapes}
 
     def distributions(self) -> dict[str, Any]:
@@ -118,12 +169,11 @@ class MeanFieldNormal(Guide):
         layout = self.layout
         locs, scales = (layout.split(flat, layout.random) for flat in (self.loc, self.log_scale.exp()))
         points = layout.split(self.point, layout.points)
-        return {
-            name: dist.Delta(layout.constrain(name, points[name]), event_dim=points[name].dim())
-            if name in points
-            else _normal(locs[name], scales[name], name in layout.positive)
-            for name in layout.shapes
-        }
+        found = {name: _normal(locs[name], scales[name], name in layout.positive) for name in locs}
+        for name, point in points.items():
+            found[name] = dist.Delta(layout.constrain(name, point), event_dim=point.dim())
+        found |= self._drawn_distributions()
+        return {name: found[name] for name in layout.shapes}
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Give mean and deviation of the sites that are Normal: neither positive nor point-estimated.
@@ -139,7 +189,7 @@ class MeanFieldNormal(Guide):
         return {name: pyro.sample(name, q) for name, q in self.distributions().items()}
 
     def _kl_groups(self, priors: FlatPriors) -> Tensor:
-        surprise = priors.surprise(self.loc, self.log_scale.exp().square(), self.point)
+        surprise = priors.surprise(self.loc, self.variance(), self.point)
         return surprise - priors.sums(self.log_scale)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
-from torch.distributions import Normal
 
 from ..priors import Site
 from .layout import Layout
@@ -27,16 +25,43 @@ def log_prior(sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Te
     Returns:
         Nats, ``(S,)``; gradients flow to both.
     """
-    values = layout.values(flat, point)
-    total = flat.new_zeros(len(flat))
-    for name, part in layout.split(flat, layout.random).items():
+    return sum(
+        _by_site("log_density", sites, layout, flat, point, layout.random).values(), flat.new_zeros(len(flat))
+    )
+
+
+def log_ratios(
+    sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Tensor, names: Collection[str]
+) -> dict[str, Tensor]:
+    """Compute the log density of priors less that of their Normal references, site by site.
+
+    Args:
+        sites: What ``model.sites()`` gives.
+        layout: Where they lie in the flat vectors.
+        flat: Values of the random entries, ``(S, P)``, unconstrained.
+        point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
+        names: Of which random sites.
+
+    Returns:
+        Site name to nats, ``(S,)``; gradients flow to both vectors.
+    """
+    return _by_site("log_ratio", sites, layout, flat, point, names)
+
+
+def _by_site(
+    method: str,
+    sites: Mapping[str, Site],
+    layout: Layout,
+    flat: Tensor,
+    point: Tensor,
+    names: Collection[str],
+) -> dict[str, Tensor]:
+    """What a method of the priors gives at the values of their sites, summed over the entries of each."""
+    values, parts = layout.values(flat, point), layout.split(flat, layout.random)
+    found = {}
+    for name in names:
         site = sites[name]
-        prior: Any = site.prior
-        if site.scale_site is None:
-            loc, scale = prior.unconstrained(site.initial)
-        else:
-            loc, one = prior.unconstrained(site.initial, site.initial.new_ones(()))
-            scale = one * values[site.scale_site].reshape(-1, *[1] * site.initial.dim())
-        # The flat vector holds finite or infinite numbers alike: whoever asks looks at the answer.
-        total = total + Normal(loc, scale, validate_args=False).log_prob(part).reshape(len(flat), -1).sum(1)
-    return total
+        scale = None if site.scale_site is None else values[site.scale_site]
+        entries = getattr(site.prior, method)(parts[name], site.initial, scale)
+        found[name] = entries.reshape(len(flat), -1).sum(1)
+    return found

@@ -1,5 +1,56 @@
-"""Drop-in twins of torch.nn layers whose parameters have priors."""
+"""Layers whose parameters have priors: drop-in twins of torch's, and the library's own.
 
-from .linear import Linear
+A new family is one file here, and its names in ``__all__``: the package takes them from there, and so do saved files.
+The file may hold three tables for saved files, of which most families need the first alone:
 
-__all__ = ["Linear"]
+- ``ARGUMENTS``: what constructor arguments that are new must be, by name (``architecture.known`` has the others);
+- ``READ``: how an argument is read off a module that does not keep it under its name, by name;
+- ``MODULES``: of how many modules a layer is made, by class: a function of the constructor's arguments.
+
+Device, dtype and keyword-only arguments whose name ends in ``prior`` are no business of theirs.
+"""
+
+from ._twin import A_MODULE as A_MODULE
+from ._twin import NORMALISATION as NORMALISATION
+from .adapters import SelfAttention, Take
+from .attention import MultiheadAttention, TransformerEncoderLayer
+from .convolution import Conv1d, Conv2d, Conv3d
+from .embedding import Embedding
+from .embedding import check_embeddings as check_embeddings
+from .embedding import padding_rows as padding_rows
+from .flows import MADE, MAF, NeuralSpline, NoContext, RealNVP
+from .gaussian_process import GaussianProcess
+from .linear import Bilinear, Linear
+from .normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
+from .recurrent import GRU, LSTM, RNN
+from .transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MADE",
+    "MAF",
+    "RNN",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Embedding",
+    "GaussianProcess",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "MultiheadAttention",
+    "NeuralSpline",
+    "NoContext",
+    "RealNVP",
+    "SelfAttention",
+    "Take",
+    "TransformerEncoderLayer",
+]

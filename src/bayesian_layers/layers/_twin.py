@@ -1,22 +1,43 @@
-"""What all twins of torch layers share: how they take, keep and show their priors."""
+"""What all layers share: how they take, keep and show their priors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import nn
 
 from .. import priors
 from ..priors import Prior
+from ..storage.schema import MapOf, Schema
 
 BiasPrior = Prior | Literal["as weight"] | None
 
+A_MODULE: Schema = MapOf()
+"""In a family's ``ARGUMENTS``: the argument is a layer, which is described like any other."""
+
+NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+class Twin(nn.Module):
+    """Stands before torch's layer in the bases of its twin, and shows the priors in its ``repr``."""
+
+    def extra_repr(self) -> str:
+        """Show sizes and priors.
+
+        Returns:
+            The inside of the layer's ``repr``.
+        """
+        return ", ".join(filter(None, (super().extra_repr(), show_priors(self))))
+
 
 def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior: BiasPrior) -> None:
-    """Give the parameters of a fresh layer their priors.
+    """Give the parameters of a fresh layer, and of the layers inside it, their priors.
+
+    Normalisation layers inside it stay point estimates, as in ``bayesianize``.
 
     Args:
-        module: The layer; parameters whose name begins with ``bias`` are its biases.
+        module: The layer; parameters with ``bias`` in their name are its biases.
         prior: Prior of all others; ``None`` is the library's default prior.
         bias_prior: Prior of the biases, ``"as weight"`` for the weight's, ``None`` for point estimates.
 
@@ -27,12 +48,41 @@ def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior:
     bias = weight if bias_prior == "as weight" else bias_prior
     for kind in (weight, bias):
         priors.check_is_prior(kind)
-    names = [name for name, _ in module.named_parameters(recurse=False)]
-    priors.remember(module, {name: bias if name.startswith("bias") else weight for name in names})
+    _remember(
+        module, lambda owner, name: None if _inside(owner, module) else bias if "bias" in name else weight
+    )
+
+
+def remember_affine(module: nn.Module, prior: Prior | None, bias_prior: BiasPrior) -> None:
+    """Give scale and shift of a fresh normalisation layer their priors: none, unless one is named.
+
+    Args:
+        module: The layer.
+        prior: Prior of the scale; ``None`` makes it a point estimate.
+        bias_prior: Prior of the shift, ``"as weight"`` for the scale's, ``None`` for a point estimate.
+
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
+    """
+    bias = prior if bias_prior == "as weight" else bias_prior
+    for kind in (prior, bias):
+        priors.check_is_prior(kind)
+    _remember(module, lambda _, name: bias if "bias" in name else prior)
+
+
+def _remember(module: nn.Module, choose: Callable[[nn.Module, str], Prior | None]) -> None:
+    for owner in module.modules():
+        names = [name for name, _ in owner.named_parameters(recurse=False)]
+        if names:
+            priors.remember(owner, {name: choose(owner, name) for name in names})
+
+
+def _inside(owner: nn.Module, module: nn.Module) -> bool:
+    return owner is not module and isinstance(owner, NORMALISATION)
 
 
 def show_priors(module: nn.Module) -> str:
-    """Write the priors of a layer for its ``repr``.
+    """Write the priors of a layer for its ``repr``; neighbours with the same one stand together.
 
     Args:
         module: The layer.
@@ -40,7 +90,11 @@ def show_priors(module: nn.Module) -> str:
     Returns:
         For instance ``weight ~ Normal(loc=0.0, scale=1.0), bias: point``.
     """
-    return ", ".join(
-        f"{name}: point" if prior is None else f"{name} ~ {prior}"
-        for name, prior in priors.recall(module).items()
-    )
+    groups: list[tuple[str, list[str]]] = []
+    for path, owner in module.named_modules():
+        for name, prior in priors.recall(owner).items():
+            words = ": point" if prior is None else f" ~ {prior}"
+            if not groups or groups[-1][0] != words:
+                groups.append((words, []))
+            groups[-1][1].append(f"{path}.{name}".lstrip("."))
+    return ", ".join(f"{', '.join(names)}{words}" for words, names in groups)

@@ -1,4 +1,4 @@
-"""The dense layer."""
+"""Dense layers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ._twin import BiasPrior, remember_weight_and_bias, show_priors
+from ..storage.schema import Whole
+from ._twin import BiasPrior, Twin, remember_weight_and_bias
+
+ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Whole(1, 2**31 - 1))
 
 
-class Linear(nn.Linear):
+class Linear(Twin, nn.Linear):
     r"""``torch.nn.Linear`` with priors on its weight and bias: :math:`f = x W^\top + b`.
 
     A plain module: called by itself it is ``nn.Linear``. In a :class:`~bayesian_layers.BayesianModel` its
@@ -53,10 +56,43 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         remember_weight_and_bias(self, prior, bias_prior)
 
-    def extra_repr(self) -> str:
-        """Show sizes and priors.
 
-        Returns:
-            The inside of the layer's ``repr``.
-        """
-        return f"{super().extra_repr()}, {show_priors(self)}"
+class Bilinear(Twin, nn.Bilinear):
+    r"""``torch.nn.Bilinear`` with priors on its weight and bias: :math:`f_k = x_1^\top W_k x_2 + b_k`.
+
+    Args:
+        in1_features: Entries of the first input.
+        in2_features: Entries of the second input.
+        out_features: Outputs K.
+        bias: Whether there is a bias.
+        device: As in torch.
+        dtype: As in torch.
+        prior: Prior of the weight; ``None`` is the library's default prior.
+        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
+
+    Shape:
+        Inputs ``(..., in1_features)`` and ``(..., in2_features)``, output ``(..., K)``.
+
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
+
+    Example:
+        >>> import torch
+        >>> Bilinear(2, 3, 4)(torch.ones(5, 2), torch.ones(5, 3)).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        prior: Prior | None = None,
+        bias_prior: BiasPrior = "as weight",
+    ) -> None:
+        super().__init__(in1_features, in2_features, out_features, bias, device, dtype)
+        remember_weight_and_bias(self, prior, bias_prior)

@@ -9,14 +9,25 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..errors import ShapeError
+from ..errors import DataError, ShapeError
 from ..priors import Site
 
 
 class Likelihood(ABC):
-    """What the network's output means for the targets."""
+    """What the network's output means for the targets.
 
-    outputs_per_target: ClassVar[Literal["one", "classes"]] = "one"
+    Attributes:
+        unit_scale: Whether priors of unit scale expect targets of unit scale, so that a fit says when they are not.
+        output_axis: Which axis of a row's outputs the outputs of a target are on: ``"last"`` or ``"first"``.
+    """
+
+    unit_scale: ClassVar[bool] = True
+    output_axis: Literal["last", "first"] = "last"
+
+    @property
+    def outputs_per_target(self) -> int | Literal["classes"]:
+        """How many outputs of the network a target takes: a number, or one for each of its classes."""
+        return 1
 
     def sites(self, like: Tensor) -> dict[str, Site]:
         """List the latent sites that the likelihood adds.
@@ -63,10 +74,24 @@ class Likelihood(ABC):
             outputs: Shape of a row's outputs.
 
         Returns:
-            The same without a last axis of size 1; without the axis of classes, where there is one.
+            The same, with the outputs of each target taken together, without a last axis of size 1; without the
+            axis of classes, where there is one.
         """
-        one = self.outputs_per_target == "classes" or outputs[-1] == 1
-        return tuple(outputs[:-1] if one else outputs)
+        each = self.outputs_per_target
+        if each == "classes":
+            return tuple(outputs[:-1])
+        whole = list(outputs)
+        whole[self._axis] //= each
+        return tuple(whole[:-1] if whole[-1] == 1 else whole)
+
+    @property
+    def _axis(self) -> int:
+        """The axis of the outputs of a target, in the shape of a row's outputs."""
+        return 0 if self.output_axis == "first" else -1
+
+    def _shown(self) -> str:
+        """What messages call the likelihood."""
+        return type(self).__name__
 
     def num_classes(self, outputs: Sequence[int]) -> int:
         """Tell how many outputs are on the axis that :meth:`check_values` is about.
@@ -103,22 +128,43 @@ class Likelihood(ABC):
             output_axes: How many of the last axes of ``f`` belong to one row.
 
         Raises:
-            ShapeError: If ``f`` has no axes behind the rows, or ``y`` is not ``(N, *target_shape(axes))``.
+            ShapeError: If ``f`` has no axes behind the rows, its outputs are not a whole number for each target, or
+                ``y`` is not ``(N, *target_shape(axes))``.
         """
         if output_axes < 1 or f.dim() < output_axes + 1:
             raise ShapeError(
                 "network(x)", ("N", "outputs"), f.shape, "Keep the axis of outputs, even for one."
             )
+        n, *outputs = f.shape[-1 - output_axes :]
+        self._check_outputs(f, outputs)
         if y is None:
             return
-        n, *outputs = f.shape[-1 - output_axes :]
         expected = torch.Size((n, *self.target_shape(outputs)))
         if y.shape != expected:
-            raise ShapeError("y", expected, y.shape, _hint(y, expected) or self._classes_hint(y, n, outputs))
+            hint = _hint(y, expected) or self._outputs_hint(y, n, outputs)
+            raise ShapeError("y", expected, y.shape, hint)
 
-    def _classes_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
-        """What to do about targets that would fit if the classes were elsewhere."""
-        return ""
+    def _check_outputs(self, f: Tensor, outputs: Sequence[int]) -> None:
+        each, size = self.outputs_per_target, outputs[self._axis]
+        if each in (1, "classes") or (size and size % each == 0):
+            return
+        axes = [str(size) for size in outputs]
+        axes[self._axis] = f"{each} K"
+        hint = f"{self._shown()} needs {each} outputs a target: {each} for one, {2 * each} for two."
+        raise ShapeError(
+            "network(x)", (f.shape[-1 - len(outputs)], *axes), f.shape[-1 - len(outputs) :], hint
+        )
+
+    def _outputs_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
+        """What to do about targets that would fit if the outputs were others, or elsewhere."""
+        each, size = self.outputs_per_target, outputs[self._axis]
+        if not isinstance(each, int) or each == 1:
+            return ""
+        said = f"{self._shown()} needs {each} outputs a target, so {size} outputs are for {size // each} targets."
+        if len(outputs) == 1:
+            return said
+        other = "last" if self.output_axis == "first" else "first"
+        return f'{said} If they are on the {other} axis of {tuple(outputs)}, say output_axis="{other}".'
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
         """Check targets against the output, and give them the type that the distribution takes.
@@ -154,8 +200,22 @@ def _hint(y: Tensor, expected: torch.Size) -> str:
     if y.shape == (*expected, 1):
         return "Use y.squeeze(-1)."
     if len(expected) == 2 and y.shape == expected[:1]:
-        return f"The network has {expected[1]} outputs a row, for {expected[1]} targets a row."
+        return f"The network gives {expected[1]} targets a row; `y` has one."
     return ""
+
+
+def check_finite(y: Tensor) -> None:
+    """Refuse real targets that are not finite.
+
+    Args:
+        y: Targets.
+
+    Raises:
+        DataError: If a target is NaN or infinite.
+    """
+    bad = int((~torch.isfinite(y)).sum()) if y.is_floating_point() else 0
+    if bad:
+        raise DataError(f"`y` has {bad} values that are NaN or infinite; remove or impute these rows")
 
 
 def one_a_target(f: Tensor, output_axes: int) -> tuple[Tensor, int]:

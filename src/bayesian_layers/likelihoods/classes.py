@@ -25,6 +25,8 @@ class Bernoulli(Likelihood):
         torch.Size([1, 5])
     """
 
+    unit_scale: ClassVar[bool] = False
+
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the labels; see :meth:`Likelihood.distribution`.
 
@@ -78,12 +80,17 @@ class Categorical(Likelihood):
         torch.Size([1, 5, 8, 9, 4])
     """
 
-    outputs_per_target: ClassVar[Literal["one", "classes"]] = "classes"
+    unit_scale: ClassVar[bool] = False
     class_axis: Literal["last", "first"] = "last"
 
     def __post_init__(self) -> None:
         if self.class_axis not in ("last", "first"):
             raise DataError(f"`class_axis` must be 'last' or 'first'; received {self.class_axis!r}")
+
+    @property
+    def outputs_per_target(self) -> int | Literal["classes"]:
+        """One for each class."""
+        return "classes"
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the classes; see :meth:`Likelihood.distribution`.
@@ -138,7 +145,7 @@ class Categorical(Likelihood):
         """
         return outputs[0 if self.class_axis == "first" else -1]
 
-    def _classes_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
+    def _outputs_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
         other = "last" if self.class_axis == "first" else "first"
         if len(outputs) == 1 or y.shape != (n, *Categorical(other).target_shape(outputs)):
             return ""

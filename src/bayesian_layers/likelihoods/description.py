@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .. import priors
@@ -9,7 +10,29 @@ from ..errors import StorageError
 from ..priors import LogNormal
 from .base import Likelihood
 from .classes import Bernoulli, Categorical
-from .normal import Normal
+from .counts import NegativeBinomial, Poisson
+from .discretized import DiscretizedMixtureOfLogistics
+from .mixtures import MixtureOfLogistics, MixtureOfNormals
+from .normal import HeteroscedasticNormal, Normal
+from .proportions import Beta
+from .student_t import StudentT
+
+# What can be saved; the arguments of each have their schema in `document_schema`.
+KINDS: tuple[type[Likelihood], ...] = (
+    Bernoulli,
+    Categorical,
+    Normal,
+    HeteroscedasticNormal,
+    StudentT,
+    Poisson,
+    NegativeBinomial,
+    Beta,
+    MixtureOfNormals,
+    MixtureOfLogistics,
+    DiscretizedMixtureOfLogistics,
+)
+# Said only where they are not the default: documents without them are older than they are.
+_DEFAULTS = {"class_axis": "last", "output_axis": "last"}
 
 
 def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
@@ -27,16 +50,23 @@ def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
     if likelihood is None:
         return None
     name = type(likelihood).__name__
-    if type(likelihood) not in (Bernoulli, Categorical, Normal):
+    if type(likelihood) not in KINDS:
         raise StorageError(
             f"a likelihood of the class {name} cannot be saved: it is not one of bl.likelihoods"
         )
-    if isinstance(likelihood, Categorical) and likelihood.class_axis != "last":
-        return {"name": name, "class_axis": likelihood.class_axis}  # documents without it are older than it
-    if not isinstance(likelihood, Normal):
-        return {"name": name}
-    scale = likelihood.noise_scale
-    return {"name": name, "noise_scale": priors.to_document(scale) if isinstance(scale, LogNormal) else scale}
+    said = (
+        {each.name: getattr(likelihood, each.name) for each in fields(likelihood)}
+        if is_dataclass(likelihood)
+        else {}
+    )
+    return {
+        "name": name,
+        **{
+            argument: priors.to_document(value) if isinstance(value, LogNormal) else value
+            for argument, value in said.items()
+            if _DEFAULTS.get(argument) != value
+        },
+    }
 
 
 def from_document(document: Any) -> Likelihood | None:
@@ -53,13 +83,16 @@ def from_document(document: Any) -> Likelihood | None:
     """
     if document is None:
         return None
-    kinds = {kind.__name__: kind for kind in (Bernoulli, Categorical, Normal)}
+    kinds = {kind.__name__: kind for kind in KINDS}
     try:
         arguments = dict(document)
-        kind = kinds[arguments.pop("name")]
-        if isinstance(arguments.get("noise_scale"), dict):
-            arguments["noise_scale"] = priors.from_document(arguments["noise_scale"])
-        return kind(**arguments)
+        kind: Any = kinds[arguments.pop("name")]
+        return kind(
+            **{
+                name: priors.from_document(value) if isinstance(value, dict) else value
+                for name, value in arguments.items()
+            }
+        )
     except (TypeError, ValueError, KeyError) as error:
         message = f"a likelihood must be one of {sorted(kinds)} with its arguments; received {document}"
         raise StorageError(message) from error

@@ -14,7 +14,8 @@ from ..errors import DataError
 from ..guides.layout import Layout
 from ..model import BayesianModel, sample
 from ..network import Inputs
-from ..noise import standard_normal
+from ..noise import seeded, standard_normal
+from ..priors import Site
 from . import axes
 from .densities import Densities, check_numbers, checked, densities
 
@@ -63,11 +64,12 @@ def to_arviz(
     found = densities(model, posterior.source, draws, x, y)
     stats, facts = _sample_stats(found), _facts(posterior, found)
     dims, coords = _dims_and_coords(posterior, x, y, input_names, target_name)
-    latent = [name for name, site in model.sites().items() if site.prior is not None]
+    layout = Layout.of(model.sites())
+    shown = {name: _array(value) for name, value in draws.items() if name not in layout.drawn}
     try:
         return inference_data.from_arrays(
-            {name: _array(value) for name, value in draws.items()},
-            prior={name: _array(before[name]) for name in latent},
+            shown,
+            prior={name: _array(before[name]) for name in layout.random},
             posterior_predictive={target_name: drawn_targets(model, draws, x, seed * _SEEDS)},
             prior_predictive={target_name: drawn_targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
             log_likelihood={target_name: _array(found.log_likelihood)},
@@ -102,19 +104,32 @@ def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Te
     sites, points = posterior.model.sites(), posterior.source.mean()
     layout = Layout.of(sites)
     like = next(iter(sites.values())).initial
-    size = sum(layout.sizes(layout.random))
+    names = (*layout.random, *layout.drawn)
+    size = sum(layout.sizes(names))
     # Not the numbers that the guide's draws are made of: the two would move together.
     noise = standard_normal(seed + _PRIOR, num_draws, size, dtype=like.dtype, device=like.device)
-    parts = layout.split(noise, layout.random)
+    parts = layout.split(noise, names)
     draws: dict[str, Tensor] = {}
-    for name, site in sites.items():  # the scale of a prior comes before what depends on it
+    for i, (name, site) in enumerate(sites.items()):  # the scale of a prior comes before what depends on it
         if site.prior is None:
             draws[name] = points[name].expand(num_draws, *site.initial.shape)
             continue
         scale = None if site.scale_site is None else draws[site.scale_site]
-        loc, deviation = site.prior.unconstrained(site.initial, scale)
-        draws[name] = layout.constrain(name, loc + deviation * parts[name])
+        if site.prior.kl == "normal":
+            loc, deviation = site.prior.unconstrained(site.initial, scale)
+            draws[name] = layout.constrain(name, loc + deviation * parts[name])
+        else:
+            draws[name] = _one_by_one(site, scale, num_draws, (seed + _PRIOR, i))
     return draws
+
+
+def _one_by_one(site: Site, scale: Tensor | None, num_draws: int, key: tuple[int, int]) -> Tensor:
+    """Draws of a prior that is no Normal, each with a seed of its own."""
+    found = []
+    for i in range(num_draws):
+        with seeded(*key, i):
+            found.append(site.distribution(None if scale is None else scale[i]).sample())
+    return torch.stack(found)
 
 
 def drawn_targets(

@@ -159,7 +159,7 @@ def _moments(
     """Exact where the guide is one Gaussian, else of draws."""
     source = posterior.source
     if isinstance(source, MeanFieldNormal | FullRankNormal | LowRankNormal):
-        scale = source.log_scale.exp() if isinstance(source, MeanFieldNormal) else source.variance().sqrt()
+        scale = source.variance().sqrt()
         loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (source.loc, scale))
         return loc, deviation
     draws = posterior.sample(num_draws, seed)

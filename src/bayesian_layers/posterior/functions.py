@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..network import _call_many  # vectorizes over draws, and loops where vmap has no rule
+from ..network import call_many, with_padding
 
 
 def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
@@ -27,13 +27,15 @@ def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
         ShapeError: If a value does not have its parameter's shape.
     """
     network = copy.deepcopy(network).eval()
+    parameters = {name: each for name, each in network.named_parameters() if name in values}
+    for name, parameter in parameters.items():
+        if values[name].shape != parameter.shape:  # `copy_` would broadcast it
+            raise ShapeError(f"values[{name!r}]", tuple(parameter.shape), values[name].shape)
+    entering = {id(parameter): values[name] for name, parameter in parameters.items()}
+    entering |= with_padding(network, entering)
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name not in values:
-                continue
-            if values[name].shape != parameter.shape:  # `copy_` would broadcast it
-                raise ShapeError(f"values[{name!r}]", tuple(parameter.shape), values[name].shape)
-            parameter.copy_(values[name])
+        for parameter in parameters.values():
+            parameter.copy_(entering[id(parameter)])
     return network.requires_grad_(False)
 
 
@@ -44,10 +46,9 @@ class Functions(nn.Module):
     ``state_dict``, ``.to`` and ``copy.deepcopy`` take them along, and there is nothing for an optimizer to change. It
     works under autograd and ``torch.func`` with respect to ``x``, ``torch.export`` and ``torch.onnx.export``.
 
-    What export cannot do, with torch 2.13. An exported file has S fixed; N may be dynamic. Where ``vmap`` has no rule
-    of its own (LSTM, GRU, RNN, the transformer layers, control flow that looks at the data) a call works, by a
-    loop over the draws or by torch's own slow path, but export fails; behind batch norm it succeeds with N
-    fixed as well. There export ``posterior.function(seed)``, one file a draw.
+    What export cannot do, with torch 2.13. An exported file has S fixed; N may be dynamic, but behind batch norm it is
+    fixed as well. Control flow that looks at the data cannot be exported; a call works, by a loop over the draws. There
+    export ``posterior.function(seed)``, one file a draw.
 
     Args:
         network: The architecture, and the weights and buffers that are not drawn; it is copied.
@@ -87,24 +88,25 @@ class Functions(nn.Module):
 
     def _stack(self, draws: Mapping[str, Tensor]) -> Iterator[str]:
         """Put stacked buffers in the place of drawn parameters; a tied one at each of its places."""
-        drawn = {id(parameter): name for name, parameter in self.network.named_parameters() if name in draws}
-        kept = list(self.network.parameters())  # while they live, no other tensor has the `id` of one of them
-        buffers: dict[int, Tensor] = {}
+        parameters = dict(self.network.named_parameters())  # they live on here, so that each has its own `id`
+        buffers = {
+            id(each): self._checked(name, each, draws[name])
+            for name, each in parameters.items()
+            if name in draws
+        }
+        buffers |= with_padding(self.network, buffers)
         for path, module in list(self.network.named_modules()):
-            own = list(module.named_parameters(recurse=False, remove_duplicate=False))
-            for name, parameter in own:
-                if id(parameter) not in drawn:
-                    continue
-                if id(parameter) not in buffers:
-                    value = draws[drawn[id(parameter)]]
-                    expected = (self.num_draws, *parameter.shape)
-                    if value.shape != expected:
-                        raise ShapeError(f"draws[{drawn[id(parameter)]!r}]", expected, value.shape)
-                    buffers[id(parameter)] = value.detach().to(parameter, copy=True)
-                delattr(module, name)
-                module.register_buffer(name, buffers[id(parameter)])
-                yield f"{path}.{name}".lstrip(".")
-        del kept
+            for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+                if id(parameter) in buffers:
+                    delattr(module, name)
+                    module.register_buffer(name, buffers[id(parameter)])
+                    yield f"{path}.{name}".lstrip(".")
+
+    def _checked(self, name: str, parameter: Tensor, value: Tensor) -> Tensor:
+        expected = (self.num_draws, *parameter.shape)
+        if value.shape != expected:
+            raise ShapeError(f"draws[{name!r}]", expected, value.shape)
+        return value.detach().to(parameter, copy=True)
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         """Call all S functions on the same rows.
@@ -121,4 +123,4 @@ class Functions(nn.Module):
         if not weights:  # nothing of the network is latent: S times the same function
             f = self.network(x, *more)
             return f.expand(self.num_draws, *f.shape)
-        return _call_many(self.network, weights, dict.fromkeys(weights, 0), (x, *more), self.num_draws)
+        return call_many(self.network, weights, dict.fromkeys(weights, 0), (x, *more), self.num_draws)

@@ -34,19 +34,23 @@ def load(folder: str | Path, network: nn.Module | None = None, *, max_bytes: int
     document = documents.check_posterior(stored.documents.get("posterior"))
     refinement = Refinement.from_document(document.get("refinement"))
     data_schema = documents.data_schema(document["data"])
-    if network is None:
-        stored.reserve(architecture.most_memory(document["model"]["network"]), f"the network of {folder}")
+    described = [document["model"]["network"]] if network is None else []
+    described += [(document["model"]["likelihood"] or {}).get("flow")]
+    stored.reserve(sum(map(architecture.most_memory, described)), f"the network of {folder}")
     model = documents.build_model(document["model"], network, stored.header)
     needed = sources.check_size(document["source"], model, stored.header)
     stored.reserve(needed, f"the guide or the draws of {folder}")
     source = sources.build(document["source"], model)
+    own = documents.likelihood_module(model)
     state = {
         **{f"network.{name}": value for name, value in model.network.state_dict().items()},
+        **{f"likelihood.{name}": value for name, value in own.state_dict().items()},
         **{f"source.{name}": value for name, value in source.state_dict().items()},
         **documents.prior_arrays(model.network),
     }
     arrays = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in state.items()})
     documents.fill(model.network, arrays, "network.", keep_tensors=network is not None)
+    documents.fill(own, arrays, "likelihood.", keep_tensors=False)
     documents.fill(source, arrays, "source.", keep_tensors=False)
     documents.fill_priors(model.network, arrays)
     documents.check_model(model)

@@ -20,6 +20,7 @@ from .. import document_schema, documents, inference_data, model_card, predictin
 from ..data_schema import DataSchema
 from ..errors import DataError, FitWarning, ShapeError, SiteError
 from ..guides import Guide, check_covers
+from ..guides.layout import Layout
 from ..inference_data import Loo
 from ..likelihoods import Prediction
 from ..metrics import PredictiveCheck
@@ -425,7 +426,8 @@ class Posterior:
     def summary(self, num_draws: int = 1000, seed: int = 0, interval_prob: float = 0.94) -> Any:
         """Summarize the weights by ArviZ: mean, deviation and highest-density interval.
 
-        The draws are independent, so R-hat and ESS would say nothing about the fit and are left out.
+        The draws are independent, so R-hat and ESS would say nothing about the fit and are left out, and so are the
+        sites that every draw takes from their prior (``bl.priors.Noise``).
 
         Args:
             num_draws: Draws S.
@@ -444,7 +446,8 @@ class Posterior:
                 "a summary needs an `interval_prob` between 0 and 1 and at least 2 draws; "
                 f"received {interval_prob} and {num_draws}"
             )
-        draws = {name: value.cpu().numpy() for name, value in self.sample(num_draws, seed).items()}
+        hidden = Layout.of(self.model.sites()).drawn
+        draws = {n: v.cpu().numpy() for n, v in self.sample(num_draws, seed).items() if n not in hidden}
         table = inference_data.summarize(draws, interval_prob=interval_prob)
         return table.rename_axis(columns=self.describe_fit())
 
@@ -689,8 +692,10 @@ class Posterior:
             StorageError: If the folder is something else, the model is of a class that cannot be described, or the
                 disk fails; what was there before stays.
         """
+        own = documents.likelihood_module(self.model)
         arrays = {
             **{f"network.{name}": value for name, value in self.model.network.state_dict().items()},
+            **{f"likelihood.{name}": value for name, value in own.state_dict().items()},
             **{f"source.{name}": value for name, value in self.source.state_dict().items()},
             **documents.prior_arrays(self.model.network),
         }

@@ -169,9 +169,9 @@ def quantiles(draws: PredictiveDraws, levels: float | Sequence[float], seed: int
 
     :math:`F(t) = \frac1S \sum_s P(y \le t \mid f_s(x))` is its CDF.
 
-    Real targets whose distribution has a CDF: its numerical inverse, between the least and the largest quantile of
-    the components, to rounding. Classes and labels: exactly. Any other: quantiles of one draw of ``y`` a draw of the
-    weights.
+    Targets whose distribution has a CDF, which all of ``bl.likelihoods`` of single numbers have: its numerical inverse,
+    to rounding; for whole numbers, classes and labels exactly. Any other: quantiles of one draw of ``y`` a draw of
+    the weights.
 
     Args:
         draws: Of any likelihood.

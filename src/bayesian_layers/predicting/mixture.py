@@ -1,4 +1,4 @@
-"""The mixture of a likelihood's distributions over draws of the weights: its CDF inverted, and its ranked score."""
+"""The mixture of a likelihood's distributions over draws of the weights: its quantiles, and its ranked score."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
 from ..errors import ShapeError
 from ..noise import seeded
+from . import inversion
 from .draws import PredictiveDraws
 
-_TURNS, _CLOSE, _ROUNDING = 200, 1e-12, 1e-14
 _STEP, _REACH = 0.5, 7.5  # of the smallest deviation, of each component's
 _TWO = math.sqrt(2.0)
 
@@ -85,13 +85,15 @@ def targets(draws: PredictiveDraws, y: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If ``y`` does not belong to the outputs.
+        DataError: If a target is one that the likelihood cannot have produced.
     """
     f = draws.f
     if y.dim() == 0 or len(y) != draws.num_rows:
         raise ShapeError("y", (draws.num_rows, "..."), y.shape)
     observed = draws.likelihood.observed(f[0].double(), y.to(f.device), output_axes=f.dim() - 2)
     assert observed is not None  # y is given
-    draws.likelihood.check_values(observed, draws.likelihood.num_classes(f.shape[2:]))
+    # As they came: what the distribution takes may already be rounded.
+    draws.likelihood.check_values(y, draws.likelihood.num_classes(f.shape[2:]))
     return observed
 
 
@@ -124,8 +126,8 @@ def quantiles(draws: PredictiveDraws, levels: Sequence[float], seed: int) -> Ten
     if finite(found):
         return torch.stack([_class_quantile(found, level) for level in levels], -1)
     try:
-        return torch.stack([_invert(found, level) for level in levels], -1)
-    except NotImplementedError:  # no CDF, or no inverse to begin from
+        return torch.stack([inversion.quantile(found, level) for level in levels], -1)
+    except NotImplementedError:  # no CDF
         ordered = _samples(found, seed).sort(0).values
     ranks = [max(0, math.ceil(level * len(ordered)) - 1) for level in levels]
     return torch.stack([ordered[rank] for rank in ranks], -1)
@@ -177,27 +179,6 @@ def _class_quantile(found: Any, level: float) -> Tensor:
 def _samples(found: Any, seed: int) -> Tensor:
     with seeded(seed):
         return found.sample().double()
-
-
-def _invert(found: Any, level: float) -> Tensor:
-    """Newton's method on F(t) = level, in a bracket: a mixture's quantile lies between those of its components."""
-    ends = found.icdf(torch.as_tensor(level, dtype=torch.float64, device=found.mean.device))
-    low, high, t = ends.amin(0), ends.amax(0), ends.mean(0)
-    close = _CLOSE * (low.abs() + high.abs())
-    last, done = high - low, torch.zeros_like(low, dtype=torch.bool)
-    for _ in range(_TURNS):
-        excess = found.cdf(t).mean(0) - level
-        low, high = torch.where(excess < 0, t, low), torch.where(excess < 0, high, t)
-        step = -excess / found.log_prob(t).exp().mean(0)
-        # Halves the bracket where a step leaves it, or steps do not shrink.
-        newton = (t + step > low) & (t + step < high) & (step.abs() < last.abs() / 2)
-        last = torch.where(newton, step, (low + high) / 2 - t)
-        done |= excess.abs() <= _ROUNDING  # and stays where it is
-        t = torch.where(done, t, t + last)
-        done |= last.abs() <= close
-        if bool(done.all()):
-            break
-    return t
 
 
 def _distance(m: Tensor, scale: Tensor) -> Tensor:

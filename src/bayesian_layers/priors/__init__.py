@@ -9,14 +9,21 @@ from .description import arrays, from_document, to_document, with_arrays
 from .elementwise import ElementwiseNormal, from_posterior
 from .families import HierarchicalNormal, LogNormal, Normal, default
 from .memory import recall, remember, remember_all
+from .mixture import ScaleMixture
+from .noise import Noise, Whitened
+from .pretrained import around
 
 __all__ = [
     "ElementwiseNormal",
     "HierarchicalNormal",
     "LogNormal",
+    "Noise",
     "Normal",
     "Prior",
+    "ScaleMixture",
     "Site",
+    "Whitened",
+    "around",
     "arrays",
     "check_is_prior",
     "default",

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 
 class Prior(ABC):
-    """A distribution over the entries of a parameter: Normal, or log-normal for positive parameters."""
+    r"""A distribution over the independent entries of a parameter.
 
+    All is said on the unconstrained axis u: the value itself, or its logarithm for a positive parameter. There every
+    prior names a Normal, its reference, and says by ``kl`` what it is beside that:
+
+    ``"normal"``: the prior IS the reference, so that the KL from a Gaussian guide has a closed form.
+
+    ``"expected"``: it has a :meth:`log_density` of its own, whose mean under a Normal has a closed form,
+    :meth:`expected_log_density`; so has the KL.
+
+    ``"sampled"``: it has a :meth:`log_density` of its own, and the KL is that from the reference, in closed form, less
+    the mean of :meth:`log_ratio` over the draws of a step:
+
+    .. math:: \mathrm{KL}(q \| p) = \mathrm{KL}(q \| r) - E_q[\log p(u) - \log r(u)], \quad r \text{ the reference}.
+
+    The nearer the reference, the less noise; the estimate has no bias whatever it is.
+    """
+
+    kl: Literal["normal", "expected", "sampled"] = "normal"
     positive = False  # whether values are positive numbers, not all of them
+    drawn = False  # whether guides draw it from the prior and keep nothing of it: the base noise of a random function
+    joint = False  # whether the entries along the last axis belong together, in a full covariance
 
     def hyper(self, like: Tensor) -> Site | None:
         """Name what the prior's scale depends on, where it is a latent site of its own.
@@ -29,7 +49,7 @@ class Prior(ABC):
 
     @abstractmethod
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give the Normal's mean and standard deviation, on the logarithm for a positive parameter.
+        """Give the reference's mean and standard deviation, on the logarithm for a positive parameter.
 
         Args:
             like: Any tensor with the parameter's shape, dtype and device.
@@ -39,6 +59,55 @@ class Prior(ABC):
             Mean with the parameter's shape, and deviation with shape ``(*batch, *shape)``; both may be
             expanded views.
         """
+
+    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Compute the log density of unconstrained values, entry by entry: of logarithms for a positive parameter.
+
+        Args:
+            u: Unconstrained values, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+
+        Returns:
+            Nats, ``(*batch, *shape)``.
+        """
+        return self._log_reference(u, like, scale)
+
+    def log_ratio(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Compute the log density less that of the reference, entry by entry.
+
+        Args:
+            u: Unconstrained values, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+
+        Returns:
+            Nats, ``(*batch, *shape)``; 0 where the prior is the reference.
+        """
+        if self.kl == "normal":
+            return torch.zeros_like(u)
+        return self.log_density(u, like, scale) - self._log_reference(u, like, scale)
+
+    def _log_reference(self, u: Tensor, like: Tensor, scale: Tensor | None) -> Tensor:
+        # The flat vectors of a guide hold finite and infinite numbers alike: whoever asks looks at the answer.
+        return torch.distributions.Normal(*self.unconstrained(like, scale), validate_args=False).log_prob(u)
+
+    def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
+        r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry.
+
+        Only priors whose ``kl`` is ``"expected"`` have it.
+
+        Args:
+            loc: Means.
+            variance: Variances, in the shape of ``loc``.
+
+        Returns:
+            Nats, in the shape of ``loc``; gradients flow to both.
+
+        Raises:
+            NotImplementedError: If there is no closed form.
+        """
+        raise NotImplementedError(f"E[log p] under a Normal has no closed form for {self}")
 
     def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:
         """Build the distribution of a parameter.

@@ -10,6 +10,8 @@ from ..errors import DataError, StorageError
 from .base import Prior
 from .elementwise import ElementwiseNormal
 from .families import HierarchicalNormal, LogNormal, Normal
+from .mixture import ScaleMixture
+from .noise import Noise, Whitened
 
 
 class _Awaited(Prior):
@@ -19,8 +21,8 @@ class _Awaited(Prior):
         raise StorageError("the arrays of this prior were not loaded from their file: documents.fill_priors")
 
 
-_KINDS: dict[str, type[Normal | LogNormal | HierarchicalNormal]] = {
-    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal)
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal, Noise, ScaleMixture, Whitened)
 }
 
 
@@ -40,17 +42,19 @@ def to_document(prior: Prior | None) -> dict[str, Any] | None:
         return None
     if type(prior) is ElementwiseNormal:
         return {"name": "ElementwiseNormal"}
-    if not isinstance(prior, tuple(_KINDS.values())) or type(prior).__name__ not in _KINDS:
+    if _KINDS.get(type(prior).__name__) is not type(prior):
         raise StorageError(
             f"a prior of the class {type(prior).__name__} cannot be saved: it is not one of bl.priors"
         )
-    return {"name": type(prior).__name__, "loc": float(prior.loc), "scale": _plain(prior.scale)}
+    return {"name": type(prior).__name__, **{name: _plain(value) for name, value in vars(prior).items()}}
 
 
-def _plain(scale: float | str | LogNormal) -> Any:
-    if isinstance(scale, LogNormal):
-        return to_document(scale)
-    return scale if isinstance(scale, str) else float(scale)
+def _plain(value: Any) -> Any:
+    if isinstance(value, Prior):
+        return to_document(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str) else float(value)
 
 
 def from_document(document: Any, like: Tensor | None = None) -> Prior | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -117,21 +117,24 @@ def from_posterior(posterior: Any) -> nn.Module:
         tensor([0.5000])
     """
     network = copy.deepcopy(posterior.model.network)
-    sites, means, moments = posterior.model.sites(), posterior.source.mean(), _moments(posterior)
+    sites, means = posterior.model.sites(), posterior.source.mean()
+    moments = _moments(posterior, [name for name, site in sites.items() if _is_real(site.prior)])
     replaced: dict[int, Prior] = {}
     for name, parameter in network.named_parameters():
         if name in sites:
             parameter.data.copy_(means[name])
-            prior = sites[name].prior
-            if prior is not None and not prior.positive:
+            if name in moments:
                 replaced[id(parameter)] = ElementwiseNormal(*moments[name])
     remember_all(network, replaced)
     return network.train()
 
 
-def _moments(posterior: Any) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Mean and deviation of each site: exact where the guide knows its marginals."""
-    if hasattr(posterior.source, "moments"):
-        return posterior.source.moments()
-    draws = posterior.sample(_DRAWS, seed=0)
-    return {name: (value.mean(0), value.std(0)) for name, value in draws.items()}
+def _is_real(prior: Prior | None) -> bool:
+    return prior is not None and not prior.positive and not prior.drawn
+
+
+def _moments(posterior: Any, names: Collection[str]) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Mean and deviation of sites: exact where the guide knows its marginals."""
+    known = posterior.source.moments() if hasattr(posterior.source, "moments") else {}
+    draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, seed=0)
+    return {n: known[n] if n in known else (draws[n].mean(0), draws[n].std(0)) for n in names}

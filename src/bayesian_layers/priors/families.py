@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal
 
 from torch import Tensor
 
 from ..errors import DataError
+from ._numbers import check_loc, check_scale, filled
 from .base import Prior, Site, needed, not_needed
-
-
-def _check_loc(loc: object) -> None:
-    if not _is_number(loc) or not math.isfinite(loc):
-        raise DataError(f"the `loc` of a prior must be a finite number; received {loc!r}")
-
-
-def _check_scale(scale: object, otherwise: str = "") -> None:
-    if not _is_number(scale) or not 0 < scale < math.inf:
-        raise DataError(
-            f"the `scale` of a prior is a standard deviation, a finite number above 0{otherwise}; received {scale!r}"
-        )
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -70,10 +54,10 @@ class Normal(Prior):
     scale: float | Literal["learned", "fan_in"] = 1.0
 
     def __post_init__(self) -> None:
-        _check_loc(self.loc)
+        check_loc(self.loc)
         if isinstance(self.scale, str) and self.scale in ("learned", "fan_in"):
             return
-        _check_scale(self.scale, ", or 'learned' or 'fan_in'")
+        check_scale(self.scale, ", or 'learned' or 'fan_in'")
 
     def hyper(self, like: Tensor) -> Site | None:
         """Give the site of a learned scale; see :meth:`Prior.hyper`.
@@ -99,10 +83,10 @@ class Normal(Prior):
             Mean, and deviation ``(*batch, *shape)``.
         """
         if self.scale == "learned":
-            return _filled(like, self.loc), _spread(like, needed(self, scale))
+            return filled(like, self.loc), _spread(like, needed(self, scale))
         not_needed(self, scale)
         number = _fan_in_scale(like) if self.scale == "fan_in" else self.scale
-        return _filled(like, self.loc), _filled(like, number)
+        return filled(like, self.loc), filled(like, number)
 
 
 @dataclass(frozen=True)
@@ -127,8 +111,8 @@ class LogNormal(Prior):
     positive = True
 
     def __post_init__(self) -> None:
-        _check_loc(self.loc)
-        _check_scale(self.scale)
+        check_loc(self.loc)
+        check_scale(self.scale)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`.
@@ -141,7 +125,7 @@ class LogNormal(Prior):
             Mean and deviation with the parameter's shape.
         """
         not_needed(self, scale)
-        return _filled(like, self.loc), _filled(like, self.scale)
+        return filled(like, self.loc), filled(like, self.scale)
 
 
 @dataclass(frozen=True)
@@ -175,7 +159,7 @@ class HierarchicalNormal(Prior):
     scale: LogNormal = LogNormal(0.0, 1.0)
 
     def __post_init__(self) -> None:
-        _check_loc(self.loc)
+        check_loc(self.loc)
         if not isinstance(self.scale, LogNormal):
             raise DataError(
                 f"the `scale` of a HierarchicalNormal is a bl.priors.LogNormal; received {self.scale!r}. "
@@ -204,7 +188,7 @@ class HierarchicalNormal(Prior):
         Returns:
             Mean, and deviation ``(*batch, *shape)``.
         """
-        return _filled(like, self.loc), _spread(like, needed(self, scale))
+        return filled(like, self.loc), _spread(like, needed(self, scale))
 
 
 def default() -> Prior:
@@ -219,10 +203,6 @@ def default() -> Prior:
 def _fan_in_scale(like: Tensor) -> float:
     fan_in = math.prod(like.shape[1:]) if like.dim() > 1 else 1
     return 1 / math.sqrt(max(fan_in, 1))  # an empty parameter has no entry to scale
-
-
-def _filled(like: Tensor, value: float) -> Tensor:
-    return like.detach().new_full((), float(value)).expand(like.shape)
 
 
 def _spread(like: Tensor, scale: Tensor) -> Tensor:

@@ -233,6 +233,11 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
         raise SiteError("the model has no likelihood, so no posterior to refine; give one to BayesianModel")
     if not layout.random:
         raise SiteError("no parameter has a prior, so there is no posterior to refine, only point estimates")
+    if layout.drawn:
+        raise SiteError(
+            f"{list(layout.drawn)} are drawn from their prior and belong to no posterior, so chains cannot move them; "
+            "a network with a GaussianProcess is not refined. Use pyro.infer.NUTS, which moves all"
+        )
     x = place(x, model.network)
     if not isinstance(y, Tensor):
         raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
@@ -258,9 +263,7 @@ def _flatten(layout: Layout, draws: dict[str, Tensor], names: tuple[str, ...]) -
 @torch.no_grad()
 def _variances(source: Source, layout: Layout, seed: int) -> Tensor:
     """Inverse masses: the guide's own variances, else those of draws; inside a member, not between members."""
-    if isinstance(source, MeanFieldNormal):
-        found = (2 * source.log_scale).exp()
-    elif isinstance(source, JointNormal):
+    if isinstance(source, MeanFieldNormal | JointNormal):
         found = source.variance()
     elif isinstance(source, Ensemble):
         found = source.log_weight.softmax(0) @ (2 * source.log_scale).exp()

@@ -84,7 +84,8 @@ class Target:
         Returns:
             Outputs, ``(S, C)``, with C at most 64.
         """
-        return self._outputs(flat, self._point).reshape(len(flat), -1)[:, :_MOST_SHOWN]
+        f = self._outputs(flat, self._point).reshape(len(flat), -1)
+        return (f if f.shape[1] else flat)[:, :_MOST_SHOWN]  # a density without inputs has no outputs
 
     @torch.no_grad()
     def outputs(self, flat: Tensor) -> torch.Size:

@@ -13,7 +13,7 @@ from ... import metrics
 from ...calibration import CalibrationResult
 from ...errors import DataError
 from ...fitting import FitResult
-from ...likelihoods import Bernoulli, Normal
+from ...likelihoods import Bernoulli, Categorical
 from ...metrics import EceInterval, PredictiveCheck, Reliability
 from ...posterior import Posterior
 from ...posterior.diagnostics import WeightTable
@@ -32,8 +32,8 @@ class Diagnosis:
         prior_check: The targets beside targets drawn from the prior.
         posterior_check: The same from the posterior.
         test_rows: Unseen rows N.
-        reliability: Of P(y = 1) on unseen rows; ``None`` for a regression.
-        ece: Its error; ``None`` for a regression.
+        reliability: Of P(y = 1) on unseen rows; ``None`` for other targets than labels.
+        ece: Its error; ``None`` for other targets than labels.
         pit: Probability integral transforms of unseen rows, ``(N,)``; ``None`` for classes.
     """
 
@@ -81,14 +81,14 @@ def diagnose(
         Every number of the report.
 
     Raises:
-        DataError: If the likelihood is neither ``Bernoulli`` nor ``Normal``.
+        DataError: If the likelihood is ``Categorical``: classes without an order have no transforms.
     """
     posterior = result.posterior
     likelihood = posterior.model.likelihood
-    if not isinstance(likelihood, Bernoulli | Normal):
+    if isinstance(likelihood, Categorical):
         raise DataError(
-            f"the report knows the likelihoods Bernoulli and Normal; received {type(likelihood).__name__}. "
-            "Call the functions of `bl.metrics` on predictions yourself"
+            "the report is of targets that have an order, which the classes of Categorical have not: call "
+            "`bl.metrics.reliability` on their probabilities yourself"
         )
     unseen: dict[str, Any] = {"pit": posterior.pit(*test, seed=seed)}
     if isinstance(likelihood, Bernoulli):

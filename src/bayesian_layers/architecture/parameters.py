@@ -1,0 +1,52 @@
+"""Priors and frozen parameters of a network, in JSON's types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .. import priors
+from ..document_schema import PARAMETERS
+from ..errors import StorageError
+from ..storage.schema import show
+
+
+def describe_parameters(network: nn.Module, remembered: dict[int, Any]) -> dict[str, Any]:
+    """Say of each parameter which prior it has and whether it is frozen.
+
+    Args:
+        network: Any module.
+        remembered: As ``network.remembered_priors`` gives it.
+
+    Returns:
+        Parameter name to ``{"prior": ..., "frozen": ...}``.
+    """
+    return {
+        name: {"prior": priors.to_document(remembered.get(id(value))), "frozen": not value.requires_grad}
+        for name, value in network.named_parameters()
+    }
+
+
+def apply_parameters(network: nn.Module, document: Any) -> None:
+    """Give a network the priors and frozen parameters that :func:`describe_parameters` described.
+
+    Args:
+        network: Written to.
+        document: What was read from a file; nothing in it is trusted.
+
+    Raises:
+        StorageError: If names differ from the network's, or an entry is malformed.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    PARAMETERS.check(document, "model.parameters")
+    if document.keys() != set(names):
+        raise StorageError(
+            f"the file is of a network with the parameters {show(sorted(document), 300)}; "
+            f"this one has {show(sorted(names), 300)}"
+        )
+    found = {}
+    for name, parameter in network.named_parameters():
+        found[id(parameter)] = priors.from_document(document[name]["prior"], parameter)
+        parameter.requires_grad_(not document[name]["frozen"])
+    priors.remember_all(network, found)

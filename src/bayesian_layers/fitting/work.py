@@ -1,0 +1,61 @@
+"""How much work one row is, so that evaluations of convolutions and of long sequences stay affordable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from ..network import Inputs, evaluating, rows, take
+from ..noise import seeded
+
+
+def multiplications(network: nn.Module, x: Inputs) -> int:
+    """Count about how many multiplications the network does for one row: each parameter at each of its places.
+
+    A dense layer on ``(N, D)`` uses its weight at one place, on ``(N, T, D)`` at T; a convolution at each pixel of
+    its output, a recurrent layer at each step.
+
+    Args:
+        network: Any module; it is run once, on one or two rows.
+        x: Inputs with N rows in front, or a tuple of inputs.
+
+    Returns:
+        A number, about the size of the parameters for a network of dense layers.
+    """
+    few = take(x, slice(2))
+    counting = _Counting(network, rows(few))
+    with evaluating(network), seeded(0), torch.no_grad(), counting:
+        network(*(few if isinstance(few, tuple) else (few,)))
+    return counting.total
+
+
+class _Counting(TorchFunctionMode):
+    def __init__(self, network: nn.Module, rows: int) -> None:
+        super().__init__()
+        self.total = 0
+        self._rows = rows
+        self._parameters = {id(parameter) for parameter in network.parameters()}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        used = [each for each in tree_leaves((args, kwargs)) if id(each) in self._parameters]
+        out = result[0] if isinstance(result, tuple) and result else result
+        if used and isinstance(out, Tensor) and out.dim() > 1 and out.numel() and not _is_view(out, used):
+            spatial = any(each.dim() > 2 for each in used)
+            places = out.numel() // (self._rows * out.shape[1 if spatial else -1])
+            self.total += max(places, 1) * sum(math.prod(each.shape) for each in used)
+        return result
+
+
+def _is_view(out: Tensor, used: list[Tensor]) -> bool:
+    """Whether a parameter was only looked at: transposed, say."""
+    return any(out.untyped_storage().data_ptr() == each.untyped_storage().data_ptr() for each in used)

@@ -1,0 +1,241 @@
+"""Independent Normals, but for the sites whose entries belong together: a full covariance for each of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..model import BayesianModel
+from .base import draw_in_blocks
+from .mean_field import MeanFieldNormal
+
+LARGEST = (
+    25_000_000  # numbers in the factors of all blocks: 100 MB in single precision, and Adam keeps two more
+)
+
+
+class BlockNormal(MeanFieldNormal):
+    r"""Independent Normals, and a Gaussian with any covariance for each row of the sites that ask for it.
+
+    .. math:: q(w) = \prod_j N(w_j; \text{loc}_j, d_j^2) \prod_b N(w_b; \text{loc}_b, D_b C_b C_b^\top D_b), \quad
+              d = \exp(\text{log\_scale}), \; D_b = \operatorname{diag}(d_b)
+
+    A block b is one row, along the last axis, of a site whose prior is ``bl.priors.Whitened``: the inducing values of
+    one function of a ``bl.GaussianProcess``. :math:`C_b` is lower triangular with ones on its diagonal and the
+    ``factor`` below it, so :math:`D_b C_b` is the covariance's Cholesky factor. Without such sites it is the
+    :class:`MeanFieldNormal`. ``bl.fit`` takes it where a model has such sites, and moves the blocks in coordinates of
+    their own (:meth:`moved`); Pyro's SVI moves the parameters themselves, and needs many times the steps.
+
+    Args:
+        model: The model whose sites the guide covers; it is only read.
+        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for 1 in the blocks, the prior's,
+            and elsewhere one over the inputs of the widest layer, between 0.02 and 0.1.
+
+    Attributes:
+        loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        log_scale: Logarithms of the deviations of the independent entries and of the diagonals of the blocks'
+            Cholesky factors, ``(P,)``.
+        factor: The entries of the matrices C, one block after the other, row by row; those on and above the diagonals
+            are not used. B blocks of M entries take ``B * M**2``.
+        point: The Q point-estimated entries, ``(Q,)``, unconstrained.
+
+    Raises:
+        DataError: If ``init_scale`` is not positive, or the blocks take more than 25 million numbers.
+        SiteError: If the model has no latent site.
+        TypeError: If ``model`` is not a ``BayesianModel``.
+
+    References:
+        Hensman, Matthews & Ghahramani (2015), "Scalable variational Gaussian process classification",
+        arXiv 1411.2005; Challis & Barber (2013), "Gaussian Kullback-Leibler approximate inference", for the
+        Cholesky factor.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> network = nn.Sequential(bl.Linear(4, 2), bl.GaussianProcess(2, 3, num_inducing=8))
+        >>> guide = BlockNormal(bl.BayesianModel(network, bl.likelihoods.Normal("learned")))
+        >>> {name: scale_tril.shape for name, (loc, scale_tril) in guide.blocks().items()}
+        {'1.inducing_values': torch.Size([3, 8, 8])}
+    """
+
+    def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
+        super().__init__(model, init_scale=init_scale)
+        size = self.layout.factor_size
+        if size > LARGEST:
+            raise DataError(
+                f"the blocks of this BlockNormal take {size} numbers, which is too much memory; it takes up to "
+                f"{LARGEST}. Use fewer inducing points, or MeanFieldNormal, which misses their covariance."
+            )
+        self.factor = nn.Parameter(self.loc.detach().new_zeros(size))
+        if init_scale is None:
+            with torch.no_grad():  # at the prior: narrower, means would have far to go in deviations
+                for name, part in self.layout.split(self.log_scale, self.layout.random).items():
+                    part.mul_(name not in self.layout.joint)
+
+    def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Give mean and Cholesky factor of the blocks, site by site.
+
+        Returns:
+            Site name to means, of the site's shape ``(*rows, M)``, and lower triangular factors of the covariances,
+            ``(*rows, M, M)``; gradients flow to the parameters.
+        """
+        locs, scales = (self.layout.split(f, self.layout.random) for f in (self.loc, self.log_scale.exp()))
+        unit = self._unit_factors(self.factor)
+        return {
+            name: (locs[name], scales[name].unsqueeze(-1) * unit[name].view(*locs[name].shape, -1))
+            for name in unit
+        }
+
+    def variance(self) -> Tensor:
+        """Give the variances of the entries.
+
+        Returns:
+            A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
+        """
+        unit = self._unit_factors(self.factor)
+        found = self.layout.split(super().variance(), self.layout.random)
+        for name, factor in unit.items():
+            found[name] = found[name] * factor.square().sum(-1).view_as(found[name])
+        return torch.cat([value.reshape(-1) for value in found.values()]) if found else self.loc
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """Compute the log density of q over the flat vector.
+
+        Args:
+            flat: Values of the random entries, ``(S, P)``, unconstrained.
+
+        Returns:
+            Nats, ``(S,)``.
+        """
+
+        def untie(rows: Tensor, factor: Tensor) -> Tensor:
+            return torch.linalg.solve_triangular(factor.mT, rows, upper=True, left=False, unitriangular=True)
+
+        noise = self._by_block((flat - self.loc) / self.log_scale.exp(), untie)
+        return dist.Normal(torch.zeros_like(self.loc), 1.0).log_prob(noise).sum(1) - self.log_scale.sum()
+
+    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
+        """Draw from q.
+
+        Args:
+            num_draws: Number of draws S.
+            seed: Draw ``i`` depends on ``(seed, i)`` alone.
+            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
+
+        Returns:
+            Site name to draws, ``(S, *shape)``.
+        """
+        return draw_in_blocks(self, num_draws, seed, start)
+
+    def distributions(self) -> dict[str, Any]:
+        """Build q, site by site.
+
+        Returns:
+            Site name to a Pyro distribution with the site's shape as event shape.
+        """
+        found = super().distributions()
+        for name, (loc, scale_tril) in self.blocks().items():
+            found[name] = dist.MultivariateNormal(loc, scale_tril=scale_tril).to_event(loc.dim() - 1)
+        return found
+
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Give mean and deviation of the sites whose entries are independent Normals.
+
+        Returns:
+            Site name to two tensors of the site's shape; gradients flow to the parameters.
+        """
+        return {name: pair for name, pair in super().moments().items() if name not in self.layout.joint}
+
+    @property
+    def curved(self) -> bool:
+        """Whether there are blocks, all of whose parameters are trained."""
+        trained = self.loc.requires_grad and self.log_scale.requires_grad and self.factor.requires_grad
+        return trained and len(self.layout.joint) > 0
+
+    def moved(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r"""Take a step in coordinates that move with the blocks, in which their curvature is about 1.
+
+        .. math:: m \leftarrow m + T\, \text{step}, \quad T \leftarrow T E, \quad
+                  E = \operatorname{diag}(\exp \text{step}) + \text{step below the diagonal}
+
+        with m a block's mean and :math:`T = D C` its Cholesky factor. In these coordinates the Fisher information is
+        constant, so that a step along the gradient is a natural one; in the parameters themselves it has the condition
+        number of the covariance, which for the values of a function is thousands (``reports/decisions/010``).
+
+        Args:
+            here: Name of a trained parameter to its value.
+            step: The same names to steps, of the same shapes.
+
+        Returns:
+            The same names to the values after it.
+
+        References:
+            Salimbeni, Eleftheriadis & Hensman (2018), "Natural gradients in practice", arXiv 1803.09151; Lin, Khan &
+            Schmidt (2019), arXiv 1902.07306.
+        """
+        after = super().moved(here, step)
+        if not self.curved:
+            return after
+        scales, logs, steps = (
+            self.layout.split(flat, self.layout.random)
+            for flat in (here["log_scale"].exp(), step["log_scale"], step["loc"])
+        )
+        below, factors = self._matrices(step["factor"]), []
+        for name, unit in self._unit_factors(here["factor"]).items():
+            size = logs[name].exp().view(unit.shape[:2])
+            factors.append((unit * size.unsqueeze(1) + unit @ below[name].tril(-1)) / size.unsqueeze(2))
+            along = unit @ steps[name].reshape(*unit.shape[:2], 1)
+            steps[name] = scales[name] * along.view_as(scales[name])
+        after["factor"] = torch.cat([factor.reshape(-1) for factor in factors])
+        after["loc"] = here["loc"] + torch.cat([along.reshape(-1) for along in steps.values()])
+        return after
+
+    def _unconstrained(self, noise: Tensor) -> Tensor:
+        tied = self._by_block(noise, lambda rows, factor: rows @ factor.mT)
+        return self.loc + self.log_scale.exp() * tied
+
+    def _unit_factors(self, factor: Tensor) -> dict[str, Tensor]:
+        """The matrices C of each joint site, ``(rows, M, M)``."""
+        return {
+            name: matrix.tril(-1) + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+            for name, matrix in self._matrices(factor).items()
+        }
+
+    def _matrices(self, factor: Tensor) -> dict[str, Tensor]:
+        """Cut a vector like ``factor`` into a stack of square matrices for each joint site, ``(rows, M, M)``."""
+        shapes = [self.layout.shapes[name] for name in self.layout.joint]
+        parts = factor.split([shape.numel() * shape[-1] for shape in shapes])
+        return {
+            name: part.view(-1, shape[-1], shape[-1])
+            for name, part, shape in zip(self.layout.joint, parts, shapes, strict=True)
+        }
+
+    def _by_block(self, flat: Tensor, function: Any) -> Tensor:
+        """Apply a function to the rows of the blocks, ``(rows, S, M)`` with their matrices C; the rest stays."""
+        unit = self._unit_factors(self.factor)
+        if not unit:
+            return flat
+        names = self.layout.random
+        parts = list(flat.split(self.layout.sizes(names), dim=1))
+        for name, factor in unit.items():
+            i = names.index(name)
+            rows = parts[i].unflatten(1, factor.shape[:2]).transpose(0, 1)
+            parts[i] = function(rows, factor).transpose(0, 1).flatten(1)
+        return torch.cat(parts, dim=1)
+
+
+def default_guide(model: BayesianModel) -> MeanFieldNormal:
+    """Make the guide for a model of which nothing more is known.
+
+    Args:
+        model: The model.
+
+    Returns:
+        A :class:`BlockNormal` where entries of a site belong together, else a :class:`MeanFieldNormal`.
+    """
+    guide = MeanFieldNormal(model)
+    return BlockNormal(model) if guide.layout.joint else guide

@@ -1,0 +1,30 @@
+"""Reversible layers: bijections that know their inverse and the determinant of their Jacobian."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...storage.schema import Bool, ListOf, Number, Whole
+from .autoregressive import MADE, MAF
+from .base import Reversible
+from .coupling import RealNVP
+from .no_context import NoContext
+from .spline import NeuralSpline
+
+ARGUMENTS = {
+    "features": Whole(1, 2**31 - 1),
+    "hidden": ListOf(Whole(1, 2**31 - 1), most=64),
+    "layers": Whole(1, 1000),
+    "bins": Whole(2, 999),
+    "bound": Number(above=0),
+    "context": Whole(0, 2**31 - 1),
+    "reverse": Bool(),
+}
+
+
+def _modules(arguments: Mapping[str, Any]) -> int:
+    return 2 + arguments.get("layers", 6) * (4 + 3 * (1 + len(arguments.get("hidden", (1, 1)))))
+
+
+MODULES = dict.fromkeys(("MADE", "MAF", "NeuralSpline", "RealNVP"), _modules)
+
+__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "RealNVP", "Reversible"]

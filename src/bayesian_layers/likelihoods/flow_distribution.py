@@ -1,0 +1,217 @@
+"""The distribution of what a reversible layer makes of noise, under one draw of its parameters or many."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+from torch.func import functional_call, vmap
+
+from ..noise import PairedNoise
+
+_PAIRS = 32  # of fixed points for moments; twice the features, if that is more
+_NUMBERS = 2**16  # vectors that are mapped together for moments
+
+
+class FlowDistribution(TorchDistribution):
+    r"""Distribution of :math:`t^{-1}(z; c)` for standard normal z.
+
+    Args:
+        program: A module ``(vectors, context, inverse) -> (image, log_det)``, with the attribute ``flow``.
+        values: Parameter name of ``program`` to value, ``(*draws, *shape)``; a last axis of size 1 in ``draws`` is
+            the place of the rows. Absent ones are as they are in the module.
+        context: Contexts, ``(*draws, N, *axes, C)`` or ``(N, *axes, C)``.
+        row_axes: How many of its last axes belong to one row.
+
+    Attributes:
+        has_rsample: True: gradients flow through draws.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  (as torch declares it)
+    has_rsample = True
+
+    def __init__(
+        self, program: Any, values: Mapping[str, Tensor], context: Tensor, row_axes: int = 1
+    ) -> None:
+        self._made_of = program, values, row_axes
+        self._features = program.flow.features
+        shapes = {name: program.get_parameter(name).shape for name in values}
+        batches = {name: draw_axes(value, len(shapes[name])) for name, value in values.items()}
+        self._draws = torch.broadcast_shapes(context.shape[: -1 - row_axes], *batches.values())
+        self._drawn = {name: 0 if batches[name] else None for name in values}
+        self._values = {
+            name: value.reshape(*batches[name], *shapes[name]).expand(*self._draws, *shapes[name])
+            if batches[name]
+            else value.reshape(shapes[name])
+            for name, value in values.items()
+        }
+        self._context = context
+        batch = torch.Size((*self._draws, *context.shape[-1 - row_axes : -1]))
+        super().__init__(batch, torch.Size([self._features][: self._features - 1]), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """All real numbers, or vectors of them."""
+        return constraints.real_vector if self._features > 1 else constraints.real
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> FlowDistribution:
+        """Give the same distribution for more draws.
+
+        Args:
+            batch_shape: A shape that the batch shape broadcasts to.
+            _instance: Not used.
+
+        Returns:
+            A distribution with this batch shape.
+        """
+        program, values, row_axes = self._made_of
+        context = self._context.expand(*batch_shape, self._context.shape[-1])
+        return FlowDistribution(program, values, context, row_axes)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Compute the log density.
+
+        Args:
+            value: Targets, ``(*sample, *batch, K)``, or without the last axis for one feature.
+
+        Returns:
+            Nats, ``(*sample, *batch)``.
+        """
+        z, log_det = self._mapped(self._vectors(value), inverse=False)
+        return log_det - 0.5 * z.square().sum(-1) - 0.5 * self._features * math.log(2 * math.pi)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw, with gradients.
+
+        Args:
+            sample_shape: Axes in front.
+
+        Returns:
+            Draws, ``(*sample, *batch, K)``, or without the last axis for one feature.
+        """
+        size = (*sample_shape, *self.batch_shape, self._features)
+        return self._targets(self._mapped(self._context.new_empty(size).normal_(), inverse=True)[0])
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Compute the distribution function of one feature, which all of the library's flows map upwards.
+
+        Args:
+            value: Targets, ``(*sample, *batch)``.
+
+        Returns:
+            Probabilities, in the same shape.
+
+        Raises:
+            NotImplementedError: If there are several features.
+        """
+        self._one_feature()
+        return torch.special.ndtr(self._targets(self._mapped(self._vectors(value), inverse=False)[0]))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Compute quantiles of one feature.
+
+        Args:
+            value: Probabilities, ``(*sample, *batch)`` or what expands to it.
+
+        Returns:
+            Targets.
+
+        Raises:
+            NotImplementedError: If there are several features.
+        """
+        self._one_feature()
+        return self._targets(self._mapped(self._vectors(torch.special.ndtri(value)), inverse=True)[0])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over the fixed points of noise."""
+        return self.moments()[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance over the fixed points of noise."""
+        return self.moments()[1]
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Take the moments over fixed points of noise that have mean 0 and covariance I.
+
+        Returns:
+            Mean and variance, ``(*batch, K)``, or without the last axis for one feature.
+        """
+        points = _points(self._features).to(self._context)
+        shape = *self.batch_shape, self._features
+        start = self._mapped(points.new_zeros(shape), inverse=True)[0]
+        first, second = torch.zeros_like(start), torch.zeros_like(start)
+        for z in points.split(max(1, _NUMBERS // max(1, self.batch_shape.numel()))):
+            lifted = z.reshape(len(z), *[1] * len(self.batch_shape), self._features).expand(len(z), *shape)
+            off = (
+                self._mapped(lifted, inverse=True)[0] - start
+            )  # the variance does not suffer from a large mean
+            first, second = first + off.sum(0) / len(points), second + off.square().sum(0) / len(points)
+        return self._targets(start + first), self._targets(second - first.square())
+
+    def _mapped(self, vectors: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Image ``(*sample, *batch, K)`` and log determinant of vectors that expand to this shape."""
+        shape = torch.broadcast_shapes(vectors.shape[:-1], self.batch_shape)
+        vectors = vectors.expand(*shape, self._features)
+        context = self._context.expand(*shape, self._context.shape[-1])
+        if all(axis is None for axis in self._drawn.values()):
+            return self._call(self._values, vectors, context, inverse)
+        first, count = len(shape) - len(self.batch_shape), len(self._draws)
+        values = {
+            name: value if self._drawn[name] is None else value.flatten(0, count - 1)
+            for name, value in self._values.items()
+        }
+        vectors, context = (each.flatten(first, first + count - 1) for each in (vectors, context))
+        many = vmap(
+            functools.partial(self._call, inverse=inverse),
+            in_dims=(self._drawn, first, first),
+            out_dims=first,
+        )
+        image, log_det = many(values, vectors, context)
+        return image.unflatten(first, self._draws), log_det.unflatten(first, self._draws)
+
+    def _call(
+        self, values: Mapping[str, Tensor], vectors: Tensor, context: Tensor, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        program = self._made_of[0]
+        return functional_call(program, dict(values), (vectors, context, inverse))
+
+    def _vectors(self, value: Tensor) -> Tensor:
+        return value if self._features > 1 else value.unsqueeze(-1)
+
+    def _targets(self, vectors: Tensor) -> Tensor:
+        return vectors if self._features > 1 else vectors.squeeze(-1)
+
+    def _one_feature(self) -> None:
+        if self._features > 1:
+            raise NotImplementedError("several features have no common distribution function")
+
+
+def draw_axes(value: Tensor, axes: int) -> torch.Size:
+    """Tell the axes of draws that a value has in front of its own, but for one of size 1 that is the rows' place.
+
+    Args:
+        value: Values of a site, ``(*draws, *shape)`` or ``(*draws, 1, *shape)``.
+        axes: How many axes ``shape`` has.
+
+    Returns:
+        ``draws``.
+    """
+    batch = value.shape[: value.dim() - axes]
+    return batch[:-1] if batch and batch[-1] == 1 else batch
+
+
+@functools.cache
+def _points(features: int) -> Tensor:
+    """Antithetic points of a Sobol sequence, made exactly of mean 0 and covariance I: ``(M, K)``."""
+    particles = 2 * max(_PAIRS, 2 * features)
+    points = PairedNoise(features, 0, particles, dtype=torch.float64, block=1).at(0)[0]
+    covariance = points.T @ points / particles
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), points.T, upper=False).T

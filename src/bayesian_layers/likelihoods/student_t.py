@@ -1,0 +1,150 @@
+"""Real targets with heavy tails."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..errors import DataError, FitWarning
+from ..priors import Site
+from .base import Likelihood, check_finite, one_a_target
+from .positive import Positive, check_positive, for_targets, positive_site
+from .special import incomplete_beta, log_gamma_ratio
+
+_FIRST_DF = 4.0
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+class HeavyTailed(dist.StudentT):
+    """Student's t with a CDF, and with a density that keeps its digits where df is large and it is a Normal's."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Give the log density."""
+        z = (value - self.loc) / self.scale
+        half = 0.5 * self.df
+        constant = log_gamma_ratio(half.new_tensor(0.5), half) - _HALF_LOG_TWO_PI - self.scale.log()
+        return constant - (half + 0.5) * (z.square() / self.df).log1p()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Give the probability of values up to one."""
+        z = (value - self.loc) / self.scale
+        square = z.square()
+        total = self.df + square
+        tail = 0.5 * incomplete_beta(0.5 * self.df, self.df.new_tensor(0.5), self.df / total, square / total)
+        return tail.where(z < 0, 1 - tail)
+
+
+@dataclass(frozen=True)
+class StudentT(Likelihood):
+    r"""Real targets with outliers: :math:`(y_k - f_k(x)) / s \mid x, w` has Student's t with :math:`\nu` degrees.
+
+    .. math:: p(y) = \frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2) \sqrt{\nu \pi}\, s}
+        \left(1 + \frac{(y - f)^2}{\nu s^2}\right)^{-(\nu + 1) / 2}
+
+    One output a target, its median; shapes as those of :class:`Normal`. The deviation is
+    :math:`s \sqrt{\nu / (\nu - 2)}`, which is **infinite for** :math:`\nu \le 2`: ``predict`` then says so and gives
+    infinity. **For** :math:`\nu \le 1` **there is no mean**, and ``predict`` refuses. Quantiles, intervals and
+    ``log_prob`` in ``bl.predictive`` exist always.
+
+    Attributes:
+        df: Degrees of freedom :math:`\nu`: a number; ``"learned"`` for a point estimate (site ``df``, first 4); or a
+            ``bl.priors.LogNormal``.
+        noise_scale: Scale s in the units of ``y``, the noise's deviation where df is large: a number; ``"learned"``
+            (site ``noise_scale``, first 1); or a ``bl.priors.LogNormal``.
+
+    Raises:
+        DataError: If a number is not finite and positive, or something else comes.
+
+    References:
+        Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution", J. Am. Stat. Assoc. 84.
+
+    Example:
+        >>> import torch
+        >>> StudentT(df=4.0, noise_scale=1.0).moments(torch.zeros(1, 5, 1))[1].unique()
+        tensor([2.])
+    """
+
+    df: Positive = _FIRST_DF
+    noise_scale: Positive = "learned"
+
+    def __post_init__(self) -> None:
+        check_positive("df", self.df, "a number of degrees of freedom")
+        check_positive("noise_scale", self.noise_scale, "the scale of the noise")
+
+    def sites(self, like: Tensor) -> dict[str, Site]:
+        """List the sites ``noise_scale`` and ``df``, unless their values are given.
+
+        Args:
+            like: A tensor with the dtype and device to use.
+
+        Returns:
+            The sites.
+        """
+        scale = positive_site("noise_scale", self.noise_scale, like)
+        return {**scale, **positive_site("df", self.df, like, _FIRST_DF)}
+
+    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
+
+        Args:
+            f: Medians, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
+            **latents: ``noise_scale`` and ``df``, unless they are numbers; shape ``(*batch, 1)`` or ``()``.
+
+        Returns:
+            A Student t with batch shape ``(*batch, N)``.
+        """
+        median, event_dim = one_a_target(f, output_axes)
+        df, scale = (
+            for_targets(latents.get(name, getattr(self, name)), event_dim) for name in ("df", "noise_scale")
+        )
+        return HeavyTailed(df, median, scale, validate_args=False).to_event(event_dim)
+
+    def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Give mean and variance of the targets for each draw; see :meth:`Likelihood.moments`.
+
+        Args:
+            f: Medians, ``(*batch, N, *axes)``.
+            output_axes: How many of its last axes belong to one row.
+            **latents: As :meth:`distribution` takes them.
+
+        Returns:
+            Mean and variance, each of shape ``(*batch, *shape of y)``; infinite variance where df is at most 2.
+
+        Raises:
+            DataError: If df is at most 1, where there is no mean.
+
+        Warns:
+            FitWarning: If df is at most 2.
+        """
+        df = torch.as_tensor(latents.get("df", self.df))
+        advice = "quantiles exist: bl.predictive.interval(posterior.draws(x))"
+        if bool((df <= 1).any()):
+            raise DataError(
+                f"a StudentT with df = {float(df.min()):.3g} has no mean, as df is at most 1; {advice}"
+            )
+        if bool((df <= 2).any()):
+            warnings.warn(
+                f"a StudentT with df = {float(df.min()):.3g} has an infinite deviation, as df is at most 2; {advice}",
+                FitWarning,
+                stacklevel=2,
+            )
+        return super().moments(f, output_axes=output_axes, **latents)
+
+    def check_values(self, y: Tensor, outputs: int) -> None:
+        """Refuse targets that are not finite.
+
+        Args:
+            y: Targets.
+            outputs: Of no account here.
+
+        Raises:
+            DataError: If a target is NaN or infinite.
+        """
+        check_finite(y)

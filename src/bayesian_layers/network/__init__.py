@@ -1,0 +1,23 @@
+"""A network as a set of sites: which parameters are latent, and calling it with one draw or many."""
+
+from .calling import Outputs, call, call_many, outputs, with_padding
+from .inputs import Inputs, dtype_and_device, evaluating, named_parts, place, rows, take
+from .sites import hyper_sites, parameter_sites, remembered_priors
+
+__all__ = [
+    "Inputs",
+    "Outputs",
+    "call",
+    "call_many",
+    "dtype_and_device",
+    "evaluating",
+    "hyper_sites",
+    "named_parts",
+    "outputs",
+    "parameter_sites",
+    "place",
+    "remembered_priors",
+    "rows",
+    "take",
+    "with_padding",
+]

@@ -1,0 +1,126 @@
+"""What goes into a network, and the mode that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+
+Inputs = Tensor | tuple[Tensor, ...]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into ``eval`` mode for a block; every module gets its own mode back.
+
+    Args:
+        network: The network.
+
+    Yields:
+        Nothing.
+    """
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """Tell where a network computes: at its first floating parameter, else buffer, else torch's default.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        Its dtype and device.
+    """
+    for tensors in (network.parameters(), network.buffers()):
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                return tensor.dtype, tensor.device
+    return torch.get_default_dtype(), torch.get_default_device()
+
+
+def place(x: Inputs, network: nn.Module) -> Inputs:
+    """Check inputs, and move them to the network's device, floating ones to its dtype.
+
+    Args:
+        x: A tensor or a tuple of tensors.
+        network: The network that will see them.
+
+    Returns:
+        The same structure.
+
+    Raises:
+        TypeError: If an input is not a tensor.
+        DataError: If an input holds values that are NaN or infinite.
+        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
+    """
+    dtype, device = dtype_and_device(network)
+    placed = []
+    for name, part in named_parts(x):
+        if not isinstance(part, Tensor):
+            raise TypeError(
+                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
+            )
+        if part.is_floating_point() and not torch.isfinite(part).all():
+            count = int((~torch.isfinite(part)).sum())
+            raise DataError(
+                f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows"
+            )
+        placed.append(part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype))
+    rows(x)
+    return tuple(placed) if isinstance(x, tuple) else placed[0]
+
+
+def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
+    """Name the parts of inputs as an error message names them.
+
+    Args:
+        x: A tensor or a tuple of tensors.
+
+    Returns:
+        ``("x", x)``, or ``("x[0]", x[0])`` and so on.
+    """
+    return [(f"x[{i}]", part) for i, part in enumerate(x)] if isinstance(x, tuple) else [("x", x)]
+
+
+def rows(x: Inputs) -> int:
+    """Count the rows of inputs.
+
+    Args:
+        x: A tensor, or a tuple of tensors with equally many rows.
+
+    Returns:
+        N.
+
+    Raises:
+        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
+    """
+    parts = x if isinstance(x, tuple) else (x,)
+    for name, part in named_parts(x):
+        if part.dim() == 0 or len(part) == 0:
+            raise ShapeError(name, ("N", "..."), part.shape, "There must be at least one row.")
+        if len(part) != len(parts[0]):
+            raise ShapeError(name, (len(parts[0]), "..."), part.shape, "All inputs have the same rows.")
+    return len(parts[0])
+
+
+def take(x: Inputs, index: slice | Tensor) -> Inputs:
+    """Take rows of inputs.
+
+    Args:
+        x: A tensor or a tuple of tensors.
+        index: Which rows.
+
+    Returns:
+        The same structure with these rows.
+    """
+    return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]

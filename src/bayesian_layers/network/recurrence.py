@@ -1,0 +1,161 @@
+"""Torch's recurrent functions in operations for which vmap has rules: all draws take each time step together.
+
+The arguments are those that ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells pass on; the equations are those of
+torch's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import _VF, Tensor
+from torch.nn import functional
+
+State = tuple[Tensor, ...]  # h, or h and c; rows in front
+Step = Callable[..., State]  # of what the input gives at one time, the state, and the weights of h
+
+
+def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
+    def step(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
+        return (activation(given + functional.linear(state[0], w, b)),)
+
+    return step
+
+
+def _lstm(given: Tensor, state: State, w: Tensor, *more: Any) -> State:
+    bias, projection = (more[0] if more else None), more[1:]
+    i, f, g, o = (given + functional.linear(state[0], w, bias)).chunk(4, -1)
+    cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    h = o.sigmoid() * cell.tanh()
+    return (functional.linear(h, *projection) if projection else h), cell
+
+
+def _gru(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
+    (h,) = state
+    r, z, n = given.chunk(3, -1)
+    s, y, m = functional.linear(h, w, b).chunk(3, -1)
+    z = (z + y).sigmoid()
+    return ((1 - z) * (n + (r + s).sigmoid() * m).tanh() + z * h,)
+
+
+def _through_time(step: Step, given: Sequence[Tensor], state: State, weights: Sequence[Any]) -> Any:
+    """Outputs of each step, and the last state; in packed sequences later steps have fewer rows, the first ones."""
+    outputs = []
+    for x in given:
+        n = len(x)
+        new = step(x, tuple(part[:n] for part in state), *weights)
+        outputs.append(new[0])
+        state = tuple(
+            torch.cat([now, before[n:]]) if n < len(before) else now
+            for now, before in zip(new, state, strict=True)
+        )
+    return outputs, state
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Layers of one kind, in one direction or both.
+
+    Attributes:
+        step: What they do at one time.
+        cut: A tensor of all times into one a time.
+        join: The inverse.
+    """
+
+    step: Step
+    cut: Callable[[Tensor], Sequence[Tensor]]
+    join: Callable[[Sequence[Tensor]], Tensor]
+
+    def __call__(
+        self, x: Tensor, hx: Any, flat: Any, biases: bool, layers: int, dropout: float, both: bool
+    ) -> tuple[Tensor, ...]:
+        """Output at all times, and the last states, ``(layers * directions, N, ...)`` each."""
+        directions = (1, -1) if both else (1,)
+        each = len(flat) // (layers * len(directions))
+        weights = [_arranged(flat[i : i + each], biases) for i in range(0, len(flat), each)]
+        firsts = zip(*_states(hx), strict=True)
+        last = []
+        for layer in range(layers):
+            found = []
+            for order in directions:
+                (w, b), rest = weights[len(last)]
+                given = [functional.linear(part, w, b) for part in self.cut(x)]
+                outputs, state = _through_time(self.step, given[::order], next(firsts), rest)
+                found.append(self.join(outputs[::order]))
+                last.append(state)
+            x = torch.cat(found, -1)
+            if dropout and layer < layers - 1:
+                x = functional.dropout(x, dropout)
+        return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
+
+
+def _arranged(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+    """Torch's order of one layer and direction: of the input, of h, their biases, of a projection."""
+    w, v, *more = weights
+    b, c = more[:2] if biases else (None, None)
+    return (w, b), (v, c, *more[2 if biases else 0 :])
+
+
+def _recurrent(step: Step) -> Callable[..., tuple[Tensor, ...]]:
+    def sequences(x: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
+        biases, layers, dropout, training, both, batch_first = rest
+        time = 1 if batch_first else 0
+        stack = _Stack(step, lambda x: x.unbind(time), lambda parts: torch.stack(tuple(parts), time))
+        return stack(x, hx, flat, biases, layers, dropout * training, both)
+
+    def packed(x: Tensor, sizes: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
+        biases, layers, dropout, training, both = rest
+        stack = _Stack(step, lambda x: x.split(sizes.tolist()), lambda parts: torch.cat(tuple(parts)))
+        return stack(x, hx, flat, biases, layers, dropout * training, both)
+
+    return lambda *args: (sequences if isinstance(args[3], bool) else packed)(*args)
+
+
+def _states(hx: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return (hx,) if isinstance(hx, Tensor) else hx
+
+
+def _cell(step: Step) -> Callable[..., Any]:
+    def cell(
+        x: Tensor, hx: Any, w: Tensor, v: Tensor, b: Tensor | None = None, c: Tensor | None = None
+    ) -> Any:
+        state = step(functional.linear(x, w, b), _states(hx), v, c)
+        return state[0] if isinstance(hx, Tensor) else state
+
+    return cell
+
+
+def _pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    x = x.transpose(0, 1) if batch_first else x
+    taken = torch.arange(int(lengths.max()))[:, None] < lengths  # lengths fall from row to row
+    return x[tuple(taken.nonzero().to(x.device).unbind(1))], taken.sum(1)
+
+
+def _pad(
+    data: Tensor, sizes: Tensor, batch_first: bool, padding: float, total: int = -1
+) -> tuple[Tensor, Tensor]:
+    there = torch.arange(int(sizes[0])) < sizes[:, None]
+    number = (sizes.cumsum(0) - sizes)[:, None] + torch.arange(int(sizes[0]))
+    values = data[number.where(there, 0).to(data.device)]
+    absent = ~there.to(data.device).reshape(*there.shape, *[1] * (data.dim() - 1))
+    padded = values.masked_fill(absent, padding)
+    if total > len(padded):
+        padded = torch.cat([padded, padded.new_full((total - len(padded), *padded.shape[1:]), padding)])
+    return padded.transpose(0, 1) if batch_first else padded, there.sum(0)
+
+
+_STEPS: dict[str, Step] = {
+    "rnn_tanh": _rnn(torch.tanh),
+    "rnn_relu": _rnn(torch.relu),
+    "lstm": _lstm,
+    "gru": _gru,
+}
+RULES: dict[Any, Callable[..., Any]] = {
+    **{getattr(torch, name): _recurrent(step) for name, step in _STEPS.items()},
+    **{getattr(torch, f"{name}_cell"): _cell(step) for name, step in _STEPS.items()},
+    _VF._pack_padded_sequence: _pack,
+    _VF._pad_packed_sequence: _pad,
+}

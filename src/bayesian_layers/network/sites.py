@@ -1,0 +1,95 @@
+"""Which parameters of a network are latent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .. import priors
+from ..errors import SiteError
+from ..priors import Prior, Site
+
+
+def parameter_sites(network: nn.Module) -> dict[str, Site]:
+    """List the latent sites of a network: its trainable parameters, under their names.
+
+    Tied parameters are one site, under the name that ``named_parameters`` gives first. Frozen parameters
+    (``requires_grad`` false) are constants, not sites.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        Parameter name to site, in the order of ``network.named_parameters()``.
+
+    Raises:
+        SiteError: If the owners of a tied parameter remember different priors, or a lazy parameter has
+            no shape yet.
+    """
+    sites = {}
+    for name, parameter in network.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
+        if parameter.requires_grad:
+            sites[name] = parameter
+    remembered = remembered_priors(network)
+    return {name: _site(name, value.detach(), remembered.get(id(value))) for name, value in sites.items()}
+
+
+def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
+    if prior is None:
+        return Site(value, None)
+    scale_site = None if prior.hyper(value) is None else f"{name}.prior_scale"
+    return Site(value, prior, prior.positive, scale_site)
+
+
+def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """List the sites that the scales of priors are: learned ones, and ones with a prior of their own.
+
+    Args:
+        sites: Sites of parameters, as :func:`parameter_sites` lists them.
+
+    Returns:
+        ``<name>.prior_scale`` to site, in the order of ``sites``; empty where all scales are given.
+
+    Raises:
+        SiteError: If a parameter has the name of such a site.
+    """
+    found = {}
+    for name, site in sites.items():
+        hyper = None if site.prior is None else site.prior.hyper(site.initial)
+        if site.scale_site is None or hyper is None:
+            continue
+        if site.scale_site in sites:
+            raise SiteError(
+                f"`{site.scale_site}` is a parameter of the network and the prior scale of `{name}`; rename it"
+            )
+        found[site.scale_site] = hyper
+    return found
+
+
+def remembered_priors(network: nn.Module) -> dict[int, Prior | None]:
+    """Collect what the modules of a network remember, so that all owners of a tied parameter are heard.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        ``id`` of a parameter to its prior, ``None`` for a point estimate; parameters that no module
+        remembers are absent.
+
+    Raises:
+        SiteError: If the owners of a tied parameter remember different priors.
+    """
+    found: dict[int, dict[str, Prior | None]] = defaultdict(dict)
+    for module_name, module in network.named_modules(remove_duplicate=False):
+        own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+        for name, prior in priors.recall(module).items():
+            if name in own:
+                found[id(own[name])][f"{module_name}.{name}".lstrip(".")] = prior
+    for owners in found.values():
+        if len(set(owners.values())) > 1:
+            raise SiteError(f"a tied parameter has different priors under its names: {owners}")
+    return {key: next(iter(owners.values())) for key, owners in found.items()}

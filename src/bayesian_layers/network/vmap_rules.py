@@ -1,0 +1,93 @@
+"""Functions of torch for which vmap has no rule, in operations for which it has."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from . import recurrence
+
+
+def _bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    f = torch.einsum("...i,kij,...j->...k", x1, weight, x2)
+    return f if bias is None else f + bias
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (part.repeat_interleave(groups, -3) for part in (key, value))
+    scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if is_causal:
+        above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(above, -torch.inf)
+    elif attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return functional.dropout(scores.softmax(-1), dropout_p) @ value
+
+
+def _attention_layer(*args: Any, need_weights: bool = True, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    # What it calls is out of the mode's sight; asked for its weights it takes products and a softmax.
+    f, weights = functional.multi_head_attention_forward(*args, need_weights=True, **kwargs)
+    return f, weights if need_weights else None
+
+
+_RULES: dict[Any, Any] = {
+    functional.bilinear: _bilinear,
+    functional.scaled_dot_product_attention: _attention,
+    functional.multi_head_attention_forward: _attention_layer,
+    **recurrence.RULES,
+}
+_WITHOUT = (
+    nn.Bilinear,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
+_KNOWN = ("torch.nn.modules.", "bayesian_layers.layers.")
+
+
+def vmap_rules(network: nn.Module) -> AbstractContextManager[Any]:
+    """Prepare for a vmap over a network's weights.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        A block in which vmap has rules for what the network does; an empty one where it has them anyway, since the
+        other costs a fifth of a small network's time.
+    """
+    plain = all(
+        type(module).__module__.startswith(_KNOWN) and not isinstance(module, _WITHOUT)
+        for module in network.modules()
+    )
+    return nullcontext() if plain else _WithVmapRules()
+
+
+class _WithVmapRules(TorchFunctionMode):
+    """Puts operations that vmap knows in the place of functions that it would loop over, with a warning.
+
+    While any such mode is on, torch's transformer layers also take their plain path in evaluation: their fused kernel
+    has no rule either. Torch's own switch for it is the whole process's; a mode is this thread's and this block's.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _RULES.get(func, func)(*args, **(kwargs or {}))

@@ -1,0 +1,66 @@
+"""Checks of the numbers that priors are made of, and vectors of them."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import TypeGuard
+
+from torch import Tensor
+
+from ..errors import DataError
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell real numbers from all else.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Whether it is a real number, and no truth value.
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_loc(loc: object) -> None:
+    """Refuse what is no mean.
+
+    Args:
+        loc: What the caller passed.
+
+    Raises:
+        DataError: If it is no finite number.
+    """
+    if not is_number(loc) or not math.isfinite(loc):
+        raise DataError(f"the `loc` of a prior must be a finite number; received {loc!r}")
+
+
+def check_scale(scale: object, otherwise: str = "", name: str = "scale") -> None:
+    """Refuse what is no scale.
+
+    Args:
+        scale: What the caller passed.
+        otherwise: What else it may be, for the sentence.
+        name: What the argument is called.
+
+    Raises:
+        DataError: If it is no finite number above 0.
+    """
+    if not is_number(scale) or not 0 < scale < math.inf:
+        raise DataError(
+            f"the `{name}` of a prior is a standard deviation, a finite number above 0{otherwise}; received {scale!r}"
+        )
+
+
+def filled(like: Tensor, value: float) -> Tensor:
+    """Give one number for all entries.
+
+    Args:
+        like: Any tensor with the parameter's shape, dtype and device.
+        value: The number.
+
+    Returns:
+        An expanded view with the shape of ``like``.
+    """
+    return like.detach().new_full((), float(value)).expand(like.shape)

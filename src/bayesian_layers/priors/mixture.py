@@ -1,0 +1,106 @@
+"""A mixture of a wide and a narrow Normal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Normal as TorchNormal
+
+from ..errors import DataError
+from ._numbers import check_scale, filled, is_number
+from .base import Prior, not_needed
+
+
+@dataclass(frozen=True)
+class ScaleMixture(Prior):
+    r"""Mixtures of two Normals around 0: most weights near it, some far away.
+
+    .. math:: p(w_j) = \pi N(w_j; 0, \text{scale}_1^2) + (1 - \pi) N(w_j; 0, \text{scale}_2^2)
+
+    :math:`E_q[\log p]` has no closed form for a sum; the KL is estimated on the draws of each step, relative to the
+    Normal with the mixture's variance.
+
+    Attributes:
+        weight: Share :math:`\pi` of the first Normal, between 0 and 1.
+        scales: Standard deviations of the two, above 0. The default is one of the pairs that Blundell et al. tried,
+            :math:`e^0` and :math:`e^{-6}`.
+
+    Raises:
+        DataError: If ``weight`` is not between 0 and 1, or ``scales`` are no two finite numbers above 0.
+
+    References:
+        Blundell et al. (2015), arXiv 1505.05424, section 3.3.
+
+    Example:
+        >>> import torch
+        >>> ScaleMixture(0.5, (1.0, 0.1)).distribution(torch.zeros(3, 2)).event_shape
+        torch.Size([3, 2])
+    """
+
+    weight: float = 0.5
+    scales: tuple[float, float] = (1.0, math.exp(-6))
+    kl = "sampled"
+
+    def __post_init__(self) -> None:
+        if not is_number(self.weight) or not 0 < self.weight < 1:
+            raise DataError(
+                f"the `weight` of a ScaleMixture must be a number between 0 and 1; received {self.weight!r}"
+            )
+        if not isinstance(self.scales, tuple | list) or len(self.scales) != 2:
+            raise DataError(
+                f"the `scales` of a ScaleMixture must be two standard deviations; received {self.scales!r}"
+            )
+        for scale in self.scales:
+            check_scale(scale)
+        object.__setattr__(self, "scales", tuple(self.scales))
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and deviation of the mixture; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scales are given.
+
+        Returns:
+            Mean and deviation with the parameter's shape.
+        """
+        not_needed(self, scale)
+        one, two = self.scales
+        return filled(like, 0.0), filled(like, math.sqrt(self.weight * one**2 + (1 - self.weight) * two**2))
+
+    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Compute the log density; see :meth:`Prior.log_density`.
+
+        Args:
+            u: Values, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scales are given.
+
+        Returns:
+            Nats, ``(*batch, *shape)``.
+        """
+        not_needed(self, scale)
+        one, two = (TorchNormal(0.0, each, validate_args=False).log_prob(u) for each in self.scales)
+        return torch.logaddexp(one + math.log(self.weight), two + math.log1p(-self.weight))
+
+    def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:
+        """Build the distribution of a parameter; see :meth:`Prior.distribution`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scales are given.
+
+        Returns:
+            A Pyro distribution with the parameter's shape as event shape.
+        """
+        not_needed(self, scale)
+        two = like.detach().new_tensor(self.scales).expand(*like.shape, 2)
+        share = like.detach().new_tensor([self.weight, 1 - self.weight]).expand(*like.shape, 2)
+        return dist.MixtureSameFamily(
+            dist.Categorical(share), dist.Normal(torch.zeros_like(two), two)
+        ).to_event(like.dim())

@@ -1,0 +1,64 @@
+"""Priors around the weights of a network that was trained before."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from ..errors import DataError, SiteError
+from .base import Prior
+from .elementwise import ElementwiseNormal
+from .memory import recall, remember_all
+
+
+def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
+    r"""Centre priors at a network's present weights: :math:`w_j \sim N(\hat w_j, \text{scale}^2)`.
+
+    What a pretrained network has learned is then where its Bayesian version comes from: with
+    ``bl.guides.MeanFieldNormal.from_pretrained`` as the guide this is MOPED. Parameters that are point estimates
+    or frozen stay so.
+
+    Args:
+        network: A network with priors, such as ``bl.bayesianize(pretrained)``; it is copied.
+        scale: Standard deviation of the priors, above 0.
+
+    Returns:
+        A copy whose parameters with priors have these.
+
+    Raises:
+        DataError: If ``scale`` is not finite and above 0, or a weight is not finite.
+        SiteError: If no parameter of the network has a prior.
+
+    References:
+        Krishnan, Subedar & Tickoo (2020), "Specifying weight priors in Bayesian deep neural networks with empirical
+        Bayes", arXiv 1906.05323.
+
+    Example:
+        >>> import bayesian_layers as bl
+        >>> pretrained = nn.Linear(2, 1)
+        >>> network = around(bl.bayesianize(pretrained), scale=0.5)
+        >>> mean, deviation = network.parameter_priors["weight"].unconstrained(network.weight)
+        >>> torch.equal(mean, pretrained.weight), deviation
+        (True, tensor([[0.5000, 0.5000]]))
+    """
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise DataError(f"`scale` is a standard deviation, finite and above 0; received {scale!r}")
+    network = copy.deepcopy(network)
+    found: dict[int, Prior | None] = {}
+    for module in network.modules():
+        own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+        for name, prior in recall(module).items():
+            if name in own and _is_of_weights(prior):
+                value = own[name].detach()
+                found[id(own[name])] = ElementwiseNormal(value, torch.full_like(value, float(scale)))
+    if not found:
+        raise SiteError("no parameter of the network has a prior to replace: bl.bayesianize(network) first")
+    remember_all(network, found)
+    return network
+
+
+def _is_of_weights(prior: Prior | None) -> bool:
+    return prior is not None and not prior.positive and not prior.drawn and not prior.joint
