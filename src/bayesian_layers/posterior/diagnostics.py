@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
 from ..network import Inputs, rows
+from ..priors import Prior
 from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _SEEDS = 2**32  # noise of the targets: seeds of its own for each seed of draws
 _NUMBERS = 2**24  # weights, or densities of rows, in memory at a time
+_NODES = 64  # where a log ratio of densities is looked at, for its mean
 _COLUMNS = ("entries", "prior scale", "scale / prior", "median SNR", "SNR > 1", "KL (nats)", "KL / entry")
 
 
@@ -102,14 +105,16 @@ class Marginals:
     Attributes:
         mean: Posterior means, of the site's shape.
         std: Posterior deviations.
-        prior_mean: Means of the prior.
-        prior_std: Deviations of the prior.
+        prior_mean: Means of the prior, or of the Normal that is its reference.
+        prior_std: Deviations of the same.
+        prior: The prior.
     """
 
     mean: Tensor
     std: Tensor
     prior_mean: Tensor
     prior_std: Tensor
+    prior: Prior
 
     @property
     def signal_to_noise(self) -> Tensor:
@@ -118,10 +123,22 @@ class Marginals:
 
     @property
     def kl(self) -> Tensor:
-        """KL divergence of Normals with these moments, nats, of the site's shape."""
+        """KL divergence of Normals with these moments from the prior, nats, of the site's shape."""
+        if self.prior.kl == "expected":
+            entropy = 0.5 * (2 * math.pi * math.e * self.std.square()).log()
+            return -entropy - self.prior.expected_log_density(self.mean, self.std.square())
         ratio = self.std / self.prior_std
         off = (self.mean - self.prior_mean) / self.prior_std
-        return 0.5 * (ratio.square() + off.square() - 1) - ratio.log()
+        from_reference = 0.5 * (ratio.square() + off.square() - 1) - ratio.log()
+        return from_reference if self.prior.kl == "normal" else from_reference - self._expected_log_ratio()
+
+    def _expected_log_ratio(self) -> Tensor:
+        """Of a prior that is given entry by entry, by Gauss and Hermite."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        total = torch.zeros_like(self.mean)
+        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+            total += weight * self.prior.log_ratio(self.mean + node * self.std, self.mean)
+        return total
 
 
 def marginals(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Marginals]:
@@ -143,12 +160,13 @@ def marginals(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Marg
     found = {}
     for name in layout.random:
         site = sites[name]
-        scale = None if site.scale_site is None else center[site.scale_site]
-        prior = (
+        prior = site.prior
+        assert prior is not None  # it is a random site
+        loc, scale = (
             each.double().expand(site.initial.shape)
-            for each in site.prior.unconstrained(site.initial, scale)  # pyright: ignore[reportOptionalMemberAccess]
+            for each in prior.unconstrained(site.initial, site.scale(center))
         )
-        found[name] = Marginals(locs[name], scales[name], *prior)
+        found[name] = Marginals(locs[name], scales[name], loc, scale, prior)
     return found
 
 
