@@ -68,18 +68,16 @@ LIKELIHOOD = Tagged(
     },
 )
 MODEL = Fields({"network": optional(MapOf()), "parameters": PARAMETERS, "likelihood": optional(LIKELIHOOD)})
-SOURCE = Tagged(
-    "kind",
-    {
-        "MeanFieldNormal": Fields({}),
-        "BlockNormal": Fields({}),
-        "FullRankNormal": Fields({}),
-        "LowRankNormal": Fields({"rank": Whole(1)}),
-        "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
-        "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
-        "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
-    },
-)
+_SOURCES: dict[str, Fields] = {
+    "MeanFieldNormal": Fields({}),
+    "BlockNormal": Fields({}),
+    "FullRankNormal": Fields({}),
+    "LowRankNormal": Fields({"rank": Whole(1)}),
+    "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
+    "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
+    "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
+}
+SOURCE = Tagged("kind", {**_SOURCES, "Pruned": Fields({"source": Tagged("kind", _SOURCES)})})
 _ARRAY = Fields({"shape": ListOf(Whole(0)), "dtype": Text(), "names": optional(ListOf(Text(), most=10_000))})
 DATA = Fields({"inputs": ListOf(_ARRAY), "target": optional(_ARRAY), "rows": optional(Whole(0))})
 

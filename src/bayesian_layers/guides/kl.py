@@ -113,12 +113,12 @@ class LearnedScales:
         number = loc.new_zeros(1)
         mean = torch.cat([point[self.points], loc[self.random], number])
         spread = torch.cat([loc.new_zeros(len(self.points)), variance[self.random], number])
-        log_scale, of_log = (_sum([vector[place] for place in self.places]) for vector in (mean, spread))
+        log_scale, log_root = (_sum([each[place] for place in self.places]) for each in (mean, spread - mean))
         if covariance is not None and len(self.places) > 1:
             between = self._padded(covariance[:, self.random], (1, 1))
             pairs = itertools.combinations(self.places, 2)
-            of_log = of_log + 2 * _sum([between[one, two] for one, two in pairs])
-        return log_scale, torch.exp(2 * (of_log - log_scale))
+            log_root = log_root + 2 * _sum([between[one, two] for one, two in pairs])
+        return log_scale, torch.exp(2 * log_root)
 
     def own_covariance(self, rows: Tensor) -> Tensor:
         r"""Pick :math:`\operatorname{cov}(\log \tau, w_j)`, each entry with the scale of its own prior.

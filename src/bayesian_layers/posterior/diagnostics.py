@@ -18,6 +18,7 @@ from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
 from ..network import Inputs, rows
 from ..priors import Prior
+from ..pruned import Pruned
 from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
 
@@ -118,12 +119,15 @@ class Marginals:
 
     @property
     def signal_to_noise(self) -> Tensor:
-        """Mean over deviation, without sign."""
-        return self.mean.abs() / self.std
+        """Mean over deviation, without sign; 0 for a weight that is pruned."""
+        return torch.where(self.mean == 0, torch.zeros_like(self.mean), self.mean.abs() / self.std)
 
     @property
     def kl(self) -> Tensor:
-        """KL divergence of Normals with these moments from the prior, nats, of the site's shape."""
+        """KL divergence of Normals with these moments from the prior, nats, of the site's shape; of 0 where pruned."""
+        return torch.where(self.std > 0, self._kl(), torch.zeros_like(self.std))
+
+    def _kl(self) -> Tensor:
         if self.prior.kl == "expected":
             entropy = 0.5 * (2 * math.pi * math.e * self.std.square()).log()
             return -entropy - self.prior.expected_log_density(self.mean, self.std.square())
@@ -176,10 +180,13 @@ def _moments(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Exact where the guide is one Gaussian, else of draws."""
     source = posterior.source
-    if isinstance(source, MeanFieldNormal | FullRankNormal | LowRankNormal):
-        scale = source.variance().sqrt()
-        loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (source.loc, scale))
-        return loc, deviation
+    guide = source.source if isinstance(source, Pruned) else source
+    if isinstance(guide, MeanFieldNormal | FullRankNormal | LowRankNormal):
+        scale = guide.variance().sqrt()
+        loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (guide.loc, scale))
+        return (
+            (source.masked(loc), source.masked(deviation)) if isinstance(source, Pruned) else (loc, deviation)
+        )
     draws = posterior.sample(num_draws, seed)
     flat = {n: (draws[n].log() if n in layout.positive else draws[n]).double() for n in layout.random}
     return {n: v.mean(0) for n, v in flat.items()}, {n: v.std(0) for n, v in flat.items()}
