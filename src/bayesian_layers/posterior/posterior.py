@@ -616,9 +616,9 @@ class Posterior:
 
         What variational dropout finds (``bl.priors.LogUniform``); for any other prior it counts weights by their
         signal-to-noise ratio, :math:`\alpha = \text{SNR}^{-2}`. The threshold 3 is a dropout rate of 0.95, an SNR of
-        0.22. It is cautious: under the log-uniform prior a weight that the data know by itself is above it where its
-        estimate is within 1.05 standard errors of 0, so a third of the weights that do nothing stay; above 0 within 1.7,
-        above -2 within 3.4.
+        0.22. It is cautious: under the log-uniform prior a weight that the data know by itself is above 3 where its
+        estimate is within 1.05 standard errors of 0, above 0 within 1.7, above -2 within 3.4; so at 3 a third of the
+        weights that do nothing stay.
 
         Args:
             threshold: Of :math:`\log \alpha`.
