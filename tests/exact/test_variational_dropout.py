@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import minimize
 
 import bayesian_layers as bl
+from bayesian_layers.noise import seeded
 
 RELEVANT = [2, 11, 25]
 NOISE, ROWS = 0.3, 200
@@ -36,8 +37,8 @@ def fitted():
     x = torch.linalg.qr(torch.randn(ROWS, 30, generator=generator)).Q * ROWS**0.5
     truth = x[:, RELEVANT] @ torch.tensor([1.0, -0.6, 0.4])
     y = truth + NOISE * torch.randn(ROWS, generator=generator)
-    layer = bl.Linear(30, 1, bias=False, prior=bl.priors.LogUniform())
-    with torch.no_grad():
+    with seeded(0), torch.no_grad():
+        layer = bl.Linear(30, 1, bias=False, prior=bl.priors.LogUniform())
         layer.weight.fill_(0.1)
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(NOISE))
     return bl.fit(model, x, y, estimator="local", progress=False), x, y, truth

@@ -639,8 +639,7 @@ class Posterior:
             >>> import bayesian_layers as bl
             >>> model = bl.BayesianModel(bl.Linear(2, 1, prior=bl.priors.LogUniform()), bl.likelihoods.Normal(0.1))
             >>> guide = bl.guides.MeanFieldNormal(model, init_scale=0.1)
-            >>> guide.loc.data.copy_(torch.tensor([1.0, 0.001, 0.5])) is guide.loc.data
-            True
+            >>> _ = guide.loc.data.copy_(torch.tensor([1.0, 0.001, 0.5]))
             >>> print(bl.Posterior.from_guide(model, guide).sparsity())
             site      weights    log alpha > 3    share
             weight          2                1    50.0%
@@ -672,10 +671,9 @@ class Posterior:
             >>> import bayesian_layers as bl
             >>> model = bl.BayesianModel(bl.Linear(2, 1, prior=bl.priors.LogUniform()), bl.likelihoods.Normal(0.1))
             >>> guide = bl.guides.MeanFieldNormal(model, init_scale=0.1)
-            >>> guide.loc.data.copy_(torch.tensor([1.0, 0.001, 0.5])) is guide.loc.data
-            True
-            >>> bl.Posterior.from_guide(model, guide).prune().mean_function().weight
-            tensor([[1., 0.]])
+            >>> _ = guide.loc.data.copy_(torch.tensor([1.0, 0.001, 0.5]))
+            >>> bl.Posterior.from_guide(model, guide).prune().mean_function().weight.tolist()
+            [[1.0, 0.0]]
         """
         return Posterior(
             copy.deepcopy(self.model),
