@@ -74,7 +74,7 @@ def run(quick: bool) -> Example:
     x, y = windows(values[:SEEN])
     ahead_x, ahead_y = windows(values[SEEN - WINDOW :])
     model = bl.BayesianModel(network(), bl.likelihoods.Normal("learned"))
-    options = {"max_steps": 10} if quick else {"max_steps": 4000}
+    options = {"max_steps": 10} if quick else {"max_steps": 2000}
     result = bl.fit(model, x, y, seed=0, particles=2, progress=False, **options)
     posterior = result.posterior
     outputs = posterior.draws(ahead_x, num_draws=4 if quick else DRAWS)

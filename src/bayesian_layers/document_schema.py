@@ -24,6 +24,8 @@ VERSION = 2
 
 _FINITE, _POSITIVE = Number(), Number(above=0)
 _LOG_NORMAL = Fields({"loc": _FINITE, "scale": _POSITIVE})
+_HALF_CAUCHY = Fields({"scale": _POSITIVE})
+_SCALE_PRIOR = Tagged("name", {"LogNormal": _LOG_NORMAL, "HalfCauchy": _HALF_CAUCHY})
 _LOG_NORMAL_PRIOR = Tagged("name", {"LogNormal": _LOG_NORMAL})
 
 PRIOR = Tagged(
@@ -31,7 +33,11 @@ PRIOR = Tagged(
     {
         "Normal": Fields({"loc": _FINITE, "scale": AnyOf((_POSITIVE, Text(("learned", "fan_in"))))}),
         "LogNormal": _LOG_NORMAL,
-        "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _LOG_NORMAL_PRIOR}),
+        "HalfCauchy": _HALF_CAUCHY,
+        "HierarchicalNormal": Fields({"loc": _FINITE, "scale": _SCALE_PRIOR}),
+        "Horseshoe": Fields({"unit_scale": _POSITIVE, "layer_scale": _POSITIVE}),
+        "Laplace": Fields({"loc": _FINITE, "scale": _POSITIVE}),
+        "LogUniform": Fields({}),
         "ElementwiseNormal": Fields({}),
         "Noise": Fields({}),
         "ScaleMixture": Fields({"weight": _POSITIVE, "scales": ListOf(_POSITIVE, most=2)}),
@@ -62,18 +68,16 @@ LIKELIHOOD = Tagged(
     },
 )
 MODEL = Fields({"network": optional(MapOf()), "parameters": PARAMETERS, "likelihood": optional(LIKELIHOOD)})
-SOURCE = Tagged(
-    "kind",
-    {
-        "MeanFieldNormal": Fields({}),
-        "BlockNormal": Fields({}),
-        "FullRankNormal": Fields({}),
-        "LowRankNormal": Fields({"rank": Whole(1)}),
-        "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
-        "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
-        "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
-    },
-)
+_SOURCES: dict[str, Fields] = {
+    "MeanFieldNormal": Fields({}),
+    "BlockNormal": Fields({}),
+    "FullRankNormal": Fields({}),
+    "LowRankNormal": Fields({"rank": Whole(1)}),
+    "Flow": Fields({"layers": Whole(1, 1000), "hidden": ListOf(Whole(1, 2**20), most=64)}),
+    "Ensemble": Fields({"members": Whole(1, 2**20), "weights": Text(("elbo", "equal"))}),
+    "StoredDraws": Fields({"draws": Whole(2, 2**40)}),
+}
+SOURCE = Tagged("kind", {**_SOURCES, "Pruned": Fields({"source": Tagged("kind", _SOURCES)})})
 _ARRAY = Fields({"shape": ListOf(Whole(0)), "dtype": Text(), "names": optional(ListOf(Text(), most=10_000))})
 DATA = Fields({"inputs": ListOf(_ARRAY), "target": optional(_ARRAY), "rows": optional(Whole(0))})
 

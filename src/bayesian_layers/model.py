@@ -149,12 +149,15 @@ class BayesianModel(nn.Module):
 
         Returns:
             Site name to draws, ``(S, *shape)``.
+
+        Raises:
+            SiteError: If a prior is improper.
         """
         sites = self.sites()
         draws: dict[str, list[Tensor]] = {name: [] for name in sites}
         for i in range(num_draws):
             with seeded(seed, i):
-                for name, value in _draw(sites, lambda _, prior: prior.sample()).items():
+                for name, value in _draw(sites, lambda _, prior: prior()).items():
                     draws[name].append(value)
         return {name: torch.stack(values) for name, values in draws.items()}
 
@@ -192,8 +195,7 @@ def _draw(sites: Mapping[str, Site], sample_one: Callable[[str, Any], Tensor]) -
     """Draw sites in their order, so that the scale of a prior is there before what depends on it."""
     values: dict[str, Tensor] = {}
     for name, site in sites.items():
-        scale = None if site.scale_site is None else values[site.scale_site]
-        values[name] = sample_one(name, site.distribution(scale))
+        values[name] = sample_one(name, site.distribution(site.scale(values)))
     return values
 
 

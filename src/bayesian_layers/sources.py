@@ -17,6 +17,7 @@ from .guides.layout import Layout
 from .guides.low_rank import check_rank
 from .layers import RealNVP
 from .model import BayesianModel
+from .pruned import Pruned, prunable
 from .storage import AGAIN, ArraySpec
 from .storage.schema import show
 
@@ -97,6 +98,8 @@ def describe(source: Source) -> dict[str, Any]:
     Raises:
         StorageError: If it is neither.
     """
+    if isinstance(source, Pruned):
+        return {"kind": "Pruned", "source": describe(source.source)}
     if isinstance(source, StoredDraws):
         return {"kind": "StoredDraws", "draws": len(next(iter(source.samples.values())))}
     if type(source) is LowRankNormal:
@@ -112,7 +115,7 @@ def describe(source: Source) -> dict[str, Any]:
     )
 
 
-def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
+def build(document: Any, model: BayesianModel) -> Guide | StoredDraws | Pruned:
     """Build the source that :func:`describe` described, its arrays not yet filled.
 
     Its arrays are stand-ins that take no memory: loaded ones take their place.
@@ -122,7 +125,7 @@ def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
         model: The model.
 
     Returns:
-        A guide, or stored draws.
+        A guide, or stored draws, or one of these pruned.
 
     Raises:
         StorageError: If the description is not one of a known source, or not one for this model.
@@ -134,8 +137,13 @@ def build(document: Any, model: BayesianModel) -> Guide | StoredDraws:
         raise StorageError(f"the draws do not belong to the model: {error}") from error
 
 
-def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredDraws:
+def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredDraws | Pruned:
     match document["kind"]:
+        case "Pruned":
+            sites = model.sites()
+            kept = {name: sites[name].initial.new_ones((), dtype=torch.bool) for name in prunable(model)}
+            kept = {name: value.expand(sites[name].initial.shape) for name, value in kept.items()}
+            return Pruned(_build(document["source"], model), kept)
         case "FullRankNormal":
             return FullRankNormal(model)
         case "BlockNormal":
@@ -169,6 +177,8 @@ def check_size(document: Any, model: BayesianModel, header: Mapping[str, ArraySp
     specs = [spec for name, spec in header.items() if name.startswith("source.")]
     stored, sites = sum(math.prod(spec.shape) for spec in specs), model.sites()
     needed = _numbers(document, Layout.of(sites)) if sites else 0
+    if document["kind"] == "Pruned":
+        needed += sum(sites[name].initial.numel() for name in prunable(model))
     if stored != needed or not sites:
         raise StorageError(
             f"the draws do not belong to the model: they take {needed} numbers; stored are {stored}. {AGAIN}"
@@ -181,6 +191,8 @@ def _numbers(document: Mapping[str, Any], layout: Layout) -> int:
     random, points = (sum(layout.sizes(names)) for names in (layout.random, layout.points))
     independent = 2 * random + points
     match document["kind"]:
+        case "Pruned":
+            return _numbers(document["source"], layout)
         case "FullRankNormal":
             return independent + random**2
         case "BlockNormal":
@@ -203,7 +215,7 @@ def _flow_numbers(random: int, document: Mapping[str, Any]) -> int:
     return sum(value.numel() for value in flow.parameters())
 
 
-def check(source: Guide | StoredDraws, model: BayesianModel) -> None:
+def check(source: Guide | StoredDraws | Pruned, model: BayesianModel) -> None:
     """Refuse a source whose loaded arrays are finite, but whose draws would not be, or not positive where they must.
 
     Args:
@@ -214,6 +226,9 @@ def check(source: Guide | StoredDraws, model: BayesianModel) -> None:
         StorageError: If numbers are so large that draws overflow, a positive site is not positive, or the weights of
             an ensemble are no distribution.
     """
+    if isinstance(source, Pruned):
+        check(source.source, model)
+        return
     positive = [name for name, site in model.sites().items() if site.positive]
     if isinstance(source, StoredDraws):
         ends: list[Mapping[str, Tensor]] = [source.samples]
@@ -277,7 +292,7 @@ def _stored_draws(model: BayesianModel, draws: int) -> StoredDraws:
     )
 
 
-def _without_memory(source: Guide | StoredDraws) -> Guide | StoredDraws:
+def _without_memory(source: Guide | StoredDraws | Pruned) -> Guide | StoredDraws | Pruned:
     """Put a stand-in, one number seen everywhere, in the place of each array: memory comes with the values."""
     for name, value in [*source.named_parameters(), *source.named_buffers()]:
         stand_in = value.detach().new_zeros(()).expand(value.shape)

@@ -54,6 +54,11 @@ CASES = {
         bl.likelihoods.Normal("learned"),
         REAL,
     ),
+    "horseshoe": (
+        lambda: bl.Linear(2, 1, prior=bl.priors.Horseshoe(1.0, 0.5), bias_prior=bl.priors.Laplace()).double(),
+        bl.likelihoods.Normal("learned"),
+        REAL,
+    ),
     "lifted": (
         lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
         bl.likelihoods.Normal("learned"),

@@ -81,17 +81,18 @@ def kl_by_quadrature(guide, model):
     total = -0.5 * np.linalg.slogdet(2 * math.pi * math.e * sigma)[1]
     for name, site in model.sites().items():
         for j in places.get(name, ()):
-            if site.scale_site is None:
+            if not site.scale_sites:
                 prior_loc, prior_scale = (
                     float(v.reshape(-1)[0]) for v in site.prior.unconstrained(site.initial)
                 )
                 log_scale, mean, variance = np.log(prior_scale), loc[j], sigma[j, j]
             else:
                 prior_loc = site.prior.loc
-                if site.scale_site in points:
-                    log_scale, mean, variance = float(points[site.scale_site]), loc[j], sigma[j, j]
+                (own,) = site.scale_sites
+                if own in points:
+                    log_scale, mean, variance = float(points[own]), loc[j], sigma[j, j]
                 else:
-                    (k,) = places[site.scale_site]
+                    (k,) = places[own]
                     log_scale = loc[k] + np.sqrt(sigma[k, k]) * nodes
                     mean = loc[j] + sigma[j, k] / sigma[k, k] * (log_scale - loc[k])
                     variance = sigma[j, j] - sigma[j, k] ** 2 / sigma[k, k]
@@ -118,7 +119,7 @@ def kl_by_torch(guide, model, weights):
     points = guide.layout.split(guide.point, guide.layout.points)
     for name, loc in guide.layout.split(guide.loc, guide.layout.random).items():
         site = sites[name]
-        scale = None if site.scale_site is None else points[site.scale_site].exp()
+        scale = site.scale({each: value.exp() for each, value in points.items()})
         prior = Normal(*site.prior.unconstrained(site.initial, scale))
         total = total + weights.get(name, 1.0) * kl_divergence(Normal(loc, scales[name]), prior).sum()
     return total
@@ -184,8 +185,7 @@ def test_kl_equals_the_mean_over_draws(model, family):
         for name, site in model.sites().items():
             if site.prior is None:
                 continue
-            scale = None if site.scale_site is None else values[site.scale_site]
-            log_p += site.distribution(scale).log_prob(values[name])
+            log_p += site.distribution(site.scale(values)).log_prob(values[name])
             if site.positive:
                 log_p += values[name].log()
         difference = log_q - log_p

@@ -134,7 +134,9 @@ def test_the_flows_parameters_are_sites_of_the_likelihood(build):
     assert [site.prior is None for site in sites.values()] == [False, True, False, True]
     assert {site.initial.dtype for site in sites.values()} == {torch.float64}
     learned = flow_model(build, bl.RealNVP, layers=1).sites()
-    assert learned["flow.steps.0.network.0.weight"].scale_site == "flow.steps.0.network.0.weight.prior_scale"
+    assert learned["flow.steps.0.network.0.weight"].scale_sites == {
+        "flow.steps.0.network.0.weight.prior_scale": 0
+    }
     assert next(iter(learned)) == "flow.steps.0.network.0.weight.prior_scale"
 
 

@@ -35,9 +35,12 @@ def test_an_invalid_prior_cannot_be_built(kind, arguments):
         (lambda: bl.priors.LogNormal(scale="learned"), "finite number above 0; received 'learned'"),
         (
             lambda: bl.priors.HierarchicalNormal(scale=1.0),
-            "is a bl.priors.LogNormal; received 1.0. For a scale without",
+            "is a bl.priors.LogNormal or HalfCauchy; received 1.0. For a scale without",
         ),
-        (lambda: bl.priors.HierarchicalNormal(scale=bl.priors.Normal()), "is a bl.priors.LogNormal"),
+        (
+            lambda: bl.priors.HierarchicalNormal(scale=bl.priors.Normal()),
+            "is a bl.priors.LogNormal or HalfCauchy",
+        ),
         (lambda: bl.priors.HierarchicalNormal(loc=math.nan), "`loc`"),
         (lambda: ElementwiseNormal(torch.zeros(2), torch.tensor([1.0, 0.0])), "not above 0"),
         (lambda: ElementwiseNormal(torch.tensor([math.nan]), torch.ones(1)), "must be finite"),
@@ -93,12 +96,12 @@ def test_a_scale_that_is_a_site_stands_for_all_entries_on_its_right(prior, shape
 
 def test_the_sites_of_scales():
     like = torch.zeros(3, 2, dtype=torch.float64)
-    assert bl.priors.Normal().hyper(like) is bl.priors.Normal(scale="fan_in").hyper(like) is None
-    learned = bl.priors.Normal(scale="learned").hyper(like)
+    assert bl.priors.Normal().hypers(like) == bl.priors.Normal(scale="fan_in").hypers(like) == {}
+    learned = bl.priors.Normal(scale="learned").hypers(like)["prior_scale"]
     assert (learned.prior, learned.positive, learned.initial.shape) == (None, True, ())
     assert (learned.initial.dtype, float(learned.initial)) == (torch.float64, 1.0)
     above = bl.priors.LogNormal(0.5, 0.2)
-    hierarchical = bl.priors.HierarchicalNormal(scale=above).hyper(like)
+    hierarchical = bl.priors.HierarchicalNormal(scale=above).hypers(like)["prior_scale"]
     assert (hierarchical.prior, hierarchical.positive, hierarchical.initial.shape) == (above, True, ())
     assert float(hierarchical.initial) == pytest.approx(math.exp(0.5))
 

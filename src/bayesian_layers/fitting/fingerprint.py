@@ -40,7 +40,7 @@ def fingerprint(
         Groups of names, each with a text that is equal for equal fits, in any process.
     """
     site_hashes = {
-        name: digest(tuple(site.initial.shape), site.prior, site.scale_site)
+        name: digest(tuple(site.initial.shape), site.prior, dict(site.scale_sites))
         for name, site in model.sites().items()
     }
     order = {name: batches.state().get(name) for name in ("num_data", "batch_rows", "seed")}

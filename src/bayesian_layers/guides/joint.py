@@ -148,8 +148,8 @@ class JointNormal(Joint):
         Returns:
             Nats, ``()``.
         """
-        learned, own_covariance = priors.learned, None
+        learned, covariance = priors.learned, None
         if learned is not None and len(learned.random):
-            own_covariance = learned.own_covariance(self.covariance_rows(learned.random))
-        surprise = priors.surprise(self.loc, self.variance(), self.point, own_covariance)
+            covariance = self.covariance_rows(learned.random)
+        surprise = priors.surprise(self.loc, self.variance(), self.point, covariance)
         return priors.total(surprise.sum() - self.half_log_det())

@@ -153,7 +153,7 @@ class MeanFieldNormal(Guide):
         if not self.layout.random:
             return {name: self.loc.new_zeros(()) for name in self.layout.shapes}
         priors = FlatPriors.of(model.sites(), self.layout, by_site=True)
-        found = dict(zip(self.layout.random, self._kl_groups(priors), strict=True))
+        found = priors.by_site(self._kl_groups(priors))
         if priors.sampled:
             noise = torch.cat(self._fixed_noise())
             for name, ratio in priors.log_ratios(self.unconstrained(noise), self.points(len(noise))).items():

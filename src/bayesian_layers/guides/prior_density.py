@@ -61,7 +61,6 @@ def _by_site(
     found = {}
     for name in names:
         site = sites[name]
-        scale = None if site.scale_site is None else values[site.scale_site]
-        entries = getattr(site.prior, method)(parts[name], site.initial, scale)
+        entries = getattr(site.prior, method)(parts[name], site.initial, site.scale(values))
         found[name] = entries.reshape(len(flat), -1).sum(1)
     return found

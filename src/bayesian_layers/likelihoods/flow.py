@@ -85,7 +85,7 @@ class Flow(Likelihood):
             ``flow.<parameter>`` to site; frozen parameters are none.
         """
         return {
-            name: Site(site.initial.to(like), site.prior, site.positive, site.scale_site)
+            name: Site(site.initial.to(like), site.prior, site.positive, site.scale_sites)
             for name, site in parameter_sites(self.program).items()
         }
 

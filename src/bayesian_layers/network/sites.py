@@ -41,8 +41,8 @@ def parameter_sites(network: nn.Module) -> dict[str, Site]:
 def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
     if prior is None:
         return Site(value, None)
-    scale_site = None if prior.hyper(value) is None else f"{name}.prior_scale"
-    return Site(value, prior, prior.positive, scale_site)
+    scales = {f"{name}.{suffix}": site.initial.dim() for suffix, site in prior.hypers(value).items()}
+    return Site(value, prior, prior.positive, scales)
 
 
 def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
@@ -59,14 +59,13 @@ def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
     """
     found = {}
     for name, site in sites.items():
-        hyper = None if site.prior is None else site.prior.hyper(site.initial)
-        if site.scale_site is None or hyper is None:
-            continue
-        if site.scale_site in sites:
-            raise SiteError(
-                f"`{site.scale_site}` is a parameter of the network and the prior scale of `{name}`; rename it"
-            )
-        found[site.scale_site] = hyper
+        hypers = {} if site.prior is None else site.prior.hypers(site.initial)
+        for scale, hyper in zip(site.scale_sites, hypers.values(), strict=True):
+            if scale in sites:
+                raise SiteError(
+                    f"`{scale}` is a parameter of the network and the prior scale of `{name}`; rename it"
+                )
+            found[scale] = hyper
     return found
 
 

@@ -14,8 +14,7 @@ from ..errors import DataError
 from ..guides.layout import Layout
 from ..model import BayesianModel, sample
 from ..network import Inputs
-from ..noise import seeded, standard_normal
-from ..priors import Site
+from ..noise import standard_normal
 from . import axes
 from .densities import Densities, check_numbers, checked, densities
 
@@ -60,7 +59,8 @@ def to_arviz(
     model = posterior.model
     _, x, y = checked(model, x, y)
     draws = posterior.sample(num_draws, seed)
-    before = prior_draws(posterior, num_draws, seed)
+    proper = all(site.prior is None or site.prior.proper for site in model.sites().values())
+    before = prior_draws(posterior, num_draws, seed) if proper else None
     found = densities(model, posterior.source, draws, x, y)
     stats, facts = _sample_stats(found), _facts(posterior, found)
     dims, coords = _dims_and_coords(posterior, x, y, input_names, target_name)
@@ -69,9 +69,11 @@ def to_arviz(
     try:
         return inference_data.from_arrays(
             shown,
-            prior={name: _array(before[name]) for name in layout.random},
+            prior=None if before is None else {name: _array(before[name]) for name in layout.random},
             posterior_predictive={target_name: drawn_targets(model, draws, x, seed * _SEEDS)},
-            prior_predictive={target_name: drawn_targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
+            prior_predictive=None
+            if before is None
+            else {target_name: drawn_targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
             log_likelihood={target_name: _array(found.log_likelihood)},
             sample_stats=stats,
             observed_data={target_name: _array(y)},
@@ -110,26 +112,13 @@ def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Te
     noise = standard_normal(seed + _PRIOR, num_draws, size, dtype=like.dtype, device=like.device)
     parts = layout.split(noise, names)
     draws: dict[str, Tensor] = {}
-    for i, (name, site) in enumerate(sites.items()):  # the scale of a prior comes before what depends on it
+    for name, site in sites.items():  # the scale of a prior comes before what depends on it
         if site.prior is None:
             draws[name] = points[name].expand(num_draws, *site.initial.shape)
             continue
-        scale = None if site.scale_site is None else draws[site.scale_site]
-        if site.prior.kl == "normal":
-            loc, deviation = site.prior.unconstrained(site.initial, scale)
-            draws[name] = layout.constrain(name, loc + deviation * parts[name])
-        else:
-            draws[name] = _one_by_one(site, scale, num_draws, (seed + _PRIOR, i))
+        u = site.prior.from_normal(parts[name], site.initial, site.scale(draws))
+        draws[name] = layout.constrain(name, u)
     return draws
-
-
-def _one_by_one(site: Site, scale: Tensor | None, num_draws: int, key: tuple[int, int]) -> Tensor:
-    """Draws of a prior that is no Normal, each with a seed of its own."""
-    found = []
-    for i in range(num_draws):
-        with seeded(*key, i):
-            found.append(site.distribution(None if scale is None else scale[i]).sample())
-    return torch.stack(found)
 
 
 def drawn_targets(

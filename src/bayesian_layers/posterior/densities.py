@@ -14,6 +14,7 @@ from ..guides.layout import Layout
 from ..likelihoods import Likelihood
 from ..model import BayesianModel, log_likelihood, sample
 from ..network import Inputs, place, rows, take
+from ..pruned import Pruned
 from ..sources import Source
 
 
@@ -52,7 +53,15 @@ def densities(
 
     Returns:
         The log densities.
+
+    Raises:
+        DataError: If the draws are of a pruned posterior.
     """
+    if isinstance(source, Pruned):
+        raise DataError(
+            "some weights of a pruned posterior are 0 in every draw, so its draws have no density to judge them by; "
+            "ask the posterior before `prune`"
+        )
     sites = model.sites()
     layout = Layout.of(sites)
     size = len(next(iter(draws.values())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
 from ..network import Inputs, rows
+from ..priors import Prior
+from ..pruned import Pruned
 from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _SEEDS = 2**32  # noise of the targets: seeds of its own for each seed of draws
 _NUMBERS = 2**24  # weights, or densities of rows, in memory at a time
+_NODES = 64  # where a log ratio of densities is looked at, for its mean
 _COLUMNS = ("entries", "prior scale", "scale / prior", "median SNR", "SNR > 1", "KL (nats)", "KL / entry")
 
 
@@ -102,26 +106,43 @@ class Marginals:
     Attributes:
         mean: Posterior means, of the site's shape.
         std: Posterior deviations.
-        prior_mean: Means of the prior.
-        prior_std: Deviations of the prior.
+        prior_mean: Means of the prior, or of the Normal that is its reference.
+        prior_std: Deviations of the same.
+        prior: The prior.
     """
 
     mean: Tensor
     std: Tensor
     prior_mean: Tensor
     prior_std: Tensor
+    prior: Prior
 
     @property
     def signal_to_noise(self) -> Tensor:
-        """Mean over deviation, without sign."""
-        return self.mean.abs() / self.std
+        """Mean over deviation, without sign; 0 for a weight that is pruned."""
+        return torch.where(self.mean == 0, torch.zeros_like(self.mean), self.mean.abs() / self.std)
 
     @property
     def kl(self) -> Tensor:
-        """KL divergence of Normals with these moments, nats, of the site's shape."""
+        """KL divergence of Normals with these moments from the prior, nats, of the site's shape; of 0 where pruned."""
+        return torch.where(self.std > 0, self._kl(), torch.zeros_like(self.std))
+
+    def _kl(self) -> Tensor:
+        if self.prior.kl == "expected":
+            entropy = 0.5 * (2 * math.pi * math.e * self.std.square()).log()
+            return -entropy - self.prior.expected_log_density(self.mean, self.std.square())
         ratio = self.std / self.prior_std
         off = (self.mean - self.prior_mean) / self.prior_std
-        return 0.5 * (ratio.square() + off.square() - 1) - ratio.log()
+        from_reference = 0.5 * (ratio.square() + off.square() - 1) - ratio.log()
+        return from_reference if self.prior.kl == "normal" else from_reference - self._expected_log_ratio()
+
+    def _expected_log_ratio(self) -> Tensor:
+        """Of a prior that is given entry by entry, by Gauss and Hermite."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        total = torch.zeros_like(self.mean)
+        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+            total += weight * self.prior.log_ratio(self.mean + node * self.std, self.mean)
+        return total
 
 
 def marginals(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Marginals]:
@@ -143,12 +164,13 @@ def marginals(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Marg
     found = {}
     for name in layout.random:
         site = sites[name]
-        scale = None if site.scale_site is None else center[site.scale_site]
-        prior = (
+        prior = site.prior
+        assert prior is not None  # it is a random site
+        loc, scale = (
             each.double().expand(site.initial.shape)
-            for each in site.prior.unconstrained(site.initial, scale)  # pyright: ignore[reportOptionalMemberAccess]
+            for each in prior.unconstrained(site.initial, site.scale(center))
         )
-        found[name] = Marginals(locs[name], scales[name], *prior)
+        found[name] = Marginals(locs[name], scales[name], loc, scale, prior)
     return found
 
 
@@ -158,10 +180,13 @@ def _moments(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Exact where the guide is one Gaussian, else of draws."""
     source = posterior.source
-    if isinstance(source, MeanFieldNormal | FullRankNormal | LowRankNormal):
-        scale = source.variance().sqrt()
-        loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (source.loc, scale))
-        return loc, deviation
+    guide = source.source if isinstance(source, Pruned) else source
+    if isinstance(guide, MeanFieldNormal | FullRankNormal | LowRankNormal):
+        scale = guide.variance().sqrt()
+        loc, deviation = (layout.split(each.detach().double(), layout.random) for each in (guide.loc, scale))
+        return (
+            (source.masked(loc), source.masked(deviation)) if isinstance(source, Pruned) else (loc, deviation)
+        )
     draws = posterior.sample(num_draws, seed)
     flat = {n: (draws[n].log() if n in layout.positive else draws[n]).double() for n in layout.random}
     return {n: v.mean(0) for n, v in flat.items()}, {n: v.std(0) for n, v in flat.items()}

@@ -46,9 +46,9 @@ class Functions(nn.Module):
     ``state_dict``, ``.to`` and ``copy.deepcopy`` take them along, and there is nothing for an optimizer to change. It
     works under autograd and ``torch.func`` with respect to ``x``, ``torch.export`` and ``torch.onnx.export``.
 
-    What export cannot do, with torch 2.13. An exported file has S fixed; N may be dynamic, but behind batch norm it is
-    fixed as well. Control flow that looks at the data cannot be exported; a call works, by a loop over the draws. There
-    export ``posterior.function(seed)``, one file a draw.
+    What export cannot do, with torch 2.13. An exported file has S fixed; N may be dynamic, but behind batch norm,
+    recurrent and transformer layers it is fixed as well. Control flow that looks at the data cannot be exported; a
+    call works, by a loop over the draws. There export ``posterior.function(seed)``, one file a draw.
 
     Args:
         network: The architecture, and the weights and buffers that are not drawn; it is copied.

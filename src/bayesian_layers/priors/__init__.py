@@ -8,6 +8,10 @@ from .base import Prior, Site, check_is_prior
 from .description import arrays, from_document, to_document, with_arrays
 from .elementwise import ElementwiseNormal, from_posterior
 from .families import HierarchicalNormal, LogNormal, Normal, default
+from .half_cauchy import HalfCauchy
+from .horseshoe import Horseshoe
+from .laplace import Laplace
+from .log_uniform import LogUniform
 from .memory import recall, remember, remember_all
 from .mixture import ScaleMixture
 from .noise import Noise, Whitened
@@ -15,8 +19,12 @@ from .pretrained import around
 
 __all__ = [
     "ElementwiseNormal",
+    "HalfCauchy",
     "HierarchicalNormal",
+    "Horseshoe",
+    "Laplace",
     "LogNormal",
+    "LogUniform",
     "Noise",
     "Normal",
     "Prior",

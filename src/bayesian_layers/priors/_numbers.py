@@ -6,6 +6,7 @@ import math
 import numbers
 from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 from ..errors import DataError
@@ -64,3 +65,31 @@ def filled(like: Tensor, value: float) -> Tensor:
         An expanded view with the shape of ``like``.
     """
     return like.detach().new_full((), float(value)).expand(like.shape)
+
+
+def uniform(noise: Tensor) -> Tensor:
+    """Turn standard normal noise into uniform numbers.
+
+    Args:
+        noise: Standard normal.
+
+    Returns:
+        Numbers strictly between 0 and 1, ``float64``.
+    """
+    tiny = torch.finfo(torch.float64).eps
+    return torch.special.ndtr(noise.double()).clamp(tiny, 1 - tiny)
+
+
+def spread(like: Tensor, scale: Tensor, axes: int = 0) -> Tensor:
+    """Give each scale to all entries of its part of the parameter.
+
+    Args:
+        like: Any tensor with the parameter's shape, dtype and device.
+        scale: Scales, ``(*batch, *first axes)``.
+        axes: How many of the parameter's first axes they have.
+
+    Returns:
+        An expanded view, ``(*batch, *shape)``.
+    """
+    batch = scale.shape[: scale.dim() - axes]
+    return scale.reshape((*scale.shape, *[1] * (like.dim() - axes))).expand((*batch, *like.shape))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+
+from .entrywise import Entrywise
+
+PRIOR_SCALE = "prior_scale"  # of a parameter with one: what follows its name
 
 
 class Prior(ABC):
@@ -32,20 +39,22 @@ class Prior(ABC):
     """
 
     kl: Literal["normal", "expected", "sampled"] = "normal"
+    proper = True  # whether the density has an integral, so that there are draws
     positive = False  # whether values are positive numbers, not all of them
     drawn = False  # whether guides draw it from the prior and keep nothing of it: the base noise of a random function
     joint = False  # whether the entries along the last axis belong together, in a full covariance
 
-    def hyper(self, like: Tensor) -> Site | None:
-        """Name what the prior's scale depends on, where it is a latent site of its own.
+    def hypers(self, like: Tensor) -> dict[str, Site]:
+        """List what the prior's scale is made of, where that is latent sites of its own: their product is the scale.
 
         Args:
-            like: Any tensor with the parameter's dtype and device.
+            like: Any tensor with the parameter's shape, dtype and device.
 
         Returns:
-            The site of the scale, of shape ``()``, or ``None`` for a prior with a fixed scale.
+            What follows the parameter's name in the name of a site, to that site: of shape ``()`` for one scale, or
+            of the parameter's first axes for one scale each; empty for a prior with a fixed scale.
         """
-        return None
+        return {}
 
     @abstractmethod
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -53,7 +62,7 @@ class Prior(ABC):
 
         Args:
             like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
 
         Returns:
             Mean with the parameter's shape, and deviation with shape ``(*batch, *shape)``; both may be
@@ -66,7 +75,7 @@ class Prior(ABC):
         Args:
             u: Unconstrained values, ``(*batch, *shape)``.
             like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
 
         Returns:
             Nats, ``(*batch, *shape)``.
@@ -79,7 +88,7 @@ class Prior(ABC):
         Args:
             u: Unconstrained values, ``(*batch, *shape)``.
             like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
 
         Returns:
             Nats, ``(*batch, *shape)``; 0 where the prior is the reference.
@@ -91,6 +100,23 @@ class Prior(ABC):
     def _log_reference(self, u: Tensor, like: Tensor, scale: Tensor | None) -> Tensor:
         # The flat vectors of a guide hold finite and infinite numbers alike: whoever asks looks at the answer.
         return torch.distributions.Normal(*self.unconstrained(like, scale), validate_args=False).log_prob(u)
+
+    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Turn standard normal noise into draws.
+
+        Args:
+            noise: Standard normal, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
+
+        Returns:
+            Unconstrained values, ``(*batch, *shape)``.
+
+        Raises:
+            SiteError: If the prior is improper.
+        """
+        loc, deviation = self.unconstrained(like, scale)
+        return loc + deviation * noise
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
         r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry.
@@ -114,11 +140,13 @@ class Prior(ABC):
 
         Args:
             like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site :meth:`hyper`, shape ``(*batch,)``; ``None`` where there is none.
+            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
 
         Returns:
             A Pyro distribution with batch shape ``batch`` and the parameter's shape as event shape.
         """
+        if self.kl != "normal":
+            return Entrywise(self, like, scale)
         family = dist.LogNormal if self.positive else dist.Normal
         return family(*self.unconstrained(like, scale)).to_event(like.dim())
 
@@ -145,19 +173,40 @@ class Site:
         initial: The value at which a fit begins; it also carries shape, dtype and device.
         prior: Its prior, or ``None`` for a point estimate.
         positive: Whether values are positive numbers: a scale, not a weight.
-        scale_site: Name of the latent site that is the scale of the prior, where there is one.
+        scale_sites: Names of the latent sites whose product is the scale of the prior, each with the number of its own
+            axes: as many of the parameter's first ones.
     """
 
     initial: Tensor
     prior: Prior | None
     positive: bool = False
-    scale_site: str | None = None
+    scale_sites: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def scale_axes(self) -> int:
+        """Over how many of the parameter's first axes the scales of its prior differ."""
+        return max(self.scale_sites.values(), default=0)
+
+    def scale(self, values: Mapping[str, Tensor]) -> Tensor | None:
+        """Multiply the scales that are sites.
+
+        Args:
+            values: Site name to value, ``(*batch, *its shape)``; the scales' are needed.
+
+        Returns:
+            The scale, ``(*batch, *first axes)``; ``None`` where it is no site.
+        """
+        parts = [
+            values[name].reshape((*values[name].shape, *[1] * (self.scale_axes - axes)))
+            for name, axes in self.scale_sites.items()
+        ]
+        return functools.reduce(operator.mul, parts) if parts else None
 
     def distribution(self, scale: Tensor | None = None) -> Any:
         """Build the site's distribution in the model.
 
         Args:
-            scale: Value of the site ``scale_site``, shape ``(*batch,)``; ``None`` where there is none.
+            scale: What :meth:`scale` gives, ``(*batch, *first axes)``.
 
         Returns:
             The prior's, or for a point estimate one that stands at ``initial`` with log density 0.

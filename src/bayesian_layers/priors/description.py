@@ -10,6 +10,10 @@ from ..errors import DataError, StorageError
 from .base import Prior
 from .elementwise import ElementwiseNormal
 from .families import HierarchicalNormal, LogNormal, Normal
+from .half_cauchy import HalfCauchy
+from .horseshoe import Horseshoe
+from .laplace import Laplace
+from .log_uniform import LogUniform
 from .mixture import ScaleMixture
 from .noise import Noise, Whitened
 
@@ -22,7 +26,19 @@ class _Awaited(Prior):
 
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Normal, LogNormal, HierarchicalNormal, Noise, ScaleMixture, Whitened)
+    kind.__name__: kind
+    for kind in (
+        HalfCauchy,
+        HierarchicalNormal,
+        Horseshoe,
+        Laplace,
+        LogNormal,
+        LogUniform,
+        Noise,
+        Normal,
+        ScaleMixture,
+        Whitened,
+    )
 }
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import DataError
-from ._numbers import check_loc, check_scale, filled
-from .base import Prior, Site, needed, not_needed
+from ._numbers import check_loc, check_scale, filled, spread
+from .base import PRIOR_SCALE, Prior, Site, needed, not_needed
+from .half_cauchy import HalfCauchy
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,18 @@ class Normal(Prior):
             return
         check_scale(self.scale, ", or 'learned' or 'fan_in'")
 
-    def hyper(self, like: Tensor) -> Site | None:
-        """Give the site of a learned scale; see :meth:`Prior.hyper`.
+    def hypers(self, like: Tensor) -> dict[str, Site]:
+        """Give the site of a learned scale; see :meth:`Prior.hypers`.
 
         Args:
             like: Any tensor with the parameter's dtype and device.
 
         Returns:
-            A positive point estimate that begins at 1, or ``None`` unless the scale is ``"learned"``.
+            ``prior_scale``, a positive point estimate that begins at 1; nothing unless the scale is ``"learned"``.
         """
         if self.scale != "learned":
-            return None
-        return Site(like.detach().new_ones(()), None, positive=True)
+            return {}
+        return {PRIOR_SCALE: Site(like.detach().new_ones(()), None, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
@@ -83,7 +84,7 @@ class Normal(Prior):
             Mean, and deviation ``(*batch, *shape)``.
         """
         if self.scale == "learned":
-            return filled(like, self.loc), _spread(like, needed(self, scale))
+            return filled(like, self.loc), spread(like, needed(self, scale))
         not_needed(self, scale)
         number = _fan_in_scale(like) if self.scale == "fan_in" else self.scale
         return filled(like, self.loc), filled(like, number)
@@ -130,17 +131,17 @@ class LogNormal(Prior):
 
 @dataclass(frozen=True)
 class HierarchicalNormal(Prior):
-    r"""Normal priors whose scale has a prior: :math:`w_j \sim N(\text{loc}, \tau^2)`, :math:`\log \tau \sim N(a, b^2)`.
+    r"""Normal priors whose scale has a prior, :math:`w_j \sim N(\text{loc}, \tau^2)`.
 
-    One :math:`\tau` for each parameter tensor (weights and biases apart): the latent site
-    ``<name>.prior_scale``, for which the guide has a log-normal.
+    :math:`\tau` is log-normal, :math:`\log \tau \sim N(a, b^2)`, or half-Cauchy. One :math:`\tau` for each parameter
+    tensor (weights and biases apart): the latent site ``<name>.prior_scale``, for which the guide has a log-normal.
 
     Attributes:
         loc: Mean.
         scale: Prior of the standard deviation :math:`\tau`.
 
     Raises:
-        DataError: If ``loc`` is no finite number or ``scale`` no ``bl.priors.LogNormal``.
+        DataError: If ``loc`` is no finite number or ``scale`` no ``bl.priors.LogNormal`` or ``HalfCauchy``.
 
     References:
         Neal (1996), "Bayesian Learning for Neural Networks"; Gelman (2006), "Prior distributions for
@@ -149,34 +150,34 @@ class HierarchicalNormal(Prior):
     Example:
         >>> import torch
         >>> prior = HierarchicalNormal(scale=LogNormal(0.0, 0.5))
-        >>> float(prior.hyper(torch.zeros(3, 2)).initial)
+        >>> float(prior.hypers(torch.zeros(3, 2))["prior_scale"].initial)
         1.0
         >>> float(prior.distribution(torch.zeros(3, 2), torch.tensor(2.0)).stddev[0, 0])
         2.0
     """
 
     loc: float = 0.0
-    scale: LogNormal = LogNormal(0.0, 1.0)
+    scale: LogNormal | HalfCauchy = LogNormal(0.0, 1.0)
 
     def __post_init__(self) -> None:
         check_loc(self.loc)
-        if not isinstance(self.scale, LogNormal):
+        if not isinstance(self.scale, LogNormal | HalfCauchy):
             raise DataError(
-                f"the `scale` of a HierarchicalNormal is a bl.priors.LogNormal; received {self.scale!r}. "
+                f"the `scale` of a HierarchicalNormal is a bl.priors.LogNormal or HalfCauchy; received {self.scale!r}. "
                 "For a scale without a prior of its own use bl.priors.Normal."
             )
 
-    def hyper(self, like: Tensor) -> Site:
-        """Give the site of the scale; see :meth:`Prior.hyper`.
+    def hypers(self, like: Tensor) -> dict[str, Site]:
+        """Give the site of the scale; see :meth:`Prior.hypers`.
 
         Args:
             like: Any tensor with the parameter's dtype and device.
 
         Returns:
-            A positive site with the log-normal prior, which begins at that prior's median.
+            ``prior_scale``, a positive site that begins at the median of its prior.
         """
-        median = like.detach().new_full((), float(self.scale.loc)).exp()
-        return Site(median, self.scale, positive=True)
+        median = self.scale.unconstrained(like.detach().new_empty(()))[0].exp()
+        return {PRIOR_SCALE: Site(median, self.scale, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
@@ -188,7 +189,7 @@ class HierarchicalNormal(Prior):
         Returns:
             Mean, and deviation ``(*batch, *shape)``.
         """
-        return filled(like, self.loc), _spread(like, needed(self, scale))
+        return filled(like, self.loc), spread(like, needed(self, scale))
 
 
 def default() -> Prior:
@@ -203,9 +204,3 @@ def default() -> Prior:
 def _fan_in_scale(like: Tensor) -> float:
     fan_in = math.prod(like.shape[1:]) if like.dim() > 1 else 1
     return 1 / math.sqrt(max(fan_in, 1))  # an empty parameter has no entry to scale
-
-
-def _spread(like: Tensor, scale: Tensor) -> Tensor:
-    """A value for each particle, for all entries of the parameter on its right."""
-    axes = (1,) * like.dim()
-    return scale.reshape((*scale.shape, *axes)).expand((*scale.shape, *like.shape))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Normal as TorchNormal
 
 from ..errors import DataError
-from ._numbers import check_scale, filled, is_number
+from ._numbers import check_scale, filled, is_number, uniform
 from .base import Prior, not_needed
 
 
@@ -85,22 +82,26 @@ class ScaleMixture(Prior):
             Nats, ``(*batch, *shape)``.
         """
         not_needed(self, scale)
-        one, two = (TorchNormal(0.0, each, validate_args=False).log_prob(u) for each in self.scales)
-        return torch.logaddexp(one + math.log(self.weight), two + math.log1p(-self.weight))
+        one, two = (-0.5 * (u / each).square() - math.log(each) for each in self.scales)
+        both = torch.logaddexp(one + math.log(self.weight), two + math.log1p(-self.weight))
+        return both - 0.5 * math.log(2 * math.pi)
 
-    def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:
-        """Build the distribution of a parameter; see :meth:`Prior.distribution`.
+    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`.
+
+        The lowest share of the numbers is the first Normal's: their ranks among themselves are uniform again.
 
         Args:
+            noise: Standard normal, ``(*batch, *shape)``.
             like: Any tensor with the parameter's shape, dtype and device.
             scale: ``None``: the scales are given.
 
         Returns:
-            A Pyro distribution with the parameter's shape as event shape.
+            Values, ``(*batch, *shape)``.
         """
         not_needed(self, scale)
-        two = like.detach().new_tensor(self.scales).expand(*like.shape, 2)
-        share = like.detach().new_tensor([self.weight, 1 - self.weight]).expand(*like.shape, 2)
-        return dist.MixtureSameFamily(
-            dist.Categorical(share), dist.Normal(torch.zeros_like(two), two)
-        ).to_event(like.dim())
+        rank, share = uniform(noise), self.weight
+        first = rank < share
+        inside = torch.where(first, rank / share, (rank - share) / (1 - share))
+        one, two = self.scales
+        return (torch.special.ndtri(inside) * torch.where(first, one, two)).to(noise)

@@ -233,6 +233,14 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
         raise SiteError("the model has no likelihood, so no posterior to refine; give one to BayesianModel")
     if not layout.random:
         raise SiteError("no parameter has a prior, so there is no posterior to refine, only point estimates")
+    improper = [
+        name for name, site in model.sites().items() if site.prior is not None and not site.prior.proper
+    ]
+    if improper:
+        raise SiteError(
+            f"{improper} have an improper prior, under which the posterior has no integral, so there is nothing for "
+            "chains to converge to; use the guide, or a proper prior such as bl.priors.Horseshoe"
+        )
     if layout.drawn:
         raise SiteError(
             f"{list(layout.drawn)} are drawn from their prior and belong to no posterior, so chains cannot move them; "

@@ -1,0 +1,136 @@
+"""A prior that is no Normal, as a distribution for Pyro's programs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, constraints, register_kl
+
+from ..errors import SiteError
+
+if TYPE_CHECKING:
+    from .base import Prior
+
+
+class Entrywise(dist.TorchDistribution):
+    """Independent entries with the density that a prior says.
+
+    Args:
+        prior: The prior; its draws come from ``from_normal``, its density from ``log_density``.
+        like: Any tensor with the parameter's shape, dtype and device.
+        scale: Product of the values of its ``hypers``, ``(*batch, *first axes)``; ``None`` without them.
+    """
+
+    arg_constraints = {}  # noqa: RUF012  # pyright: ignore
+    has_rsample = False
+
+    def __init__(self, prior: Prior, like: Tensor, scale: Tensor | None = None) -> None:
+        self.prior = prior
+        self._like, self._scale = like.detach(), scale
+        batch = prior.unconstrained(like, scale)[1].shape[: -like.dim() or None]
+        super().__init__(batch, like.shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """Positive or all numbers."""
+        kind = constraints.positive if self.prior.positive else constraints.real
+        return constraints.independent(kind, len(self.event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Entrywise:
+        """Give the same for more draws; see torch.
+
+        Args:
+            batch_shape: The new shape.
+
+        Returns:
+            A distribution of that shape.
+        """
+        new: Any = self._get_checked_instance(Entrywise, _instance)
+        new.prior, new._like, new._scale = self.prior, self._like, self._scale
+        dist.TorchDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Compute the log density of values.
+
+        Args:
+            value: Values, ``(*sample, *batch, *shape)``.
+
+        Returns:
+            Nats, ``(*sample, *batch)``.
+        """
+        u = value.log() if self.prior.positive else value
+        found = self.prior.log_density(u, self._like, self._scale)
+        return _summed(found - u if self.prior.positive else found, len(self.event_shape))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw, in a program that has no value for the site.
+
+        Args:
+            *args: As for :meth:`sample`.
+            **kwargs: As for :meth:`sample`.
+
+        Returns:
+            A draw.
+
+        Raises:
+            SiteError: If the prior is improper.
+        """
+        if not self.prior.proper:
+            raise SiteError(no_draws(self.prior))
+        return super().__call__(*args, **kwargs)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw; of an improper prior ones, by which Pyro's tools see the shapes of a program whose sites have values.
+
+        Args:
+            sample_shape: How many.
+
+        Returns:
+            Draws, ``(*sample, *batch, *shape)``.
+        """
+        shape = self._extended_shape(sample_shape)
+        if not self.prior.proper:
+            return self._like.new_ones(shape)
+        noise = torch.randn(shape, dtype=self._like.dtype, device=self._like.device)
+        u = self.prior.from_normal(noise, self._like, self._scale)
+        return u.exp() if self.prior.positive else u
+
+
+def no_draws(prior: Prior) -> str:
+    """Say that an improper prior has no draws.
+
+    Args:
+        prior: The prior.
+
+    Returns:
+        A sentence.
+    """
+    return (
+        f"the prior {prior} is improper, so there are no draws from it and no chains on it; fit a guide with bl.fit or "
+        "pyro.infer.SVI, or use a proper prior such as bl.priors.Horseshoe"
+    )
+
+
+@register_kl(Independent, Entrywise)
+def _kl_independent_entrywise(q: Independent, p: Entrywise) -> Tensor:
+    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != len(p.event_shape):
+        raise NotImplementedError
+    return _summed(_kl_normal_entrywise(q.base_dist, p), len(p.event_shape))
+
+
+@register_kl(Normal, Entrywise)
+def _kl_normal_entrywise(q: Normal, p: Entrywise) -> Tensor:
+    """By which Pyro's ``TraceMeanField_ELBO`` has the closed forms, too; where there is none, it takes its draws."""
+    if p.prior.kl != "expected":
+        raise NotImplementedError
+    variance = q.scale.square()
+    return -0.5 * (2 * math.pi * math.e * variance).log() - p.prior.expected_log_density(q.loc, variance)
+
+
+def _summed(entries: Tensor, axes: int) -> Tensor:
+    return entries.sum(tuple(range(-axes, 0))) if axes else entries

@@ -1,0 +1,91 @@
+"""A heavy-tailed prior of scales."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ._numbers import check_scale, filled, uniform
+from .base import Prior, not_needed
+
+
+@dataclass(frozen=True)
+class HalfCauchy(Prior):
+    r"""Half-Cauchy priors for positive parameters, :math:`p(\tau) = \frac{2}{\pi b (1 + \tau^2 / b^2)}`.
+
+    Much mass near 0 and a tail so heavy that no large value is ruled out. On the logarithm it is the hyperbolic
+    secant's density, of deviation :math:`\pi / 2`:
+
+    .. math:: p(\log \tau) = \frac{1}{\pi \cosh(\log \tau - \log b)}
+
+    which is symmetric around :math:`\log b`. :math:`E_q[\log \cosh]` has no closed form; the KL is estimated on the
+    draws of each step, relative to the Normal :math:`N(\log b, (\pi / 2)^2)`.
+
+    Attributes:
+        scale: The median b, above 0.
+
+    Raises:
+        DataError: If ``scale`` is no finite number above 0.
+
+    References:
+        Gelman (2006), "Prior distributions for variance parameters in hierarchical models"; Polson & Scott (2012),
+        "On the half-Cauchy prior for a global scale parameter".
+
+    Example:
+        >>> import torch
+        >>> HalfCauchy(2.0).distribution(torch.zeros(3)).event_shape
+        torch.Size([3])
+    """
+
+    scale: float = 1.0
+    positive = True
+    kl = "sampled"
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale)
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Mean and deviation with the parameter's shape.
+        """
+        not_needed(self, scale)
+        return filled(like, math.log(self.scale)), filled(like, math.pi / 2)
+
+    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Compute the log density of logarithms; see :meth:`Prior.log_density`.
+
+        Args:
+            u: Logarithms, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Nats, ``(*batch, *shape)``.
+        """
+        not_needed(self, scale)
+        off = u - math.log(self.scale)
+        return off - softplus(2 * off) + math.log(2 / math.pi)  # -log(pi cosh), which would overflow
+
+    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Turn standard normal noise into draws of the logarithm; see :meth:`Prior.from_normal`.
+
+        Args:
+            noise: Standard normal, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Logarithms, ``(*batch, *shape)``.
+        """
+        not_needed(self, scale)
+        return (torch.tan(math.pi / 2 * uniform(noise)).log() + math.log(self.scale)).to(noise)

@@ -1,0 +1,85 @@
+"""A prior that shuts whole units off, or leaves them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ._numbers import check_scale, filled, spread
+from .base import Prior, Site, needed
+from .half_cauchy import HalfCauchy
+
+
+@dataclass(frozen=True)
+class Horseshoe(Prior):
+    r"""Normal priors with a half-Cauchy scale for each unit, and one for the layer.
+
+    .. math:: w_{kd} \sim N(0, (\tau_k \upsilon)^2), \quad \tau_k \sim C^+(0, \text{unit\_scale}), \quad
+              \upsilon \sim C^+(0, \text{layer\_scale})
+
+    A unit k is a row of the parameter: all that goes into one output of a layer, or one entry of a bias. A unit whose
+    scale goes to 0 takes its whole row with it, and the heavy tail lets the scale of a unit that is needed be as large
+    as it must. The scales are the latent sites ``<name>.unit_scale`` ``(K,)`` and ``<name>.layer_scale`` ``()``,
+    for which the guide has log-normals; given them the KL of the weights is in closed form.
+
+    The parameters are the weights themselves (the centred form): mean field takes a weight and its scale for
+    independent, which costs some of the sharpness that Ghosh et al. gain from :math:`w = \tau \upsilon \beta`. A
+    ``bl.guides.FullRankNormal`` keeps their covariance. In layers whose first axis is not that of the outputs
+    (transposed convolutions, embeddings) a unit is what that axis counts.
+
+    Attributes:
+        unit_scale: Median of the units' scales, above 0.
+        layer_scale: Median of the layer's scale, above 0; the smaller, the fewer units are expected to be needed.
+
+    Raises:
+        DataError: If a scale is no finite number above 0.
+
+    References:
+        Carvalho, Polson & Scott (2010), "The horseshoe estimator for sparse signals"; Ghosh, Yao & Doshi-Velez (2018),
+        arXiv 1806.05975; Louizos, Ullrich & Welling (2017), arXiv 1705.08665.
+
+    Example:
+        >>> import torch
+        >>> prior = Horseshoe(layer_scale=0.1)
+        >>> {name: tuple(site.initial.shape) for name, site in prior.hypers(torch.zeros(3, 2)).items()}
+        {'unit_scale': (3,), 'layer_scale': ()}
+    """
+
+    unit_scale: float = 1.0
+    layer_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_scale(self.unit_scale, name="unit_scale")
+        check_scale(self.layer_scale, name="layer_scale")
+
+    def hypers(self, like: Tensor) -> dict[str, Site]:
+        """Give the sites of the scales; see :meth:`Prior.hypers`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+
+        Returns:
+            ``unit_scale``, one for each entry of the first axis, and ``layer_scale``; both begin at their medians.
+        """
+        units, layer = like.detach().new_empty(like.shape[:1]), like.detach().new_empty(())
+        return {
+            "unit_scale": Site(
+                filled(units, self.unit_scale).contiguous(), HalfCauchy(self.unit_scale), positive=True
+            ),
+            "layer_scale": Site(
+                filled(layer, self.layer_scale).contiguous(), HalfCauchy(self.layer_scale), positive=True
+            ),
+        }
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: Products of the units' scales and the layer's, ``(*batch, K)``.
+
+        Returns:
+            Mean, and deviation ``(*batch, *shape)``.
+        """
+        return filled(like, 0.0), spread(like, needed(self, scale), min(like.dim(), 1))

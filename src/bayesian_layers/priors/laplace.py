@@ -1,0 +1,106 @@
+"""The double exponential."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._numbers import check_loc, check_scale, filled, uniform
+from .base import Prior, not_needed
+
+
+@dataclass(frozen=True)
+class Laplace(Prior):
+    r"""Independent Laplace priors, :math:`p(w_j) = \frac{1}{2b} e^{-|w_j - \text{loc}| / b}`.
+
+    Peaked at its mean and heavier in the tails than a Normal. The KL from a Normal with distance d from the mean and
+    deviation s is in closed form, by
+
+    .. math:: E|w - \text{loc}| = s \sqrt{2 / \pi}\, e^{-d^2 / 2 s^2} + d \operatorname{erf}(d / \sqrt{2} s).
+
+    Attributes:
+        loc: Mean.
+        scale: Standard deviation :math:`\sqrt 2\, b`, above 0, as everywhere in the library.
+
+    Raises:
+        DataError: If ``loc`` is no finite number or ``scale`` no finite positive one.
+
+    References:
+        Williams (1995), "Bayesian regularization and pruning using a Laplace prior".
+
+    Example:
+        >>> import torch
+        >>> Laplace(scale=2.0).distribution(torch.zeros(3, 2)).event_shape
+        torch.Size([3, 2])
+    """
+
+    loc: float = 0.0
+    scale: float = 1.0
+    kl = "expected"
+
+    def __post_init__(self) -> None:
+        check_loc(self.loc)
+        check_scale(self.scale)
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Mean and deviation with the parameter's shape.
+        """
+        not_needed(self, scale)
+        return filled(like, self.loc), filled(like, self.scale)
+
+    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Compute the log density; see :meth:`Prior.log_density`.
+
+        Args:
+            u: Values, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Nats, ``(*batch, *shape)``.
+        """
+        not_needed(self, scale)
+        return self._log_density_at((u - self.loc).abs())
+
+    def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
+        """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`.
+
+        Args:
+            loc: Means.
+            variance: Variances, in the shape of ``loc``.
+
+        Returns:
+            Nats, in the shape of ``loc``.
+        """
+        deviation = variance.sqrt()
+        z = (loc - self.loc) / deviation
+        near = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
+        return self._log_density_at(deviation * (near + z * torch.erf(z * math.sqrt(0.5))))
+
+    def _log_density_at(self, distance: Tensor) -> Tensor:
+        return -distance * (math.sqrt(2) / self.scale) - math.log(math.sqrt(2) * self.scale)
+
+    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`.
+
+        Args:
+            noise: Standard normal, ``(*batch, *shape)``.
+            like: Any tensor with the parameter's shape, dtype and device.
+            scale: ``None``: the scale is given.
+
+        Returns:
+            Values, ``(*batch, *shape)``.
+        """
+        not_needed(self, scale)
+        tail = uniform(-noise.abs())  # of one side: at most a half
+        return self.loc - (self.scale / math.sqrt(2)) * (noise.sign() * torch.log(2 * tail)).to(noise)
