@@ -19,9 +19,9 @@ two over its draws (``Guide.kl_estimate``).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +32,35 @@ from ..priors import Prior, Site
 from .layout import Layout
 from .learned_scales import LearnedScales, group_counts
 from .prior_density import log_ratios
+
+
+@dataclass(frozen=True)
+class Expected:
+    """All entries of one prior whose expected log density has a closed form, so that it is computed once for all.
+
+    Attributes:
+        prior: The prior.
+        places: Where the entries lie in the flat vector; neighbouring sites are one stretch.
+        sizes: Entries of each site.
+        groups: The site's groups, or ``None`` where all entries have one sum.
+    """
+
+    prior: Prior
+    places: tuple[slice, ...]
+    sizes: list[int]
+    groups: Tensor | None
+
+    def pick(self, flat: Tensor) -> Tensor:
+        """Take the entries.
+
+        Args:
+            flat: Numbers of all random entries, ``(P,)``.
+
+        Returns:
+            Those of this prior; a view where they lie together.
+        """
+        parts = [flat[place] for place in self.places]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -53,8 +82,7 @@ class FlatPriors:
         learned: Where the scales that are sites lie, if there are any.
         sites: The model's sites.
         layout: Where they lie.
-        expected: Random sites whose expected log density has a closed form but is no Normal's, each with the place of
-            its entries and its group.
+        expected: Priors whose expected log density has a closed form but is no Normal's, with their entries.
         sampled: Random sites whose prior is more than its reference, each with its weight.
     """
 
@@ -67,7 +95,7 @@ class FlatPriors:
     learned: LearnedScales | None
     sites: Mapping[str, Site]
     layout: Layout
-    expected: Mapping[str, tuple[slice, int]]
+    expected: tuple[Expected, ...]
     sampled: Mapping[str, float]
 
     @classmethod
@@ -119,7 +147,7 @@ class FlatPriors:
             learned=learned,
             sites=sites,
             layout=layout,
-            expected=_places(layout, _of_kind("expected", sites, layout), rows if apart else None),
+            expected=_expected(sites, layout, rows, apart=apart),
             sampled={name: weights[name] for name in _of_kind("sampled", sites, layout)},
         )
 
@@ -161,17 +189,16 @@ class FlatPriors:
         return found - self._expected_log_density(loc, variance, found) if self.expected else found
 
     def _expected_log_density(self, loc: Tensor, variance: Tensor, like: Tensor) -> Tensor:
-        """Of the sites that have one of their own, and 0 in the groups of all others."""
-        sums, groups = [], []
-        for name, (place, group) in self.expected.items():
-            prior: Any = self.sites[name].prior
-            sums.append(prior.expected_log_density(loc[place], variance[place]).sum())
-            groups.append(group)
-        if not like.dim():
-            return torch.stack(sums).sum()
-        return torch.zeros_like(like).index_add(
-            0, torch.tensor(groups, device=like.device), torch.stack(sums)
-        )
+        """Of the priors that have one of their own, by group; 0 in the groups of all others."""
+        total = torch.zeros_like(like)
+        for each in self.expected:
+            entries = each.prior.expected_log_density(each.pick(loc), each.pick(variance))
+            if each.groups is None:
+                total = total + entries.sum()
+            else:
+                sums = torch.stack([part.sum() for part in entries.split(each.sizes)])
+                total = total.index_add(0, each.groups, sums)
+        return total
 
     def log_ratios(self, flat: Tensor, point: Tensor) -> dict[str, Tensor]:
         """Compute the log density of priors less that of their references, of sites where the two differ.
@@ -261,15 +288,28 @@ def _of_kind(kind: str, sites: Mapping[str, Site], layout: Layout) -> list[str]:
     return [name for name in layout.random if getattr(sites[name].prior, "kl", "") == kind]
 
 
-def _places(layout: Layout, names: list[str], rows: list[int] | None) -> dict[str, tuple[slice, int]]:
-    """Where the entries of sites lie in ``loc``, and in which group they are; all in one group without ``rows``."""
-    found, start, group = {}, 0, 0
-    for i, (name, size) in enumerate(zip(layout.random, layout.sizes(layout.random), strict=True)):
-        if name in names:
-            found[name] = slice(start, start + size), group
-        start += size
-        group += rows[i] if rows else 0
-    return found
+def _expected(
+    sites: Mapping[str, Site], layout: Layout, rows: list[int], *, apart: bool
+) -> tuple[Expected, ...]:
+    """Gather the entries of priors whose expected log density is no Normal's."""
+    stretches: dict[Prior, list[slice]] = defaultdict(list)
+    sizes: dict[Prior, list[int]] = defaultdict(list)
+    groups: dict[Prior, list[int]] = defaultdict(list)
+    start, group = 0, 0
+    for name, size, count in zip(layout.random, layout.sizes(layout.random), rows, strict=True):
+        prior = sites[name].prior
+        if prior is not None and prior.kl == "expected":
+            places = stretches[prior]
+            first = places.pop().start if places and places[-1].stop == start else start
+            places.append(slice(first, start + size))
+            sizes[prior].append(size)
+            groups[prior].append(group)
+        start, group = start + size, group + count
+    device = next(iter(sites.values())).initial.device
+    return tuple(
+        Expected(p, tuple(places), sizes[p], torch.tensor(groups[p], device=device) if apart else None)
+        for p, places in stretches.items()
+    )
 
 
 def _number_if_equal(vector: Tensor) -> Tensor | float:

@@ -128,7 +128,7 @@ def group_counts(sites: Mapping[str, Site], layout: Layout) -> list[int]:
 def _places(
     factor: int, scales: list[Mapping[str, int]], rows: list[int], first: Mapping[str, int], one: int
 ) -> list[int]:
-    """For each group the place of one factor of its scale, a row its own or all the same; ``one`` where there is none."""
+    """For each group the place of one factor of its scale, by rows or the same for all; ``one`` where there is none."""
     found = []
     for names, count in zip(scales, rows, strict=True):
         chosen = list(names)[factor : factor + 1]
