@@ -332,3 +332,33 @@ def test_the_kl_of_a_horseshoe_site_by_site(build):
     for name, kl in by_site.items():
         alone = {other: float(other == name) for other in by_site}
         assert float(guide.weighted_kl(model, alone).detach()) == pytest.approx(kl, rel=1e-9)
+
+
+def test_priors_of_several_kinds_side_by_side(build):
+    """Sites that lie together, apart and between others; torch's own KL, site by site and with weights."""
+    laplace, other = bl.priors.Laplace(0.1, 1.5), bl.priors.Laplace(0.0, 0.5)
+    model = bl.BayesianModel(
+        build(
+            lambda: nn.Sequential(
+                bl.Linear(2, 3, prior=laplace),
+                nn.Tanh(),
+                bl.Linear(3, 3, prior=bl.priors.Normal(), bias_prior=laplace),
+                bl.Linear(3, 1, prior=other, bias_prior=None),
+            ).double()
+        ),
+        bl.likelihoods.Normal(bl.priors.LogNormal()),
+    )
+    guide = bl.guides.MeanFieldNormal(model, init_scale=0.3)
+    expected = {}
+    for name, (loc, scale) in guide.moments().items():
+        prior = model.sites()[name].prior
+        kind = torch.distributions.Normal if prior == bl.priors.Normal() else torch.distributions.Laplace
+        width = prior.scale if kind is torch.distributions.Normal else prior.scale / 2**0.5
+        q = torch.distributions.Normal(loc.detach(), scale.detach())
+        expected[name] = float(torch.distributions.kl_divergence(q, kind(prior.loc + 0 * q.loc, width)).sum())
+    found = {name: float(kl.detach()) for name, kl in guide.kl_divergence(model).items()}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert float(guide.weighted_kl(model).detach()) == pytest.approx(sum(found.values()), rel=1e-9)
+    weights = {name: 0.1 * (i + 1) for i, name in enumerate(found)}
+    tempered = sum(weights[name] * kl for name, kl in found.items())
+    assert float(guide.weighted_kl(model, weights).detach()) == pytest.approx(tempered, rel=1e-9)

@@ -18,12 +18,10 @@ two over its draws (``Guide.kl_estimate``).
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,112 +30,37 @@ from ..errors import SiteError
 from ..handlers import check_kl_weight
 from ..priors import Prior, Site
 from .layout import Layout
+from .learned_scales import LearnedScales, group_counts
 from .prior_density import log_ratios
 
 
 @dataclass(frozen=True)
-class LearnedScales:
-    """Which random sites have a prior whose scale is a site, or a product of several, and where those lie.
-
-    Entries with the same scale are a group; a site is one group, or one for each of its rows.
+class Expected:
+    """All entries of one prior whose expected log density has a closed form, so that it is computed once for all.
 
     Attributes:
-        points: Positions in ``point`` of the logarithms of point-estimated scales, ``(K1,)``.
-        random: Positions in ``loc`` of the logarithms of scales that have a prior, ``(K2,)``.
-        places: For each of the G groups its scale's place among ``points``, then ``random``, then a scale of 1;
-            ``(G,)`` for each factor of the product.
-        counts: Entries of each group, ``(G,)``.
+        prior: The prior.
+        places: Where the entries lie in the flat vector; neighbouring sites are one stretch.
+        sizes: Entries of each site.
+        groups: The site's groups, or ``None`` where all entries have one sum.
     """
 
-    points: Tensor
-    random: Tensor
-    places: tuple[Tensor, ...]
-    counts: Tensor
+    prior: Prior
+    places: tuple[slice, ...]
+    sizes: list[int]
+    groups: Tensor | None
 
-    @classmethod
-    def of(cls, sites: Mapping[str, Site], layout: Layout, device: torch.device) -> LearnedScales | None:
-        """Find the sites that are scales of priors.
-
-        Args:
-            sites: The model's sites.
-            layout: Where they lie.
-            device: Where the result lives.
-
-        Returns:
-            The positions, or ``None`` where all scales are numbers.
-        """
-        scales = [sites[name].scale_sites for name in layout.random]
-        if not any(scales):
-            return None
-        wanted = {name for each in scales for name in each}
-        points, random = (_positions(layout, names, wanted) for names in (layout.points, layout.random))
-        first, number = {}, 0  # place of each scale's first entry
-        for name, positions in [*points.items(), *random.items()]:
-            first[name] = number
-            number += len(positions)
-        rows = group_counts(sites, layout)
-        places = []
-        for factor in range(max(map(len, scales))):
-            place = []
-            for each, count in zip(scales, rows, strict=True):
-                names = list(each)[factor : factor + 1]
-                start, step = (first[names[0]], each[names[0]]) if names else (number, 0)
-                place += [start + step * i for i in range(count)]
-            places.append(torch.tensor(place, device=device))
-        return cls(
-            points=torch.tensor(
-                [i for each in points.values() for i in each], dtype=torch.long, device=device
-            ),
-            random=torch.tensor(
-                [i for each in random.values() for i in each], dtype=torch.long, device=device
-            ),
-            places=tuple(places),
-            counts=torch.tensor(_group_sizes(layout.sizes(layout.random), rows), device=device),
-        )
-
-    def moments(
-        self, loc: Tensor, variance: Tensor, point: Tensor, covariance: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        r"""Give :math:`E[\log \tau]` and :math:`E[\tau^{-2}]` for each group.
+    def pick(self, flat: Tensor) -> Tensor:
+        """Take the entries.
 
         Args:
-            loc: Means, ``(P,)``.
-            variance: Variances, ``(P,)``.
-            point: Point estimates, ``(Q,)``.
-            covariance: Covariances of the entries ``random`` with all entries, ``(K2, P)``; ``None`` where they are
-                independent.
+            flat: Numbers of all random entries, ``(P,)``.
 
         Returns:
-            Two vectors, ``(G,)``; 0 and 1 where the scale is a number.
+            Those of this prior; a view where they lie together.
         """
-        number = loc.new_zeros(1)
-        mean = torch.cat([point[self.points], loc[self.random], number])
-        spread = torch.cat([loc.new_zeros(len(self.points)), variance[self.random], number])
-        log_scale, log_root = (_sum([each[place] for place in self.places]) for each in (mean, spread - mean))
-        if covariance is not None and len(self.places) > 1:
-            between = self._padded(covariance[:, self.random], (1, 1))
-            pairs = itertools.combinations(self.places, 2)
-            log_root = log_root + 2 * _sum([between[one, two] for one, two in pairs])
-        return log_scale, torch.exp(2 * log_root)
-
-    def own_covariance(self, rows: Tensor) -> Tensor:
-        r"""Pick :math:`\operatorname{cov}(\log \tau, w_j)`, each entry with the scale of its own prior.
-
-        Args:
-            rows: Covariances of the entries ``random`` with all entries, ``(K2, P)``.
-
-        Returns:
-            A vector, ``(P,)``; 0 where the scale is no random site.
-        """
-        size = rows.shape[1]
-        padded = self._padded(rows, (1, 0))
-        entries = [place.repeat_interleave(self.counts, output_size=size) for place in self.places]
-        return _sum([padded.gather(0, entry.unsqueeze(0)).squeeze(0) for entry in entries])
-
-    def _padded(self, rows: Tensor, axes: tuple[int, int]) -> Tensor:
-        """With zeros for the point-estimated scales and the scale of 1, on either or both axes."""
-        left, right = ([count * axis for axis in reversed(axes)] for count in (len(self.points), 1))
-        return torch.nn.functional.pad(rows, [left[0], right[0], left[1], right[1]])
+        parts = [flat[place] for place in self.places]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -159,8 +82,7 @@ class FlatPriors:
         learned: Where the scales that are sites lie, if there are any.
         sites: The model's sites.
         layout: Where they lie.
-        expected: Random sites whose expected log density has a closed form but is no Normal's, each with the place of
-            its entries and its group.
+        expected: Priors whose expected log density has a closed form but is no Normal's, with their entries.
         sampled: Random sites whose prior is more than its reference, each with its weight.
     """
 
@@ -173,7 +95,7 @@ class FlatPriors:
     learned: LearnedScales | None
     sites: Mapping[str, Site]
     layout: Layout
-    expected: Mapping[str, tuple[slice, int]]
+    expected: tuple[Expected, ...]
     sampled: Mapping[str, float]
 
     @classmethod
@@ -225,7 +147,7 @@ class FlatPriors:
             learned=learned,
             sites=sites,
             layout=layout,
-            expected=_places(layout, _of_kind("expected", sites, layout), rows if apart else None),
+            expected=_expected(sites, layout, rows, apart=apart),
             sampled={name: weights[name] for name in _of_kind("sampled", sites, layout)},
         )
 
@@ -267,17 +189,16 @@ class FlatPriors:
         return found - self._expected_log_density(loc, variance, found) if self.expected else found
 
     def _expected_log_density(self, loc: Tensor, variance: Tensor, like: Tensor) -> Tensor:
-        """Of the sites that have one of their own, and 0 in the groups of all others."""
-        sums, groups = [], []
-        for name, (place, group) in self.expected.items():
-            prior: Any = self.sites[name].prior
-            sums.append(prior.expected_log_density(loc[place], variance[place]).sum())
-            groups.append(group)
-        if not like.dim():
-            return torch.stack(sums).sum()
-        return torch.zeros_like(like).index_add(
-            0, torch.tensor(groups, device=like.device), torch.stack(sums)
-        )
+        """Of the priors that have one of their own, by group; 0 in the groups of all others."""
+        total = torch.zeros_like(like)
+        for each in self.expected:
+            entries = each.prior.expected_log_density(each.pick(loc), each.pick(variance))
+            if each.groups is None:
+                total = total + entries.sum()
+            else:
+                sums = torch.stack([part.sum() for part in entries.split(each.sizes)])
+                total = total.index_add(0, each.groups, sums)
+        return total
 
     def log_ratios(self, flat: Tensor, point: Tensor) -> dict[str, Tensor]:
         """Compute the log density of priors less that of their references, of sites where the two differ.
@@ -339,27 +260,6 @@ class FlatPriors:
         return (self.weight * groups).sum()
 
 
-def group_counts(sites: Mapping[str, Site], layout: Layout) -> list[int]:
-    """Count the groups of each random site: its rows, where these have scales of their own, else one.
-
-    Args:
-        sites: The model's sites.
-        layout: Where they lie.
-
-    Returns:
-        Numbers, ``(K,)``.
-    """
-    return [sites[n].initial.shape[: sites[n].scale_axes].numel() for n in layout.random]
-
-
-def _group_sizes(sizes: list[int], rows: list[int]) -> list[int]:
-    return [size // count for size, count in zip(sizes, rows, strict=True) for _ in range(count)]
-
-
-def _sum(tensors: list[Tensor]) -> Tensor:
-    return functools.reduce(torch.add, tensors)
-
-
 def _sums(entries: Tensor, sizes: list[int] | None, rows: list[int]) -> Tensor:
     if not sizes:
         return entries.sum()
@@ -388,28 +288,31 @@ def _of_kind(kind: str, sites: Mapping[str, Site], layout: Layout) -> list[str]:
     return [name for name in layout.random if getattr(sites[name].prior, "kl", "") == kind]
 
 
-def _places(layout: Layout, names: list[str], rows: list[int] | None) -> dict[str, tuple[slice, int]]:
-    """Where the entries of sites lie in ``loc``, and in which group they are; all in one group without ``rows``."""
-    found, start, group = {}, 0, 0
-    for i, (name, size) in enumerate(zip(layout.random, layout.sizes(layout.random), strict=True)):
-        if name in names:
-            found[name] = slice(start, start + size), group
-        start += size
-        group += rows[i] if rows else 0
-    return found
+def _expected(
+    sites: Mapping[str, Site], layout: Layout, rows: list[int], *, apart: bool
+) -> tuple[Expected, ...]:
+    """Gather the entries of priors whose expected log density is no Normal's."""
+    stretches: dict[Prior, list[slice]] = defaultdict(list)
+    sizes: dict[Prior, list[int]] = defaultdict(list)
+    groups: dict[Prior, list[int]] = defaultdict(list)
+    start, group = 0, 0
+    for name, size, count in zip(layout.random, layout.sizes(layout.random), rows, strict=True):
+        prior = sites[name].prior
+        if prior is not None and prior.kl == "expected":
+            places = stretches[prior]
+            first = places.pop().start if places and places[-1].stop == start else start
+            places.append(slice(first, start + size))
+            sizes[prior].append(size)
+            groups[prior].append(group)
+        start, group = start + size, group + count
+    device = next(iter(sites.values())).initial.device
+    return tuple(
+        Expected(p, tuple(places), sizes[p], torch.tensor(groups[p], device=device) if apart else None)
+        for p, places in stretches.items()
+    )
 
 
 def _number_if_equal(vector: Tensor) -> Tensor | float:
     if not len(vector):
         return 1.0
     return float(vector[0]) if bool((vector == vector[0]).all()) else vector
-
-
-def _positions(layout: Layout, names: tuple[str, ...], wanted: set[str]) -> dict[str, range]:
-    """Where the wanted sites lie in the flat vector of ``names``."""
-    found, start = {}, 0
-    for name, size in zip(names, layout.sizes(names), strict=True):
-        if name in wanted:
-            found[name] = range(start, start + size)
-        start += size
-    return found

@@ -52,7 +52,8 @@ class Prior(ABC):
 
         Returns:
             What follows the parameter's name in the name of a site, to that site: of shape ``()`` for one scale, or
-            of the parameter's first axes for one scale each; empty for a prior with a fixed scale.
+            of the parameter's first axes for one scale each, all such sites of the same; empty for a prior with a
+            fixed scale.
         """
         return {}
 
