@@ -175,6 +175,7 @@ ROWS: dict[str, Row] = {
         **both(Pair),
         shape=(randn(N, 2), randn(N, 3, seed=5)),
         stored=False,
+        covers={"local": ("layer.weight", "layer.bias"), "flipout": ("layer.weight",)},
     ),
     **{
         f"Conv{axes}d": Row(

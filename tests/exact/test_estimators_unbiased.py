@@ -12,6 +12,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.estimators import make
+from bayesian_layers.network.vmap_rules import vmap_rules
 from bayesian_layers.noise import seeded
 
 DRAWS, CHUNKS = 10_000, 100  # 10^6 draws; each chunk gives one mean of value and gradient
@@ -49,7 +50,8 @@ def chunk_means(estimator, guide, x, y, *, seed, chunks=CHUNKS, draws=DRAWS, par
         else:
             row_noise = estimator.row_noise(draws, N, generator)
             many = [part.view(draws // particles, N * particles, -1) for part in row_noise]
-            value = torch.vmap(once)(noise.view(draws // particles, particles, -1), *many).mean()
+            with vmap_rules(nn.Bilinear(1, 1, 1, device="meta")):  # the layer without a rule of vmap's
+                value = torch.vmap(once)(noise.view(draws // particles, particles, -1), *many).mean()
         results.append(value_and_gradient(value, guide))
     return torch.stack(results)
 
@@ -95,8 +97,20 @@ class Positions(nn.Module):
         return self.head(self.layer(x).tanh().sum(1))
 
 
+class Products(nn.Module):
+    """A bilinear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Bilinear(2, 2, 1)
+
+    def forward(self, x):
+        return self.layer(x, x.flip(1))
+
+
 NETWORKS = {
     "dense": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)), (2,)),
+    "bilinear": (Products, (2,)),
     "used twice": (Twice, (2,)),
     "sequence": (Positions, (3, 2)),
     "conv1d": (lambda: flat(nn.Conv1d(2, 2, 2), 4), (2, 3)),

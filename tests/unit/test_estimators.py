@@ -87,6 +87,19 @@ class Positions(nn.Module):
         return self.head(self.layer(x).tanh().mean(1))
 
 
+class Products(nn.Module):
+    """A bilinear layer of an input and what a dense layer makes of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 3)
+        self.layer = nn.Bilinear(3, 2, 2)
+        self.head = nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.head(self.layer(self.inner(x), x).tanh())
+
+
 class Through(nn.Module):
     """A layer whose weight goes through a function first, or is used by one besides."""
 
@@ -183,6 +196,25 @@ def test_local_is_its_formula(build, particles):
     assert torch.equal(estimator(guide, free, row_noise, x, y, scale=4.0), value)
 
 
+def test_local_of_a_bilinear_layer_is_its_formula(build):
+    model, guide, x, y = problem(build(Products), 2)
+    estimator = make("local", model, guide, x, y)
+    assert (estimator.note, len(estimator.covered)) == ("", 6)
+    value, gradient, _, row_noise = run(estimator, guide, x, y, particles=2, scale=4.0)
+    m, x = guide.moments(), x.repeat(2, 1)
+
+    def through(name, inputs, epsilon):
+        (w, w_scale), (b, b_scale) = m[f"{name}.weight"], m[f"{name}.bias"]
+        deviation = (inputs**2 @ (w_scale**2).flatten(1).T + b_scale**2).sqrt()
+        return inputs @ w.flatten(1).T + b + deviation * epsilon
+
+    h = through("inner", x, row_noise[0])
+    h = through("layer", (h[:, :, None] * x[:, None]).flatten(1), row_noise[1]).tanh()
+    by_hand = 20 / 5 / 2 * log_prob(through("head", h, row_noise[2]), y.repeat(2))
+    torch.testing.assert_close(value, by_hand.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient, slopes(by_hand, guide), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("random", ["weight", "bias"])
 def test_local_where_only_weight_or_bias_is_random(build, random):
     network = build(lambda: nn.Linear(2, 1).double())
@@ -217,6 +249,7 @@ def test_a_row_of_zeros_has_a_finite_gradient(build):
 
 FLIPOUT = {
     "linear": (dense, (2,)),
+    "bilinear": (Products, (2,)),
     "sequence": (Positions, (4, 2)),
     "images of features": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Flatten(), nn.Linear(18, 1)), (3, 2, 2)),
     "conv1d": (lambda: flat(nn.Conv1d(2, 3, 2), 9), (2, 4)),
@@ -235,6 +268,8 @@ FLIPOUT = {
 
 def signs_of_weight(module, signs_in, signs_out):
     """The sign of each entry of a weight for one row, entry by entry."""
+    if isinstance(module, nn.Bilinear):
+        return torch.einsum("o,i->oi", signs_out, signs_in)[:, :, None].expand_as(module.weight)
     signs = torch.empty_like(module.weight)
     groups = getattr(module, "groups", 1)
     for i in range(signs.shape[0]):
@@ -442,13 +477,13 @@ class Recomputed(nn.Module):
         return checkpoint(self.inner, x, use_reentrant=False)
 
 
-class Pairs(nn.Module):
+class Product(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = nn.Bilinear(2, 2, 1)
+        self.layer = nn.Linear(2, 1, bias=False)
 
     def forward(self, x):
-        return self.layer(x, x)
+        return x @ self.layer.weight.T
 
 
 PLAIN = {
@@ -463,7 +498,7 @@ PLAIN = {
     "coupled rows": (Coupled, "depends on the other rows"),
     "hidden use": (ByVmap, "plain reparameterization"),
     "recomputed": (Recomputed, "plain reparameterization"),
-    "nothing to cover": (Pairs, "not straight into a layer"),
+    "nothing to cover": (Product, "not straight into a layer"),
 }  # fmt: skip
 
 

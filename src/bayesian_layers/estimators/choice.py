@@ -126,7 +126,7 @@ def _reason(kind: type[PerRow], name: str, network: Any, seen: Survey) -> str:
         return "not straight into a layer whose rows are the data's"
     if kind is Flipout:
         return "a bias"
-    return f"{calls[0].op} on {len(calls[0].input_shape)} axes"
+    return f"{calls[0].op} on {len(calls[0].input_shapes[0])} axes"
 
 
 def _listed(names: list[str]) -> str:

@@ -9,29 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ..handlers import Observed
 from ..model import BayesianModel
 from ..network import Inputs, evaluating, rows, take
 from ..noise import seeded
+from .operations import OPS, bind
 
-# Functions that modules call and that are linear in the weight, with one effective weight a row: by name.
-OPS = {
-    functional.linear: "linear",
-    functional.conv1d: "conv1d",
-    functional.conv2d: "conv2d",
-    functional.conv3d: "conv3d",
-    functional.conv_transpose1d: "conv_transpose1d",
-    functional.conv_transpose2d: "conv_transpose2d",
-    functional.conv_transpose3d: "conv_transpose3d",
-}
 # What only asks about a tensor and not for its values.
 _METADATA = {
     "dim", "ndimension", "size", "stride", "numel", "nelement", "element_size", "storage_offset", "data_ptr",
     "is_contiguous", "is_floating_point", "is_complex", "get_device", "type", "__len__", "__hash__",
 }  # fmt: skip
+
+_FEATURES_LAST = ("linear", "bilinear")
 
 
 @dataclass(frozen=True)
@@ -42,24 +34,24 @@ class Call:
         op: Its name.
         weight: Site whose very value was the weight, or ``None``.
         bias: Site whose very value was the bias, or ``None``.
-        input_shape: Shape of the layer's input.
+        input_shapes: Shapes of the layer's inputs.
         output_shape: Shape of its output.
     """
 
     op: str
     weight: str | None
     bias: str | None
-    input_shape: torch.Size
+    input_shapes: tuple[torch.Size, ...]
     output_shape: torch.Size
 
     def channels(self) -> tuple[int, int]:
-        """Count features (linear) or channels (convolution).
+        """Count features (linear, bilinear) or channels (convolution).
 
         Returns:
-            Those of the input and those of the output.
+            Those of the first input and those of the output.
         """
-        axis = -1 if self.op == "linear" else 1
-        return self.input_shape[axis], self.output_shape[axis]
+        axis = -1 if self.op in _FEATURES_LAST else 1
+        return self.input_shapes[0][axis], self.output_shape[axis]
 
     def along_rows(self, channels: Tensor) -> Tensor:
         """Shape numbers, one a row and channel, so that they multiply an input or output.
@@ -70,8 +62,8 @@ class Call:
         Returns:
             A view with axes of size 1 for time and space.
         """
-        inner = [1] * (len(self.input_shape) - 2)
-        shape = (*inner, channels.shape[1]) if self.op == "linear" else (channels.shape[1], *inner)
+        inner = [1] * (len(self.input_shapes[0]) - 2)
+        shape = (*inner, channels.shape[1]) if self.op in _FEATURES_LAST else (channels.shape[1], *inner)
         return channels.view(len(channels), *shape)
 
 
@@ -146,24 +138,6 @@ def address(tensor: Tensor) -> int:
         return 0
 
 
-def arguments(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
-) -> tuple[Tensor, Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]:
-    """Bind the arguments of a function of ``OPS``, which all begin alike.
-
-    Args:
-        input: The layer's input.
-        weight: Its weight.
-        bias: Its bias.
-        *rest: Stride, padding and so on.
-        **named: The same by name.
-
-    Returns:
-        The same, with the bias filled in.
-    """
-    return input, weight, bias, rest, named
-
-
 def _watch(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Watch:
     """Run the program once under watch; random layers draw from a stream of their own."""
     with seeded(0), Observed(values), _Watch(values) as watch:
@@ -180,8 +154,10 @@ def _row_by_row(first: list[Call], second: list[Call], n: int) -> tuple[Call, ..
     return tuple(
         call
         for call, more in zip(first, second, strict=True)
-        if (call.input_shape[:1], more.input_shape[:1]) == ((n,), (n + 1,))
-        and call.input_shape[1:] == more.input_shape[1:]
+        if all(
+            (one[:1], other[:1]) == ((n,), (n + 1,)) and one[1:] == other[1:]
+            for one, other in zip(call.input_shapes, more.input_shapes, strict=True)
+        )
     )
 
 
@@ -210,9 +186,10 @@ class _Watch(TorchFunctionMode):
         self.uses.update(self._sites[address(tensor)] for tensor in taken)
         # Without gradients this is the inside of a function that has its own backward pass, or a recomputation.
         if func in OPS and torch.is_grad_enabled():
-            input, weight, bias, _, _ = arguments(*args, **kwargs)
+            op, bound = bind(func, args, kwargs)
+            shapes = tuple(part.shape for part in bound.inputs)
             self.calls.append(
-                Call(OPS[func], self._site(weight), self._site(bias), input.shape, result.shape)
+                Call(op, self._site(bound.weight), self._site(bound.bias), shapes, result.shape)
             )
         return result
 

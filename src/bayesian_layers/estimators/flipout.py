@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .coverage import Call
-from .per_row import Layer, Moments, Op, PerRow, paired
+from .operations import Op
+from .per_row import Layer, Moments, PerRow, paired
 
 
 class Flipout(PerRow):
@@ -19,7 +20,8 @@ class Flipout(PerRow):
 
     with one sign for each feature or channel, in and out, shared along time and space: row n sees the weight
     :math:`\text{loc} + \Delta \circ s_n r_n^T`, distributed as the guide has it. Covers the weights of linear
-    layers, and of convolutions, transposed ones too, that a row uses once; biases are plain.
+    and bilinear layers (signs on the first input), and of convolutions, transposed ones too, that a row uses once;
+    biases are plain.
 
     References:
         Wen, Vicol, Ba, Tran & Grosse (2018), arXiv 1803.04386.
@@ -29,7 +31,7 @@ class Flipout(PerRow):
 
     @classmethod
     def covers(cls, call: Call) -> tuple[str | None, ...]:
-        """Take the weight of a call, be it a linear layer's or a convolution's.
+        """Take the weight of a call, whatever the layer.
 
         Args:
             call: A call whose rows are the data's.
@@ -83,7 +85,8 @@ def _signs(room: Tensor, generator: torch.Generator) -> Tensor:
 def _layer(loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:
     """Any function that is linear in its weight; the weight that it would take is the hidden one."""
 
-    def layer(op: Op, x: Tensor, _: Tensor, b: Tensor | None) -> Tensor:
-        return torch.addcmul(op(x, loc, b), op(x * signs_in, delta, None), signs_out)
+    def layer(op: Op, inputs: tuple[Tensor, ...], _: Tensor, b: Tensor | None) -> Tensor:
+        turned = (inputs[0] * signs_in, *inputs[1:])
+        return torch.addcmul(op(inputs, loc, b), op(turned, delta, None), signs_out)
 
     return layer

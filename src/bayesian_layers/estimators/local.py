@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from .coverage import Call
-from .per_row import Layer, Moments, Op, PerRow, paired
+from .operations import Op
+from .per_row import Layer, Moments, PerRow, paired
 
 Normal = tuple[Tensor, Tensor]  # mean and deviation
+Deviation = Callable[..., Tensor]  # of outputs, from the weight's, the bias' variance and the inputs
 
 
 class Local(PerRow):
@@ -22,8 +24,8 @@ class Local(PerRow):
               + \Big(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2\Big)^{1/2} \epsilon_{nk}
 
     which is how the output is distributed, row by row, where each row uses the weight once. Covers the weight
-    and the bias of ``F.linear`` on ``(N, D)``. A minibatch's gradient has independent noise in
-    each row, so its variance falls with the batch size.
+    and the bias of ``F.linear`` on ``(N, D)``, and of ``F.bilinear`` with the products of entries for inputs. A
+    minibatch's gradient has independent noise in each row, so its variance falls with the batch size.
 
     References:
         Kingma, Salimans & Welling (2015), arXiv 1506.02557.
@@ -33,7 +35,7 @@ class Local(PerRow):
 
     @classmethod
     def covers(cls, call: Call) -> tuple[str | None, ...]:
-        """Weight and bias of a linear layer whose input is one vector a row.
+        """Weight and bias of a layer that has a rule and whose input is one vector a row.
 
         Args:
             call: A call whose rows are the data's.
@@ -41,7 +43,8 @@ class Local(PerRow):
         Returns:
             Site names, and ``None`` where there is no site.
         """
-        return (call.weight, call.bias) if call.op == "linear" and len(call.input_shape) == 2 else ()
+        once = call.op in _DEVIATIONS and len(call.input_shapes[0]) == 2
+        return (call.weight, call.bias) if once else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs.
@@ -64,20 +67,20 @@ class Local(PerRow):
     ) -> list[Layer]:
         chosen = {name: moments[name] for name in self.covered}
         return [
-            _layer(chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
+            _layer(_DEVIATIONS[call.op], chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
             for call, noise in zip(self._calls, row_noise, strict=True)
         ]
 
 
-def _layer(weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
-    """A linear layer whose weight, bias or both are Normal."""
+def _layer(of_output: Deviation, weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
+    """A layer whose weight, bias or both are Normal."""
 
-    def layer(op: Op, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        mean = op(x, weight[0] if weight else w, bias[0] if bias else b)
+    def layer(op: Op, inputs: tuple[Tensor, ...], w: Tensor, b: Tensor | None) -> Tensor:
+        mean = op(inputs, weight[0] if weight else w, bias[0] if bias else b)
         # An input of zeros has no variance, and the root no finite slope there.
         floor = mean.new_full(mean.shape[-1:], torch.finfo(mean.dtype).tiny)
         variance = floor + bias[1].square() if bias else floor
-        deviation = _Deviation.apply(x, weight[1], variance) if weight else variance.sqrt()
+        deviation = of_output(weight[1], variance, *inputs) if weight else variance.sqrt()
         return torch.addcmul(mean, deviation, noise)
 
     return layer
@@ -109,3 +112,13 @@ class _Deviation(torch.autograd.Function):
             (each.t() @ x.square()) * scale if ctx.needs_input_grad[1] else None,
             0.5 * each.sum(0) if ctx.needs_input_grad[2] else None,
         )
+
+
+def _bilinear(scale: Tensor, variance: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    return functional.bilinear(x1.square(), x2.square(), scale.square(), variance).sqrt()
+
+
+_DEVIATIONS: Mapping[str, Deviation] = {
+    "linear": lambda scale, variance, x: _Deviation.apply(x, scale, variance),
+    "bilinear": _bilinear,
+}

@@ -14,11 +14,12 @@ from ..errors import SiteError
 from ..model import BayesianModel
 from ..network import Inputs, dtype_and_device, rows
 from .base import Estimator, log_likelihood
-from .coverage import OPS, Call, address, arguments
+from .coverage import Call, address
+from .operations import OPS, Op, bind
 
 Moments = Mapping[str, tuple[Tensor, Tensor]]
-Op = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias; stride and the like are bound
-Layer = Callable[[Op, Tensor, Tensor, Tensor | None], Tensor]  # what stands in for the op on the other three
+# What stands in for the op on its inputs, weight and bias.
+Layer = Callable[[Op, tuple[Tensor, ...], Tensor, Tensor | None], Tensor]
 
 
 class PerRow(Estimator):
@@ -155,20 +156,20 @@ class _Replaced(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in OPS:
             return func(*args, **kwargs)
-        input, weight, bias, rest, named = arguments(*args, **kwargs)
-        found = address(weight)
+        _, bound = bind(func, args, kwargs)
+        found = address(bound.weight)
         if found not in self._layers:
-            found = 0 if bias is None else address(bias)
+            found = 0 if bound.bias is None else address(bound.bias)
         if found not in self._layers:
             return func(*args, **kwargs)
         site, layer = self._layers[found]
-        if found in self._done or len(input) != self._rows:
+        if found in self._done or any(len(part) != self._rows for part in bound.inputs):
             raise SiteError(
                 f"the network uses `{site}` otherwise than when it was first run (twice, or not once for each row): "
                 'take estimator="reparameterization"'
             )
         self._done.add(found)
-        return layer(lambda x, w, b: func(x, w, b, *rest, **named), input, weight, bias)
+        return layer(bound.op, bound.inputs, bound.weight, bound.bias)
 
 
 def _copies(x: Any, times: int) -> Any:

@@ -1,0 +1,71 @@
+"""Functions of torch that are linear in a weight, with one effective weight a row, as modules call them.
+
+A new one is a line of ``OPS`` here, and a rule in each estimator that treats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+Op = Callable[[tuple[Tensor, ...], Tensor, Tensor | None], Tensor]  # inputs, weight, bias
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The arguments of one call.
+
+    Attributes:
+        inputs: What the layer works on.
+        weight: Its weight.
+        bias: Its bias, or ``None``.
+        op: The function of these three; stride and the like are bound.
+    """
+
+    inputs: tuple[Tensor, ...]
+    weight: Tensor
+    bias: Tensor | None
+    op: Op
+
+
+def _one_input(
+    func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
+) -> Bound:
+    return Bound((input,), weight, bias, lambda inputs, w, b: func(*inputs, w, b, *rest, **named))
+
+
+def _two_inputs(
+    func: Any, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Bound:
+    return Bound((input1, input2), weight, bias, lambda inputs, w, b: func(*inputs, w, b))
+
+
+OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
+    functional.linear: ("linear", _one_input),
+    functional.bilinear: ("bilinear", _two_inputs),
+    functional.conv1d: ("conv1d", _one_input),
+    functional.conv2d: ("conv2d", _one_input),
+    functional.conv3d: ("conv3d", _one_input),
+    functional.conv_transpose1d: ("conv_transpose1d", _one_input),
+    functional.conv_transpose2d: ("conv_transpose2d", _one_input),
+    functional.conv_transpose3d: ("conv_transpose3d", _one_input),
+}
+
+
+def bind(func: Any, args: Any, kwargs: Any) -> tuple[str, Bound]:
+    """Bind the arguments of a call.
+
+    Args:
+        func: A function of ``OPS``.
+        args: Its positional arguments.
+        kwargs: Its arguments by name.
+
+    Returns:
+        The function's name, and the arguments.
+    """
+    name, binder = OPS[func]
+    return name, binder(func, *args, **kwargs)
