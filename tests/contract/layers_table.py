@@ -158,6 +158,7 @@ def normalised(layer, *shape):
 
 
 BEHIND_NORM = {"local": ("4.weight", "4.bias"), "flipout": ("0.weight", "4.weight")}
+COUPLED = tuple(f"0.steps.{i}.network.{j}.weight" for i in (0, 1) for j in (0, 2))
 MASK = torch.tensor([[False, False, i % 2 == 0] for i in range(N)])
 
 ROWS: dict[str, Row] = {
@@ -312,6 +313,44 @@ ROWS: dict[str, Row] = {
         (2,),
         covers={"local": ("0.weight", "0.bias"), "flipout": ("0.weight",)},
     ),
+    **{
+        kind: Row(
+            lambda kind=kind, options=options: nn.Sequential(
+                getattr(bl, kind)(2, (3,), **options), bl.Take(0), bl.Linear(2, 1)
+            ),
+            (2,),
+            covers={
+                "local": (
+                    *coupled,
+                    *(weight.replace("weight", "bias") for weight in coupled),
+                    *HEAD,
+                    "2.bias",
+                ),
+                "flipout": (*coupled, *HEAD),
+            },
+        )
+        for kind, options, coupled in (
+            ("RealNVP", {"layers": 2}, COUPLED),
+            ("NeuralSpline", {"layers": 2, "bins": 3}, COUPLED),
+        )
+    },
+    **{
+        kind: Row(  # masked weights do not go straight into their layer
+            lambda kind=kind, options=options: nn.Sequential(
+                getattr(bl, kind)(2, (3,), **options), bl.Take(0), bl.Linear(2, 1)
+            ),
+            (2,),
+            covers={"local": (*biases, *HEAD, "2.bias"), "flipout": HEAD},
+        )
+        for kind, options, biases in (
+            ("MADE", {}, ("0.network.0.linear.bias", "0.network.2.linear.bias")),
+            (
+                "MAF",
+                {"layers": 2},
+                tuple(f"0.steps.{i}.network.{j}.linear.bias" for i in (0, 1) for j in (0, 2)),
+            ),
+        )
+    },
     "a sentence": Row(
         lambda: nn.Sequential(
             bl.Embedding(5, 2, padding_idx=0),

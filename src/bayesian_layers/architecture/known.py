@@ -24,7 +24,6 @@ _TORCH = (
     *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
     *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d"),
     *("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"),
-    *("Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm"),
     *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish"),
     *("Softplus", "Softsign", "Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid"),
     *("Tanh", "Tanhshrink", "Hardsigmoid", "Hardswish"),

@@ -34,6 +34,7 @@ class Call:
         op: Its name.
         weight: Site whose very value was the weight, or ``None``.
         bias: Site whose very value was the bias, or ``None``.
+        weight_shape: Shape of the weight.
         input_shapes: Shapes of the layer's inputs.
         output_shape: Shape of its output.
     """
@@ -41,6 +42,7 @@ class Call:
     op: str
     weight: str | None
     bias: str | None
+    weight_shape: torch.Size
     input_shapes: tuple[torch.Size, ...]
     output_shape: torch.Size
 
@@ -188,9 +190,8 @@ class _Watch(TorchFunctionMode):
         if func in OPS and torch.is_grad_enabled():
             op, bound = bind(func, args, kwargs)
             shapes = tuple(part.shape for part in bound.inputs)
-            self.calls.append(
-                Call(op, self._site(bound.weight), self._site(bound.bias), shapes, result.shape)
-            )
+            sites = self._site(bound.weight), self._site(bound.bias)
+            self.calls.append(Call(op, *sites, bound.weight.shape, shapes, result.shape))
         return result
 
     def _site(self, tensor: Tensor | None) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Flipout(PerRow):
         Returns:
             The site's name, or ``None`` where there is no site.
         """
-        return (call.weight,)
+        return (call.weight,) if call.op in _RULES else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw signs: for each layer ``(S * N, inputs)`` and ``(S * N, outputs)``.
@@ -52,7 +53,7 @@ class Flipout(PerRow):
         Returns:
             Two tensors a layer, of -1 and 1.
         """
-        sizes = [size for call in self._calls for size in call.channels()]
+        sizes = [size for call in self._calls for size in _RULES[call.op].signs(call)]
         halves = self._cut(
             _signs(self._empty(particles, rows, sizes, generator), generator), particles, rows, sizes
         )
@@ -69,7 +70,7 @@ class Flipout(PerRow):
             site = str(call.weight)
             loc, scale = moments[site]
             signs = (call.along_rows(part) for part in row_noise[2 * i : 2 * i + 2])
-            layers.append(_layer(loc, scale * epsilon[site], *signs))
+            layers.append(_layer(_RULES[call.op], loc, scale * epsilon[site], *signs))
         return layers
 
 
@@ -82,11 +83,28 @@ def _signs(room: Tensor, generator: torch.Generator) -> Tensor:
     return of_byte.index_select(0, words.view(torch.uint8).int()).view(-1)[: len(room)]
 
 
-def _layer(loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:
+@dataclass(frozen=True)
+class _Rule:
+    """How signs turn the deviation of a weight.
+
+    Attributes:
+        signs: How many there are for a row, before the layer and behind it.
+        turned: The first input, and the signs before the layer, to what the deviation works on.
+    """
+
+    signs: Callable[[Call], tuple[int, int]] = Call.channels
+    turned: Callable[[Tensor, Tensor], Tensor] = torch.mul
+
+
+_CONVOLUTIONS = (f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3))
+_RULES = dict.fromkeys(("linear", "bilinear", *_CONVOLUTIONS), _Rule())
+
+
+def _layer(rule: _Rule, loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:
     """Any function that is linear in its weight; the weight that it would take is the hidden one."""
 
     def layer(op: Op, inputs: tuple[Tensor, ...], _: Tensor, b: Tensor | None) -> Tensor:
-        turned = (inputs[0] * signs_in, *inputs[1:])
+        turned = (rule.turned(inputs[0], signs_in), *inputs[1:])
         return torch.addcmul(op(inputs, loc, b), op(turned, delta, None), signs_out)
 
     return layer

@@ -43,8 +43,10 @@ class Local(PerRow):
         Returns:
             Site names, and ``None`` where there is no site.
         """
-        once = call.op in _DEVIATIONS and len(call.input_shapes[0]) == 2
-        return (call.weight, call.bias) if once else ()
+        vectors = len(call.input_shapes[0]) == 2
+        # Each output has entries of the weight for itself.
+        apart = vectors and call.weight_shape[0] == call.output_shape[1]
+        return (call.weight, call.bias) if apart and call.op in _DEVIATIONS else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs.
