@@ -132,6 +132,21 @@ class Packed(nn.Module):
         return self.head(self.layer(packed)[1][-1])
 
 
+class Steps(nn.Module):
+    """A recurrent cell in a loop of one's own."""
+
+    def __init__(self, kind, cell):
+        super().__init__()
+        self.cell = getattr(kind, cell)(2, 3)
+        self.head = kind.Linear(3, 1)
+
+    def forward(self, x):
+        state = None
+        for part in x.unbind(1):
+            state = self.cell(part, state)
+        return self.head(state[0] if isinstance(state, tuple) else state)
+
+
 class Tied(nn.Module):
     """An embedding whose weight is the decoder's too."""
 
@@ -240,6 +255,15 @@ ROWS: dict[str, Row] = {
         ),
         covers={"local": ("2.weight", "2.bias"), "flipout": HEAD},
     ),
+    **{
+        cell: Row(
+            **both(lambda kind, cell=cell: Steps(kind, cell)),
+            shape=(3, 2),
+            stored=False,
+            covers={"local": ("head.weight", "head.bias"), "flipout": ("head.weight",)},
+        )
+        for cell in ("LSTMCell", "GRUCell", "RNNCell")
+    },
     "MultiheadAttention": Row(
         lambda: nn.Sequential(
             bl.SelfAttention(bl.MultiheadAttention(4, 2, batch_first=True)), nn.Flatten(), bl.Linear(12, 1)

@@ -14,6 +14,7 @@ from ._twin import A_MODULE as A_MODULE
 from ._twin import NORMALISATION as NORMALISATION
 from .adapters import SelfAttention, Take
 from .attention import MultiheadAttention, TransformerEncoderLayer
+from .cells import GRUCell, LSTMCell, RNNCell
 from .convolution import Conv1d, Conv2d, Conv3d
 from .embedding import Embedding
 from .embedding import check_embeddings as check_embeddings
@@ -42,13 +43,16 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Embedding",
+    "GRUCell",
     "GaussianProcess",
     "GroupNorm",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "MultiheadAttention",
     "NeuralSpline",
     "NoContext",
+    "RNNCell",
     "RealNVP",
     "SelfAttention",
     "Take",
