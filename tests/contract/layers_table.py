@@ -291,6 +291,19 @@ ROWS: dict[str, Row] = {
             "flipout": ("layer.linear1.weight", "layer.linear2.weight", "head.weight"),
         },
     ),
+    "PReLU": Row(
+        **both(lambda kind: nn.Sequential(kind.Linear(2, 3), kind.PReLU(3), kind.Linear(3, 1))),
+        shape=(2,),
+        covers={
+            "local": ("0.weight", "0.bias", "1.weight", "2.weight", "2.bias"),
+            "flipout": ("0.weight", "1.weight", "2.weight"),
+        },
+    ),
+    "PReLU, one slope for an image": Row(
+        **both(headed(lambda kind: kind.Conv2d(2, 2, 1), 8, lambda: bl.PReLU())),
+        shape=(2, 2, 2),
+        covers={"local": ("3.weight", "3.bias"), "flipout": ("0.weight", "1.weight", "3.weight")},
+    ),
     "LayerNorm": Row(
         **both(
             lambda kind: nn.Sequential(kind.Linear(2, 3), kind.LayerNorm(3), nn.Tanh(), kind.Linear(3, 1))

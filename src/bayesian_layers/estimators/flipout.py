@@ -97,7 +97,11 @@ class _Rule:
 
 
 _CONVOLUTIONS = (f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3))
-_RULES = dict.fromkeys(("linear", "bilinear", *_CONVOLUTIONS), _Rule())
+_RULES = {
+    **dict.fromkeys(("linear", "bilinear", *_CONVOLUTIONS), _Rule()),
+    # A sign for each slope; they multiply what is below 0.
+    "prelu": _Rule(lambda call: (0, call.weight_shape[0]), lambda x, _: x.clamp(max=0)),
+}
 
 
 def _layer(rule: _Rule, loc: Tensor, delta: Tensor, signs_in: Tensor, signs_out: Tensor) -> Layer:

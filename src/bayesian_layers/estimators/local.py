@@ -120,7 +120,12 @@ def _bilinear(scale: Tensor, variance: Tensor, x1: Tensor, x2: Tensor) -> Tensor
     return functional.bilinear(x1.square(), x2.square(), scale.square(), variance).sqrt()
 
 
+def _prelu(scale: Tensor, variance: Tensor, x: Tensor) -> Tensor:
+    return (x.clamp(max=0).square() * scale.square() + variance).sqrt()
+
+
 _DEVIATIONS: Mapping[str, Deviation] = {
     "linear": lambda scale, variance, x: _Deviation.apply(x, scale, variance),
     "bilinear": _bilinear,
+    "prelu": _prelu,
 }

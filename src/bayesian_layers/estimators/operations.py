@@ -44,6 +44,10 @@ def _two_inputs(
     return Bound((input1, input2), weight, bias, lambda inputs, w, b: func(*inputs, w, b))
 
 
+def _without_bias(func: Any, input: Tensor, weight: Tensor) -> Bound:
+    return Bound((input,), weight, None, lambda inputs, w, _: func(*inputs, w))
+
+
 OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
     functional.linear: ("linear", _one_input),
     functional.bilinear: ("bilinear", _two_inputs),
@@ -53,6 +57,7 @@ OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
     functional.conv_transpose1d: ("conv_transpose1d", _one_input),
     functional.conv_transpose2d: ("conv_transpose2d", _one_input),
     functional.conv_transpose3d: ("conv_transpose3d", _one_input),
+    functional.prelu: ("prelu", _without_bias),
 }
 
 

@@ -12,6 +12,7 @@ Device, dtype and keyword-only arguments whose name ends in ``prior`` are no bus
 
 from ._twin import A_MODULE as A_MODULE
 from ._twin import NORMALISATION as NORMALISATION
+from .activation import PReLU
 from .adapters import SelfAttention, Take
 from .attention import MultiheadAttention, TransformerEncoderLayer
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -52,6 +53,7 @@ __all__ = [
     "MultiheadAttention",
     "NeuralSpline",
     "NoContext",
+    "PReLU",
     "RNNCell",
     "RealNVP",
     "SelfAttention",
