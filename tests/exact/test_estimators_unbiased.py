@@ -112,6 +112,8 @@ NETWORKS = {
     "dense": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)), (2,)),
     "bilinear": (Products, (2,)),
     "used twice": (Twice, (2,)),
+    "prelu": (lambda: nn.Sequential(nn.Linear(2, 2), nn.PReLU(2), nn.Linear(2, 1)), (2,)),
+    "prelu, one slope": (lambda: nn.Sequential(nn.Linear(2, 2), nn.PReLU(), nn.Linear(2, 1)), (2,)),
     "sequence": (Positions, (3, 2)),
     "conv1d": (lambda: flat(nn.Conv1d(2, 2, 2), 4), (2, 3)),
     "conv2d": (lambda: flat(nn.Conv2d(2, 2, 2, stride=2, groups=2), 2), (2, 2, 3)),
