@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import nn
 
 import bayesian_layers as bl
+from bayesian_layers.handlers import Given
 from bayesian_layers.noise import seeded
 
 X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
@@ -142,3 +144,42 @@ def x():
 def real():
     """Real targets, ``(12,)``."""
     return REAL
+
+
+class Noted(Messenger):
+    """Keeps what a program draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = {}
+
+    def _pyro_post_sample(self, msg):
+        self.values[msg["name"]] = msg["value"]
+
+
+@pytest.fixture
+def particles():
+    """Pyro's estimate on a few particles at once, and the mean of its estimates on each of these alone."""
+
+    def estimates(kind, model, guide, x, y, count=4):
+        def elbo(handler, **options):
+            def program(*args):
+                with handler:
+                    guide(*args)
+
+            with seeded(0), torch.no_grad():
+                return kind(**options).differentiable_loss(model, program, x, y)
+
+        noted = Noted()
+        together = elbo(noted, num_particles=count, vectorize_particles=True, max_plate_nesting=1)
+
+        def one(value, s):
+            drawn = value.dim() > 1 and value.shape[:2] == (count, 1)  # a point estimate has no axis of draws
+            return value[s] if drawn else value
+
+        single = [
+            elbo(Given({name: one(value, s) for name, value in noted.values.items()})) for s in range(count)
+        ]
+        return together, sum(single) / count
+
+    return estimates

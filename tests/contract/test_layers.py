@@ -9,12 +9,10 @@ import pytest
 import torch
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
 from pyro.optim import Adam
-from pyro.poutine.messenger import Messenger
 from torch.func import functional_call
 
 import bayesian_layers as bl
 from bayesian_layers import estimators
-from bayesian_layers.handlers import Given
 from bayesian_layers.network import call
 from bayesian_layers.noise import seeded
 
@@ -89,34 +87,9 @@ def test_an_svi_step_changes_the_guides_parameters(row):
         assert value.numel() == 0 or not torch.equal(value, before[name])
 
 
-class Noted(Messenger):
-    """Keeps what a program draws."""
-
-    def __init__(self):
-        super().__init__()
-        self.values = {}
-
-    def _pyro_post_sample(self, msg):
-        self.values[msg["name"]] = msg["value"]
-
-
-def test_the_vectorized_elbo_is_the_mean_over_single_ones(row):
+def test_the_vectorized_elbo_is_the_mean_over_single_ones(row, particles):
     model, x, y = row.model(), row.inputs(), row.targets()
-    guide = wide_guide(model)
-
-    def loss(handler, **options):
-        def program(*args):
-            with handler:
-                guide(*args)
-
-        with seeded(0), torch.no_grad():
-            return TraceMeanField_ELBO(**options).differentiable_loss(model, program, x, y)
-
-    noted = Noted()
-    together = loss(noted, num_particles=S, vectorize_particles=True, max_plate_nesting=1)
-    draws = {name: value.expand(S, 1, *guide.shapes[name]) for name, value in noted.values.items()}
-    single = [loss(Given({name: value[s] for name, value in draws.items()})) for s in range(S)]
-    torch.testing.assert_close(together, sum(single) / S)
+    torch.testing.assert_close(*particles(TraceMeanField_ELBO, model, wide_guide(model), x, y))
 
 
 def test_predictive_in_parallel_or_not(row):

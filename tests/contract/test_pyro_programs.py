@@ -17,24 +17,20 @@ from bayesian_layers.noise import seeded, standard_normal
 def test_svi_moves_the_parameters_and_raises_the_elbo(case, x):
     model, guide, y = case
     before = {name: value.detach().clone() for name, value in guide.named_parameters()}
+    loss = TraceMeanField_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1)
     with seeded(0):
-        svi = SVI(model, guide, Adam({"lr": 0.04}), TraceMeanField_ELBO())
-        losses = [svi.step(x, y) for _ in range(100)]
+        svi = SVI(model, guide, Adam({"lr": 0.05}), loss)
+        losses = [svi.step(x, y) for _ in range(30)]
     pyro.clear_param_store()
-    assert sum(losses[-30:]) < sum(losses[:30])
+    assert sum(losses[-8:]) < sum(losses[:8])
     for name, value in guide.named_parameters():
         assert value.numel() == 0 or not torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize("loss", [TraceMeanField_ELBO, Trace_ELBO])
-def test_vectorized_elbo_equals_the_mean_over_single_ones(case, loss, x):
-    """In expectation; the standard error is that of the single ones."""
+def test_the_vectorized_elbo_is_the_mean_over_single_ones(case, loss, x, particles):
     model, guide, y = case
-    with seeded(1), torch.no_grad():
-        single = torch.stack([loss()(model, guide)(x, y) for _ in range(60)])
-        many = loss(num_particles=3000, vectorize_particles=True, max_plate_nesting=1)(model, guide)(x, y)
-    error = float(single.std()) * (1 / 60 + 1 / 3000) ** 0.5
-    assert abs(float(many - single.mean())) < 4 * error + 1e-9
+    torch.testing.assert_close(*particles(loss, model, guide, x, y))
 
 
 @pytest.mark.parametrize("loss", [TraceMeanField_ELBO, Trace_ELBO])
@@ -43,14 +39,14 @@ def test_pyros_elbo_is_ours_in_expectation(case, loss, x):
     model, guide, y = case
     elbo = loss(num_particles=500, vectorize_particles=True, max_plate_nesting=1)(model, guide)
     with seeded(4), torch.no_grad():
-        theirs = torch.stack([-elbo(x, y) for _ in range(40)])
-    log_p = log_likelihood(model, guide.draw(20_000, seed=5), x, y).sum(1)
-    noise = standard_normal(5, 20_000, guide.noise_size, dtype=guide.loc.dtype)
+        theirs = torch.stack([-elbo(x, y) for _ in range(20)])
+    log_p = log_likelihood(model, guide.draw(4000, seed=5), x, y).sum(1)
+    noise = standard_normal(5, 4000, guide.noise_size, dtype=guide.loc.dtype)
     priors = guide.flat_priors(model)
     with torch.no_grad():  # the same number each time, where the KL has a closed form
-        kl = torch.stack([guide.kl_estimate(priors, part) for part in noise.split(1000)])
+        kl = torch.stack([guide.kl_estimate(priors, part) for part in noise.split(200)])
     ours = float(log_p.mean() - kl.mean())
-    error = float((theirs.var() / 40 + log_p.var() / 20_000 + kl.var() / len(kl)).sqrt())
+    error = float((theirs.var() / 20 + log_p.var() / 4000 + kl.var() / len(kl)).sqrt())
     assert abs(float(theirs.mean()) - ours) < 4.5 * error
     assert error < 0.3  # a forgotten Jacobian or entropy costs more
 
@@ -73,10 +69,11 @@ def test_the_prior_program_runs_in_parallel(problem, x):
     assert drawn["f"].shape[:2] == (50, 12)
 
 
-def test_nuts_draws_are_taken_back(x, real):
+def test_nuts_draws_are_taken_back(real):
     """Against a conjugate posterior: Bayesian linear regression in closed form."""
     with seeded(0):
         layer = bl.Linear(2, 1).double()
+        x = torch.randn(12, 2, dtype=torch.float64)  # the table's columns nearly coincide: long paths
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(0.3))
     with seeded(1):
         mcmc = MCMC(NUTS(model), num_samples=400, warmup_steps=200, disable_progbar=True)
