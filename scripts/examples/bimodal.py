@@ -14,16 +14,16 @@ from bayesian_layers.reporting.provenance import hash_of
 
 from .common import Example, column, figure
 
-ROWS, UNSEEN, DRAWS = 400, 2000, 200
+ROWS, UNSEEN, DRAWS = 1000, 2000, 200
 LEAD = (
     "Where one input has two answers, a mean is neither. With a mixture as the likelihood the network"
     " gives weights, "
     "means and scales (Salimans et al. 2017), and the posterior is over all of them."
 )
-OUTPUTS = {"Normal": 1, "mixture of logistics": 9}
+OUTPUTS = {"Normal": 1, "mixture of logistics": 6}
 LIKELIHOODS: dict[str, Likelihood] = {
     "Normal": bl.likelihoods.Normal("learned"),
-    "mixture of logistics": bl.likelihoods.MixtureOfLogistics(3),
+    "mixture of logistics": bl.likelihoods.MixtureOfLogistics(2),
 }
 
 
@@ -59,7 +59,10 @@ def run(quick: bool) -> Example:
     nats, maps, told = {}, {}, []
     for name, likelihood in LIKELIHOODS.items():
         with seeded(0):
-            network = nn.Sequential(bl.Linear(1, 30), nn.Tanh(), bl.Linear(30, OUTPUTS[name]))
+            prior = bl.priors.Normal(scale="learned")
+            network = nn.Sequential(
+                bl.Linear(1, 30, prior=prior), nn.Tanh(), bl.Linear(30, OUTPUTS[name], prior=prior)
+            )
         model = bl.BayesianModel(network, likelihood)
         options = {"max_steps": 20} if quick else {}
         result = bl.fit(model, x, y, seed=0, progress=False, **options)

@@ -238,6 +238,19 @@ def test_data_far_from_unit_scale_earn_a_warning(build, x, y, text):
     assert "warning:" in str(result)
 
 
+@pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")  # read off the result
+@pytest.mark.parametrize(("factor", "warned"), [(1.0, 0), (1e4, 1)])
+def test_images_are_judged_as_a_whole(build, factor, warned):
+    """A pixel that hardly changes says nothing of the scale."""
+    images = torch.randn(12, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    images[..., 0, 0] = 1 + 0.01 * images[..., 0, 0]
+    model = bl.BayesianModel(
+        build(lambda: nn.Sequential(nn.Flatten(), bl.Linear(4, 1))), bl.likelihoods.Normal()
+    )
+    result = bl.fit(model, factor * images, X[:12, 0], max_steps=2, progress=False)
+    assert len([said for said in result.warnings if "unit scale" in said]) == warned
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8, torch.float64])
 def test_labels_may_have_any_type(model, dtype):
     expected, ours = quick(model), bl.fit(model, X, Y.to(dtype), max_steps=20, progress=False)

@@ -70,7 +70,8 @@ def scale_warnings(x: Inputs, y: Tensor | None) -> list[str]:
 
 
 def _off_scale(values: Tensor) -> str:
-    columns = values.reshape(len(values), -1)
+    # Images and sequences as a whole: one pixel may be as good as constant.
+    columns = values.reshape(-1, 1) if values.dim() > 2 else values.reshape(len(values), -1)
     largest = columns.abs().amax(0)
     spread, mean = columns.std(0), columns.mean(0).abs()
     if (largest > _LARGE).any():

@@ -116,8 +116,8 @@ class GaussianProcess(nn.Module):
     Example:
         >>> import bayesian_layers as bl
         >>> x = torch.linspace(-1, 1, 20).unsqueeze(1)
-        >>> layer = GaussianProcess.from_data(x, 1, num_inducing=6, kernel="matern52")
-        >>> model = bl.BayesianModel(layer, bl.likelihoods.Normal("learned"))
+        >>> layer = GaussianProcess.from_data(x, 1, num_inducing=6, kernel="matern52", num_frequencies=16)
+        >>> model = bl.BayesianModel(layer, bl.likelihoods.Normal(0.1))
         >>> posterior = bl.fit(model, x, torch.sin(3 * x).squeeze(1), progress=False).posterior
         >>> function = posterior.function(seed=0)
         >>> torch.equal(function(x)[3:4], function(x[3:4]))
