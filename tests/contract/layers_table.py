@@ -330,7 +330,9 @@ ROWS: dict[str, Row] = {
         covers={"local": ("0.weight", "0.bias", "2.weight", "2.bias"), "flipout": ("0.weight", "2.weight")},
     ),
     "GaussianProcess": Row(
-        lambda: bl.GaussianProcess(2, 1, num_inducing=4, kernel="matern32", num_frequencies=5), (2,)
+        lambda: bl.GaussianProcess(2, 1, num_inducing=4, kernel="matern32", num_frequencies=5),
+        (2,),
+        covers={"local": ("inducing_values",)},
     ),
     "GaussianProcess, deep": Row(
         lambda: nn.Sequential(
@@ -340,6 +342,7 @@ ROWS: dict[str, Row] = {
             ),
         ),
         (2,),
+        covers={"local": ("0.inducing_values", "1.inducing_values")},
     ),
     "GaussianProcess, behind a dense layer": Row(
         lambda: nn.Sequential(
@@ -348,7 +351,7 @@ ROWS: dict[str, Row] = {
             bl.GaussianProcess(3, 1, num_inducing=4, kernel="matern52", num_frequencies=5),
         ),
         (2,),
-        covers={"local": ("0.weight", "0.bias"), "flipout": ("0.weight",)},
+        covers={"local": ("0.weight", "0.bias", "2.inducing_values"), "flipout": ("0.weight",)},
     ),
     **{
         kind: Row(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import bayesian_layers as bl
+from bayesian_layers import estimators
 from bayesian_layers.guides import BlockNormal
 from bayesian_layers.layers.gaussian_process import KERNELS
 from bayesian_layers.network import call
@@ -157,10 +158,68 @@ def test_draws_have_the_marginals_of_any_guide_between_few_inducing_points(kerne
     assert np.abs(z).max() < LARGEST_Z
 
 
-def test_the_default_fit_finds_the_evidence():
-    layer, model = at_the_data("rbf", num_frequencies=4)  # at the data the drawn part is 0
+def gradient(value, guide):
+    parameters = list(guide.parameters())
+    parts = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([value.detach()[None], *(part.reshape(-1) for part in parts)])
+
+
+@pytest.mark.parametrize("family", [BlockNormal, bl.guides.MeanFieldNormal])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_by_rows_the_expected_log_likelihood_is_the_closed_form(kernel, family):
+    """Value and gradient, hyper-parameters too: sum of log N(y; m, s^2) - v / (2 s^2), of 40 sets of 500 draws."""
+    layer = bl.GaussianProcess(1, 1, kernel=kernel, num_inducing=4, mean="linear", dtype=torch.float64)
+    model = bl.BayesianModel(layer, bl.likelihoods.Normal(NOISE))
+    guide, x, y = family(model), torch.as_tensor(X), torch.as_tensor(Y)
+    with torch.no_grad():
+        guide.loc += standard_normal(0, 1, 4, dtype=torch.float64)[0]
+        guide.log_scale -= 1 + 0.3 * standard_normal(1, 1, 4, dtype=torch.float64)[0]
+        if family is BlockNormal:
+            guide.factor += 0.5 * standard_normal(2, 1, 16, dtype=torch.float64)[0]
+    estimator = estimators.default(model, guide, x, y)
+    assert (estimator.name, estimator.covered, estimator.judges) == ("local", ("inducing_values",), True)
+
+    values = {
+        name: value.squeeze(0)
+        for name, value in guide.transform(torch.zeros(1, guide.noise_size).double()).items()
+    }
+    loc, scale_tril = guide.blocks().get("inducing_values") or (
+        values["inducing_values"], torch.diag_embed(guide.moments()["inducing_values"][1])
+    )  # fmt: skip
+    mean, variance = torch.func.functional_call(
+        Marginals(layer), {f"layer.{name}": v for name, v in values.items()}, (x, loc, scale_tril)
+    )
+    log_p = torch.distributions.Normal(mean[:, 0], NOISE).log_prob(y) - variance[:, 0] / (2 * NOISE**2)
+    exact = gradient(log_p.sum(), guide)
+
+    generator, free = (
+        torch.Generator().manual_seed(3),
+        torch.zeros((), dtype=torch.float64).expand(500, guide.noise_size),
+    )
+    sets = [
+        gradient(estimator(guide, free, estimator.row_noise(500, len(y), generator), x, y, scale=1.0), guide)
+        for _ in range(40)
+    ]
+    found = torch.stack(sets)
+    error = found.std(0) / 40**0.5
+    assert ((found.mean(0) - exact).abs() <= LARGEST_Z * error + 1e-9 * exact.abs()).all()
+    assert (error[0] < 0.02 * exact[0].abs()).all()
+
+
+class Marginals(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args):
+        return self.layer.marginals(*args)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_default_fit_finds_the_evidence(kernel):
+    layer, model = at_the_data(kernel, num_frequencies=4)
     result = bl.fit(model, torch.as_tensor(X), torch.as_tensor(Y), progress=False)
-    mean, spread, evidence = regression("rbf")
+    mean, spread, evidence = regression(kernel)
     source = result.posterior.source
     assert type(source) is BlockNormal
     assert result.step_mode == "captured"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import priors
+from bayesian_layers import estimators, priors
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.guides import BlockNormal
 from bayesian_layers.layers.gaussian_process import KERNELS
@@ -199,14 +199,25 @@ def test_one_function_of_a_deep_process_is_one_function(build):
     assert float((functions(X)[0] - functions(X)[1]).abs().max()) > 0.01
 
 
-def test_estimators_treat_the_dense_layer_before_a_process(build):
-    model = bl.BayesianModel(build(NETWORKS["deep kernel"]), bl.likelihoods.Normal("learned"))
+@pytest.mark.parametrize("before", [nn.Linear, bl.Linear, bl.GaussianProcess])
+def test_processes_are_fitted_by_their_values_at_rows(build, before):
+    network = build(lambda: nn.Sequential(before(2, 2), bl.GaussianProcess(2, 1, num_inducing=4)).double())
+    model = bl.BayesianModel(network, bl.likelihoods.Normal("learned"))
     with pytest.warns(bl.errors.ConvergenceWarning):
-        result = bl.fit(model, X, Y, max_steps=10, estimator="local", progress=False)
-    assert result.estimator == (
-        "local; plain reparameterization instead of local for "
-        "`2.inducing_values` (not straight into a layer whose rows are the data's)"
-    )
+        result = bl.fit(model, X, Y, max_steps=10, progress=False)
+    assert result.estimator == "local"
+    assert len(result.log_weights) > 1
+    assert math.isfinite(result.k_hat)
+
+
+def test_a_random_lengthscale_leaves_functions_to_be_drawn(build):
+    layer = build(lambda: bl.GaussianProcess(2, 1, num_inducing=4, lengthscale_prior=bl.priors.LogNormal()))
+    model = bl.BayesianModel(layer, bl.likelihoods.Normal("learned"))
+    guide, x, y = BlockNormal(model), torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), Y[:5]
+    local = estimators.make("local", model, guide, x, y)
+    assert local.covered == ("inducing_values",)
+    assert (local.uses_noise, local.judges) == (True, False)
+    assert estimators.default(model, guide, x, y).name == "reparameterization"
 
 
 def test_inducing_inputs_can_be_frozen(build):

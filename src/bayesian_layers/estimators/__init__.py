@@ -5,8 +5,8 @@ sought stay the same, and the network is not touched. What an estimator does not
 """
 
 from .base import Estimator, Reparameterization
-from .choice import DEFAULT, NAMES, make
+from .choice import DEFAULT, NAMES, default, make
 from .flipout import Flipout
 from .local import Local
 
-__all__ = ["DEFAULT", "NAMES", "Estimator", "Flipout", "Local", "Reparameterization", "make"]
+__all__ = ["DEFAULT", "NAMES", "Estimator", "Flipout", "Local", "Reparameterization", "default", "make"]

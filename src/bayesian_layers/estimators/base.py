@@ -27,12 +27,14 @@ class Estimator(ABC):
         note: Empty, or one sentence: what is plain reparameterization although it was asked otherwise, and why.
         uses_noise: Whether the result depends on ``noise`` beyond its shape. If not, noise that
             costs nothing will do: ``torch.zeros(()).expand(S, guide.noise_size)``.
+        judges: Whether fits are better judged by it than by whole draws.
     """
 
     name: str
     covered: tuple[str, ...] = ()
     note: str = ""
     uses_noise: bool = True
+    judges: bool = False
 
     def describe(self) -> str:
         """Name the estimator, and what it does not cover.

@@ -13,7 +13,7 @@ from .coverage import Call
 from .operations import Op
 from .per_row import Layer, Moments, PerRow, paired
 
-Normal = tuple[Tensor, Tensor]  # mean and deviation
+Normal = tuple[Tensor, Tensor]  # mean, and deviation or Cholesky factors of the covariance
 Deviation = Callable[..., Tensor]  # of outputs, from the weight's, the bias' variance and the inputs
 
 
@@ -24,11 +24,13 @@ class Local(PerRow):
               + \Big(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2\Big)^{1/2} \epsilon_{nk}
 
     which is how the output is distributed, row by row, where each row uses the weight once. Covers the weight
-    and the bias of ``F.linear`` on ``(N, D)``, and of ``F.bilinear`` with the products of entries for inputs. A
-    minibatch's gradient has independent noise in each row, so its variance falls with the batch size.
+    and the bias of ``F.linear`` on ``(N, D)``, of ``F.bilinear`` with the products of entries for inputs, the slopes
+    of ``F.prelu``, and Gaussian processes, whose value at a row is drawn from its marginal distribution (so no function
+    is drawn). A minibatch's gradient has independent noise in each row, so its variance falls with the batch size.
 
     References:
-        Kingma, Salimans & Welling (2015), arXiv 1506.02557.
+        Kingma, Salimans & Welling (2015), arXiv 1506.02557; for processes Hensman, Fusi & Lawrence (2013), arXiv
+        1309.6835, and Salimbeni & Deisenroth (2017), arXiv 1705.08933.
     """
 
     name = "local"
@@ -83,7 +85,7 @@ def _layer(of_output: Deviation, weight: Normal | None, bias: Normal | None, noi
         floor = mean.new_full(mean.shape[-1:], torch.finfo(mean.dtype).tiny)
         variance = floor + bias[1].square() if bias else floor
         deviation = of_output(weight[1], variance, *inputs) if weight else variance.sqrt()
-        return torch.addcmul(mean, deviation, noise)
+        return torch.addcmul(mean, deviation, noise.to(mean.dtype))
 
     return layer
 
@@ -124,8 +126,19 @@ def _prelu(scale: Tensor, variance: Tensor, x: Tensor) -> Tensor:
     return (x.clamp(max=0).square() * scale.square() + variance).sqrt()
 
 
+def _process(spread: Tensor, variance: Tensor, features: Tensor) -> Tensor:
+    """Values with independent entries, ``(K, M)``, or a covariance each, ``(K, M, M)``; and what they leave open."""
+    spread, squares = spread.to(features.dtype), features.square()
+    if spread.dim() == 3:
+        explained = (features @ spread).square().sum(2).mT
+    else:
+        explained = squares @ spread.square().mT
+    return (explained + (1 - squares.sum(1, keepdim=True)).clamp(min=0) + variance).sqrt()
+
+
 _DEVIATIONS: Mapping[str, Deviation] = {
     "linear": lambda scale, variance, x: _Deviation.apply(x, scale, variance),
     "bilinear": _bilinear,
     "prelu": _prelu,
+    "process": _process,
 }

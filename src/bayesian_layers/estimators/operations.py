@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from ..layers.gaussian_process import sparse_process
+
 Op = Callable[[tuple[Tensor, ...], Tensor, Tensor | None], Tensor]  # inputs, weight, bias
 
 
@@ -48,6 +50,13 @@ def _without_bias(func: Any, input: Tensor, weight: Tensor) -> Bound:
     return Bound((input,), weight, None, lambda inputs, w, _: func(*inputs, w))
 
 
+def _process(_func: Any, features: Tensor, values: Tensor, *_: Any) -> Bound:
+    # Without the rest, which needs a rule of its own.
+    return Bound(
+        (features,), values, None, lambda inputs, w, _: functional.linear(inputs[0], w.to(inputs[0].dtype))
+    )
+
+
 OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
     functional.linear: ("linear", _one_input),
     functional.bilinear: ("bilinear", _two_inputs),
@@ -58,6 +67,7 @@ OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
     functional.conv_transpose2d: ("conv_transpose2d", _one_input),
     functional.conv_transpose3d: ("conv_transpose3d", _one_input),
     functional.prelu: ("prelu", _without_bias),
+    sparse_process: ("process", _process),
 }
 
 

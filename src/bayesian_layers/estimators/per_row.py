@@ -42,7 +42,13 @@ class PerRow(Estimator):
         sites = model.sites()
         self.covered = covered
         self.note = note
-        self.uses_noise = any(site.prior is not None and name not in covered for name, site in sites.items())
+        # What is only drawn is a process's own; where that is covered, no function is drawn.
+        self.uses_noise = any(
+            site.prior is not None and not site.prior.drawn and name not in covered
+            for name, site in sites.items()
+        )
+        # The values of a process at single rows say the same as functions, with far less noise.
+        self.judges = any(call.op == "process" for call in calls) and not self.uses_noise
         self._model = model
         self._calls = calls
         self._dtype, self._device = dtype_and_device(model.network)
@@ -111,9 +117,9 @@ class PerRow(Estimator):
             SiteError: If the network uses a covered weight otherwise than when the estimator was made.
         """
         particles = len(noise)
-        moments = guide.moments()
+        independent = guide.moments()
         epsilon = guide.layout.split(guide.own_noise(noise)[0], guide.layout.random)
-        layers = self._layers(moments, epsilon, row_noise)
+        layers = self._layers(independent | guide.blocks(), epsilon, row_noise)
         by_address = {
             address(self._hidden[site]): (site, layer)
             for call, layer in zip(self._calls, layers, strict=True)
@@ -124,7 +130,7 @@ class PerRow(Estimator):
         # The same numbers as `transform` gives, without a gradient through all the others.
         values |= {
             name: loc + deviation * epsilon[name]
-            for name, (loc, deviation) in moments.items()
+            for name, (loc, deviation) in independent.items()
             if name not in self.covered
         }
         with _Replaced(by_address, particles * rows(x)):

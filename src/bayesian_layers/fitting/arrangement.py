@@ -100,6 +100,7 @@ def arrange(
             work=multiplications(model.network, next(iter(batches.once())).x),
             seed=settings.seed,
             multiple=guide.particle_multiple,
+            by_rows=method if method.judges else None,
         ),
         batches,
         method,
@@ -128,7 +129,9 @@ def fitting_copy(model: BayesianModel) -> BayesianModel:
 def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name: str | None) -> Estimator:
     first = next(iter(batches.once()))
     x, y = take(first.x, slice(4)), first.y[:4]
-    return estimators.make(name or estimators.DEFAULT, model, guide, x, y)
+    if name is None:
+        return estimators.default(model, guide, x, y)
+    return estimators.make(name, model, guide, x, y)
 
 
 def _validation(

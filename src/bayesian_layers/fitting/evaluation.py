@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..estimators import Estimator
 from ..guides import Guide, log_prior
 from ..model import BayesianModel, log_likelihood
 from ..network import Inputs
@@ -21,6 +22,8 @@ _FORWARD_PASSES = 2**23  # rows x draws of one evaluation
 _WORK = 2**31  # multiplications; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
+_MOST_FUNCTIONS = 64  # of processes, where only k-hat needs them
+_BY_ROWS = 4  # sets have so many times the draws where each row has noise of its own
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Evaluation:
     """Estimates of the ELBO by independent sets of draws, the same sets at every evaluation of a fit.
 
     Attributes:
-        log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set.
+        log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set; or its
+            mean over the set, ``(R, 1)``, where rows have noise of their own.
         kl: KL at weight 1, nats, ``(R,)``; the same for all sets where it has a closed form.
         weighted_kl: KL with the weights of the fit, nats, ``(R,)``.
     """
@@ -82,6 +86,7 @@ class Evaluator:
         work: Multiplications of one row under one draw.
         seed: Seed of the draws.
         multiple: Of which number the draws of a set must be a multiple.
+        by_rows: The estimator of the expected log likelihood that stands in for whole draws, or ``None``.
     """
 
     def __init__(
@@ -94,7 +99,9 @@ class Evaluator:
         work: int,
         seed: int,
         multiple: int = 1,
+        by_rows: Estimator | None = None,
     ) -> None:
+        self._by_rows = by_rows
         self._model = model
         self._batches = batches
         self._kl_weight = kl_weight
@@ -103,7 +110,8 @@ class Evaluator:
         rows = batches.batch_rows * batches.num_batches
         bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, work, 1)), _NUMBERS // max(size, 1)
         affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
-        draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+        most = _MOST if by_rows is None else _MOST_FUNCTIONS
+        draws = max(_FEWEST, min(most, 2 ** int(math.log2(max(affordable, 1)))))
         self._draws = math.ceil(draws / multiple) * multiple
 
     @torch.no_grad()
@@ -117,7 +125,10 @@ class Evaluator:
             Its ELBO, by each set of draws.
         """
         kl, weighted = (self._kl(guide, weight) for weight in (1.0, self._kl_weight))
-        log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
+        if self._by_rows is None:
+            log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
+        else:
+            log_p = torch.stack([self._set_by_rows(self._by_rows, guide, i) for i in range(REPLICATES)])
         return Evaluation(log_p, kl, weighted)
 
     def _kl(self, guide: Guide, weight: float | Mapping[str, float]) -> Tensor:
@@ -154,18 +165,33 @@ class Evaluator:
         return self._noise
 
     @torch.no_grad()
-    def log_ratio(self, guide: Guide) -> Tensor:
-        r"""Compute :math:`\log p(w_s) - \log q(w_s)` of the same draws, for importance weights.
+    def log_weights(self, guide: Guide, last: Evaluation) -> Tensor:
+        r"""Compute :math:`\log p(y, w_s) - \log q(w_s)`, for importance weights.
 
         Args:
             guide: A guide for the model.
+            last: What it was worth.
 
         Returns:
-            Nats, ``(S,)``.
+            Nats, ``(S,)``, of the draws of the evaluation if it had any.
         """
+        log_p = last.log_likelihoods.flatten() if self._by_rows is None else self._log_likelihoods(guide)
         flat = guide.unconstrained(self.noise(guide))
         prior = log_prior(self._model.sites(), guide.layout, flat, guide.points(len(flat)))
-        return (prior - guide.log_density(flat)).double()
+        return log_p + (prior - guide.log_density(flat)).double()
+
+    def _set_by_rows(self, estimator: Estimator, guide: Guide, number: int) -> Tensor:
+        """The mean log likelihood over a set of draws by rows, ``(1,)``; the same noise at each call."""
+        like = guide.loc
+        generator = torch.Generator(like.device).manual_seed(self._seed * REPLICATES + number + 2**32)
+        draws = _BY_ROWS * self._draws
+        free = like.new_zeros(()).expand(draws, guide.noise_size)
+        total = 0.0
+        for batch in self._batches.once():
+            noise = estimator.row_noise(draws, len(batch.y), generator)
+            value = estimator(guide, free, noise, batch.x, batch.y, scale=batch.scale, weight=batch.weight)
+            total = total + value.double()
+        return torch.as_tensor(total).reshape(1)
 
     def _log_likelihoods(self, guide: Guide) -> Tensor:
         draws = {name: value.detach() for name, value in guide.transform(self.noise(guide)).items()}

@@ -92,8 +92,8 @@ def fit(
         batch_size: Rows a step; ``None`` takes all. The ELBO counts the whole data set either way.
         kl_weight: Weight of the KL: one number, or a mapping from site name to weight (others keep 1).
         estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
-            linear layers) or ``"flipout"``; ``None`` takes the first, whose step is the cheapest. What an
-            estimator does not cover is plain, and the result says so.
+            linear layers) or ``"flipout"``; ``None`` takes the first, whose step is the cheapest, and for Gaussian
+            processes the second, if it covers all. What an estimator does not cover is plain, and the result says so.
         particles: Draws of the weights a step; ``None`` chooses 1 to 16 by the size of the problem; an
             even number comes in antithetic pairs.
         learning_rate: Adam's rate at the first step; ``None`` chooses by the width of the network.

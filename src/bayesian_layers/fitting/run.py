@@ -206,8 +206,7 @@ class Run:
         Returns:
             Logarithms of :math:`p(y, w_s) / q(w_s)`, ``(S,)``.
         """
-        log_p = self.state.evaluations[-1].log_likelihoods.flatten()
-        return (log_p + self._evaluator.log_ratio(self.guide)).numpy()
+        return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).numpy()
 
 
 def _reseed(seed: int, step: int, device: torch.device) -> None:

@@ -175,6 +175,14 @@ class MeanFieldNormal(Guide):
         found |= self._drawn_distributions()
         return {name: found[name] for name in layout.shapes}
 
+    def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Give mean and Cholesky factor of the sites whose entries belong together: none here.
+
+        Returns:
+            An empty mapping; see :class:`BlockNormal`.
+        """
+        return {}
+
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Give mean and deviation of the sites that are Normal: neither positive nor point-estimated.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 from torch.quasirandom import SobolEngine
 
 from .. import priors
@@ -56,13 +57,16 @@ class GaussianProcess(nn.Module):
     **What is only drawn** is the rest: a function g of the prior, that is its frequencies :math:`\omega` (from the
     kernel's spectral density: Normal, or Student t with :math:`2 \nu` degrees of freedom for a Matern kernel) and its
     weights a, b. :math:`E[g(x) g(x')] = k(x, x')` whatever F, since each draw has frequencies of its own; so mean and
-    covariance of the draws, and the distribution at each single input, are exactly those of the sparse process. F
-    decides only how nearly several inputs together are Gaussian. The K functions of a draw share their frequencies.
+    covariance of the draws are exactly those of the sparse process. F decides only how nearly they are Gaussian. The K
+    functions of a draw share their frequencies.
     Drawn or not, the same input twice gives the same value (pathwise conditioning).
 
     Called as a plain module the layer is its mean function: the noise stands at 0. A deep GP is
     ``nn.Sequential(bl.GaussianProcess(1, 2, mean="linear"), bl.GaussianProcess(2, 1))``, a deep kernel
     ``nn.Sequential(nn.Linear(8, 2), bl.GaussianProcess(2, 1))``.
+
+    ``bl.fit`` needs the processes' values at single rows only, and takes them from their Gaussian marginals
+    (``estimator="local"``): no function is drawn in its steps, unless a hyper-parameter has a prior.
 
     Inputs and targets should be standardized. Of data that are at hand, :meth:`from_data` makes better inducing inputs
     and lengthscales than the design in a box, which knows nothing; the M inputs cost :math:`M^2 (M + N)` a step.
@@ -248,11 +252,15 @@ class GaussianProcess(nn.Module):
             ShapeError: If ``x`` has another number of inputs.
         """
         rows = self._rows(x)
-        ahead, at, cholesky, between = self._geometry(rows)
-        drawn = self._prior_draw(torch.cat([ahead, at]))
-        early, late = drawn.split([len(ahead), len(at)], dim=1)
-        weights = torch.cholesky_solve(between, cholesky)  # shared by all draws that share Z and the kernel
-        unit = early + (self.inducing_values.double() @ cholesky.mT - late) @ weights
+        ahead, at, cholesky = self._geometry(rows)
+        features = self._features(ahead, at, cholesky)
+
+        def rest() -> Tensor:
+            early, late = self._prior_draw(torch.cat([ahead, at])).split([len(ahead), len(at)], dim=1)
+            return early.mT - features @ torch.linalg.solve_triangular(cholesky, late.mT, upper=False)
+
+        noise = self.noise_weights, self.noise_frequencies
+        unit = sparse_process(features, self.inducing_values, noise, rest)
         f = self._with_mean(rows, (0.5 * self.log_variance.double()).exp() * unit)
         return f.to(x.dtype).reshape(*x.shape[:-1], self.out_features)
 
@@ -286,12 +294,11 @@ class GaussianProcess(nn.Module):
             if value.shape != shape:
                 raise ShapeError(name, tuple(shape), value.shape)
         rows = self._rows(x)
-        _, _, cholesky, between = self._geometry(rows)
+        features = self._features(*self._geometry(rows))
         scale, loc, scale_tril = (0.5 * self.log_variance.double()).exp(), loc.double(), scale_tril.double()
-        whitened = torch.linalg.solve_triangular(cholesky, between, upper=False)
-        mean = self._with_mean(rows, scale * (loc @ whitened))
-        before, after = whitened.square().sum(0), (scale_tril.mT @ whitened).square().sum(1)
-        variance = scale.square() * (1 - before + after).mT.clamp(min=0)
+        mean = self._with_mean(rows, scale * (features @ loc.mT))
+        before, after = features.square().sum(1, keepdim=True), (features @ scale_tril).square().sum(2).mT
+        variance = scale.square() * (1 - before + after).clamp(min=0)
         return mean.to(x.dtype), variance.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -308,13 +315,17 @@ class GaussianProcess(nn.Module):
             raise ShapeError("x", ("...", self.in_features), x.shape)
         return x.reshape(-1, self.in_features).double()
 
-    def _geometry(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs and inducing inputs in lengthscales; of the unit kernel L, ``(M, M)``, and K_ZX, ``(M, N)``."""
+    def _geometry(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and inducing inputs in lengthscales, and L of the unit kernel, ``(M, M)``."""
         lengthscale = self.log_lengthscale.double().exp()
         ahead, at = rows / lengthscale, self.inducing_inputs.double() / lengthscale
-        kernel, nugget = self._unit_kernel, _JITTER * torch.eye(len(at), dtype=at.dtype, device=at.device)
-        cholesky = torch.linalg.cholesky_ex(kernel(at, at) + nugget).L  # looks at no value: can be recorded
-        return ahead, at, cholesky, kernel(at, ahead)
+        nugget = _JITTER * torch.eye(len(at), dtype=at.dtype, device=at.device)
+        cholesky = torch.linalg.cholesky_ex(self._unit_kernel(at, at) + nugget).L  # looks at no value
+        return ahead, at, cholesky
+
+    def _features(self, ahead: Tensor, at: Tensor, cholesky: Tensor) -> Tensor:
+        """What the whitened values are multiplied by, ``(N, M)``; shared by all draws that share Z and the kernel."""
+        return torch.linalg.solve_triangular(cholesky, self._unit_kernel(at, ahead), upper=False).mT
 
     def _prior_draw(self, scaled: Tensor) -> Tensor:
         """The function g of unit variance at inputs in lengthscales, ``(K, rows)``."""
@@ -331,8 +342,30 @@ class GaussianProcess(nn.Module):
         return (a @ angles.cos() + b @ angles.sin()).double() / math.sqrt(self.num_frequencies)
 
     def _with_mean(self, rows: Tensor, values: Tensor) -> Tensor:
-        values = values.mT
         return values + rows @ self.mean_weight.double().mT if self.mean == "linear" else values
+
+
+def sparse_process(
+    features: Tensor, values: Tensor, noise: tuple[Tensor, ...], rest: Callable[[], Tensor]
+) -> Tensor:
+    r"""Put a unit process together from what inducing values say of it and the rest, :math:`B v + r`.
+
+    A function of its own, so that torch function modes see it: an estimator that has a distribution of the values and
+    needs no function, only its value at each row, knows that r has the variance :math:`1 - |B_n|^2` there.
+
+    Args:
+        features: B, ``(N, M)``.
+        values: Whitened inducing values v, ``(K, M)``.
+        noise: What the rest is drawn from.
+        rest: Draws it, ``(N, K)``.
+
+    Returns:
+        Values, ``(N, K)``.
+    """
+    tensors = (features, values, *noise)
+    if has_torch_function(tensors):
+        return handle_torch_function(sparse_process, tensors, features, values, noise, rest)
+    return features @ values.to(features.dtype).mT + rest()
 
 
 def _unit_kernel(name: str) -> Callable[[Tensor, Tensor], Tensor]:
