@@ -15,6 +15,7 @@ from bayesian_layers.reporting.provenance import hash_of
 from .common import Example, column, figure
 
 ROWS, UNSEEN, DRAWS = 1000, 2000, 200
+SEEDS = (2, 3)  # of the data and of unseen data; network and prior were chosen on those of seeds 0 and 1
 LEAD = (
     "Where one input has two answers, a mean is neither. With a mixture as the likelihood the network"
     " gives weights, "
@@ -53,7 +54,7 @@ def run(quick: bool) -> Example:
     Returns:
         The example.
     """
-    (x, y), unseen = sample(ROWS, seed=0), sample(UNSEEN, seed=1)
+    (x, y), unseen = (sample(rows, seed) for rows, seed in zip((ROWS, UNSEEN), SEEDS, strict=True))
     draws = 4 if quick else DRAWS
     grid, levels = torch.linspace(-2, 2, 40 if quick else 121), torch.linspace(-2, 2, 40 if quick else 121)
     nats, maps, told = {}, {}, []
@@ -96,7 +97,7 @@ def run(quick: bool) -> Example:
             "unseen_nats_a_row": {name: float(each.mean()) for name, each in nats.items()},
             "gain": {"mean": float(gain.mean()), "error": error, "rows": UNSEEN},
         },
-        seeds=(0, 1),
+        seeds=SEEDS,
         hashes={
             "data": hash_of(x.numpy(), y.numpy()),
             "unseen data": hash_of(*(part.numpy() for part in unseen)),

@@ -16,6 +16,7 @@ from .common import Example, figure
 LENGTH, SEEN, WINDOW = 500, 350, 20
 HIDDEN, PATHS, DRAWS = 16, 40, 200
 NOISE = 0.1
+SEED = 1  # of the series' noise; the settings were chosen on that of seed 0
 KL_WEIGHT, STEPS = 0.1, 3000
 EPOCHS = 300  # of the LSTM without a posterior
 LEVEL = 0.9
@@ -71,7 +72,7 @@ def run(quick: bool) -> Example:
     Returns:
         The example.
     """
-    values = series(seed=0)
+    values = series(SEED)
     x, y = windows(values[:SEEN])
     ahead_x, ahead_y = windows(values[SEEN - WINDOW :])
     model = bl.BayesianModel(network(), bl.likelihoods.Normal("learned"))
@@ -113,8 +114,8 @@ def run(quick: bool) -> Example:
              f"difference {float(gain.mean()):+.3f} ± {error:.3f} ({len(gain)} steps)."),
             (f"{100 * LEVEL:.0f} % intervals:",
              f"{100 * float(inside.mean()):.0f} % of the unseen values are inside."),
-            ("A cold posterior:", f"the KL counts for {KL_WEIGHT}; with the full KL the same posterior is too unsure: "
-             "it was tried, and gave 0.42 nats a step."),
+            ("A cold posterior:", f"the KL counts for {KL_WEIGHT}; with the full KL the same posterior is too unsure. "
+             "(On another series, where settings were chosen, it had 0.42 nats a step, this one 0.68.)"),
             ("The fit:", str(result).splitlines()[1]),
         ),
         sections=(Section("The future", (Gallery((picture,)), Table(header, rows, caption))),),
@@ -125,7 +126,7 @@ def run(quick: bool) -> Example:
             "converged": result.converged,
             "elbo": result.elbo,
         },
-        seeds=(0,),
+        seeds=(SEED,),
         hashes={"series": hash_of(values.numpy())},
     )  # fmt: skip
 
