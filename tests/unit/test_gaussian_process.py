@@ -9,6 +9,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers import estimators, priors
 from bayesian_layers.errors import DataError, ShapeError
+from bayesian_layers.fitting import evaluation
 from bayesian_layers.guides import BlockNormal
 from bayesian_layers.layers.gaussian_process import KERNELS
 from bayesian_layers.network import call
@@ -208,6 +209,19 @@ def test_processes_are_fitted_by_their_values_at_rows(build, before):
     assert result.estimator == "local"
     assert len(result.log_weights) > 1
     assert math.isfinite(result.k_hat)
+
+
+def test_a_fit_is_judged_in_pieces_alike(build, monkeypatch):
+    """In bounded memory: so many rows times draws at once."""
+    layer = build(lambda: bl.GaussianProcess(2, 1, num_inducing=4).double())
+    model, elbos = bl.BayesianModel(layer, bl.likelihoods.Normal(0.5)), []
+    for rows_at_once in (2**16, 100):
+        monkeypatch.setattr(evaluation, "_ROWS_AT_ONCE", rows_at_once)
+        with pytest.warns(bl.errors.ConvergenceWarning):
+            elbos.append(bl.fit(model, X, Y, max_steps=10, progress=False))
+    one, other = elbos
+    assert one.elbo != other.elbo
+    assert abs(one.elbo - other.elbo) < 4.5 * math.hypot(one.elbo_stderr, other.elbo_stderr)
 
 
 def test_a_random_lengthscale_leaves_functions_to_be_drawn(build):

@@ -22,8 +22,8 @@ _FORWARD_PASSES = 2**23  # rows x draws of one evaluation
 _WORK = 2**31  # multiplications; between these bounds of draws a replicate:
 _FEWEST, _MOST = 4, 256
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
-_MOST_FUNCTIONS = 64  # of processes, where only k-hat needs them
-_BY_ROWS = 4  # sets have so many times the draws where each row has noise of its own
+_MOST_FUNCTIONS = 64  # draws a replicate where rows have noise of their own, and only k-hat needs whole draws
+_ROWS_AT_ONCE = 2**16  # rows x draws, where rows have noise of their own
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,10 @@ class Evaluator:
         rows = batches.batch_rows * batches.num_batches
         bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, work, 1)), _NUMBERS // max(size, 1)
         affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
-        most = _MOST if by_rows is None else _MOST_FUNCTIONS
-        draws = max(_FEWEST, min(most, 2 ** int(math.log2(max(affordable, 1)))))
+        draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+        self._draws_by_rows = draws
+        if by_rows is not None:
+            draws = min(draws, _MOST_FUNCTIONS)
         self._draws = math.ceil(draws / multiple) * multiple
 
     @torch.no_grad()
@@ -182,15 +184,18 @@ class Evaluator:
 
     def _set_by_rows(self, estimator: Estimator, guide: Guide, number: int) -> Tensor:
         """The mean log likelihood over a set of draws by rows, ``(1,)``; the same noise at each call."""
-        like = guide.loc
+        like, total = guide.loc, 0.0
         generator = torch.Generator(like.device).manual_seed(self._seed * REPLICATES + number + 2**32)
-        draws = _BY_ROWS * self._draws
-        free = like.new_zeros(()).expand(draws, guide.noise_size)
-        total = 0.0
         for batch in self._batches.once():
-            noise = estimator.row_noise(draws, len(batch.y), generator)
-            value = estimator(guide, free, noise, batch.x, batch.y, scale=batch.scale, weight=batch.weight)
-            total = total + value.double()
+            x, y, size = batch.x, batch.y, len(batch.y)
+            left = self._draws_by_rows
+            while left:
+                draws = min(left, max(2, _ROWS_AT_ONCE // size))
+                free = like.new_zeros(()).expand(draws, guide.noise_size)
+                noise = estimator.row_noise(draws, size, generator)
+                value = estimator(guide, free, noise, x, y, scale=batch.scale, weight=batch.weight)
+                total = total + value.double() * (draws / self._draws_by_rows)
+                left -= draws
         return torch.as_tensor(total).reshape(1)
 
     def _log_likelihoods(self, guide: Guide) -> Tensor:
