@@ -1,6 +1,7 @@
 """Layers whose parameters have priors: drop-in twins of torch's, and the library's own.
 
 A new family is one file here, and its names in ``__all__``: the package takes them from there, and so do saved files.
+Where an estimator can treat it row by row, it has a rule there (see ``estimators.operations``).
 The file may hold three tables for saved files, of which most families need the first alone:
 
 - ``ARGUMENTS``: what constructor arguments that are new must be, by name (``architecture.known`` has the others);

@@ -36,6 +36,8 @@ class LogUniform(Prior):
     .. math:: \mathrm{KL} = 2 \int_0^z D(t) \, dt, \quad z = |\text{loc}| / (\sqrt 2\,\text{scale}) = (2 \alpha)^{-1/2}
 
     with Dawson's function D. It is computed to 1e-6; the usual formula with three constants errs by up to 0.009.
+    This holds for guides of independent Normals. With any other the KL is estimated on draws, and its gradient, which
+    has 1 / w in it, has no finite variance.
 
     References:
         Kingma, Salimans & Welling (2015), arXiv 1506.02557; Molchanov, Ashukha & Vetrov (2017), arXiv 1701.05369;
