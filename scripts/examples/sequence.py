@@ -115,7 +115,7 @@ def run(quick: bool) -> Example:
             (f"{100 * LEVEL:.0f} % intervals:",
              f"{100 * float(inside.mean()):.0f} % of the unseen values are inside."),
             ("A cold posterior:", f"the KL counts for {KL_WEIGHT}; with the full KL the same posterior is too unsure. "
-             "(On another series, where settings were chosen, it had 0.42 nats a step, this one 0.68.)"),
+             "(On another series, where settings were chosen: 0.42 nats a step, against 0.68.)"),
             ("The fit:", str(result).splitlines()[1]),
         ),
         sections=(Section("The future", (Gallery((picture,)), Table(header, rows, caption))),),
