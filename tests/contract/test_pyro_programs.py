@@ -20,9 +20,9 @@ def test_svi_moves_the_parameters_and_raises_the_elbo(case, x):
     loss = TraceMeanField_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1)
     with seeded(0):
         svi = SVI(model, guide, Adam({"lr": 0.05}), loss)
-        losses = [svi.step(x, y) for _ in range(30)]
+        losses = [svi.step(x, y) for _ in range(20)]
     pyro.clear_param_store()
-    assert sum(losses[-8:]) < sum(losses[:8])
+    assert sum(losses[-6:]) < sum(losses[:6])
     for name, value in guide.named_parameters():
         assert value.numel() == 0 or not torch.equal(value, before[name])
 
@@ -39,14 +39,14 @@ def test_pyros_elbo_is_ours_in_expectation(case, loss, x):
     model, guide, y = case
     elbo = loss(num_particles=500, vectorize_particles=True, max_plate_nesting=1)(model, guide)
     with seeded(4), torch.no_grad():
-        theirs = torch.stack([-elbo(x, y) for _ in range(20)])
+        theirs = torch.stack([-elbo(x, y) for _ in range(10)])
     log_p = log_likelihood(model, guide.draw(4000, seed=5), x, y).sum(1)
     noise = standard_normal(5, 4000, guide.noise_size, dtype=guide.loc.dtype)
     priors = guide.flat_priors(model)
     with torch.no_grad():  # the same number each time, where the KL has a closed form
         kl = torch.stack([guide.kl_estimate(priors, part) for part in noise.split(200)])
     ours = float(log_p.mean() - kl.mean())
-    error = float((theirs.var() / 20 + log_p.var() / 4000 + kl.var() / len(kl)).sqrt())
+    error = float((theirs.var() / 10 + log_p.var() / 4000 + kl.var() / len(kl)).sqrt())
     assert abs(float(theirs.mean()) - ours) < 4.5 * error
     assert error < 0.3  # a forgotten Jacobian or entropy costs more
 
