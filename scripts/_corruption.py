@@ -25,11 +25,11 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import documents
 from bayesian_layers.data_schema import DataSchema
 from bayesian_layers.errors import StorageError
 from bayesian_layers.noise import seeded
 from bayesian_layers.refinement import Refinement
+from bayesian_layers.saving import documents
 
 MANIFEST, ARRAYS, DOCUMENT, CARD = "manifest.json", "arrays.safetensors", "posterior.json", "MODEL_CARD.md"
 LIMIT = 8 * 2**20  # `max_bytes` of each attempt

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 import bayesian_layers as bl
 from bayesian_layers import estimators
-from bayesian_layers.documents import versions
 from bayesian_layers.estimators import Estimator
 from bayesian_layers.fitting.schedule import LARGEST_RATE, RATE
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.provenance import hash_of
+from bayesian_layers.saving.documents import versions
 from benchmark_speed import cpu_model
 
 Record = dict[str, Any]

@@ -25,8 +25,8 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.documents import versions
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.documents import versions
 
 Record = dict[str, Any]
 

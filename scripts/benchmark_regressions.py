@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 import bayesian_layers as bl
-from bayesian_layers.documents import versions
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.documents import versions
 
 Record = dict[str, Any]
 

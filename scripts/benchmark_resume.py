@@ -31,8 +31,8 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.documents import versions
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.documents import versions
 
 MODES = ("eager", "captured", "compiled")
 BATCHES = (None, 48)  # of 200 rows: the last batch has 8

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 import bayesian_layers as bl
-from bayesian_layers.documents import versions
 from bayesian_layers.reporting.provenance import hash_of
+from bayesian_layers.saving.documents import versions
 from peers import environments
 from peers.calling import OURS, call, unavailable
 from peers.environments import PEERS

@@ -34,7 +34,7 @@ import torch
 
 import bayesian_layers as bl
 from _corruption import LIMIT, Bytes, Watch, attempt, corrupt, make_bases, mark, peak, sizes
-from bayesian_layers.documents import versions
+from bayesian_layers.saving.documents import versions
 
 
 class Fuzz:

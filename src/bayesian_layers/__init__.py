@@ -1,12 +1,12 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
 from . import baselines, datasets, errors, guides, layers, likelihoods, metrics, priors, streams
+from .bayesianize import bayesianize, lifting_report
 from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
 from .inference_data import Loo
 from .layers import *  # noqa: F403  (`layers.__all__` is the one list of its names)
-from .lifting import bayesianize, lifting_report
 from .likelihoods import Prediction
 from .model import BayesianModel
 from .posterior import Posterior, load

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import storage
+from . import saving
 from .errors import BayesianLayersError, FitWarning, TableError
 from .tabular import TableModel, TableSchema, fit_table, read_table
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    storage.check_replaceable(arguments.out)
+    saving.check_replaceable(arguments.out)
     frame = read_table(arguments.table)
     schema = TableSchema.infer(frame, arguments.target, arguments.task)
     _say(schema.task_line)

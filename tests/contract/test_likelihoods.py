@@ -9,7 +9,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers import estimators
-from bayesian_layers.fitting.objective import Objective
+from bayesian_layers.fitting.stepping.objective import Objective
 from bayesian_layers.handlers import Given
 from bayesian_layers.likelihoods import (
     Beta,

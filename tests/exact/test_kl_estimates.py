@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import grad, vmap
 
 import bayesian_layers as bl
-from bayesian_layers.fitting.batches import make_batches
+from bayesian_layers.fitting.data.batches import make_batches
 from bayesian_layers.fitting.evaluation import REPLICATES, Evaluator, estimate_elbo
 from bayesian_layers.noise import seeded, standard_normal
 

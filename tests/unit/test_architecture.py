@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import architecture
-from bayesian_layers.architecture import known
 from bayesian_layers.errors import StorageError
+from bayesian_layers.saving import architecture
+from bayesian_layers.saving.architecture import known
 
 DESCRIBED = {
     "bilinear": lambda k: k.Bilinear(2, 3, 4, bias=False),

@@ -17,7 +17,7 @@ from torch.utils.data import (
 
 import bayesian_layers as bl
 from bayesian_layers import errors, streams
-from bayesian_layers.fitting.batches import FullBatch, ShuffledBatches, StreamBatches, make_batches
+from bayesian_layers.fitting.data.batches import FullBatch, ShuffledBatches, StreamBatches, make_batches
 
 N = 50
 X = torch.arange(float(N))[:, None]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bayesian_layers.fitting.capture import CaptureError, capture
+from bayesian_layers.fitting.stepping.capture import CaptureError, capture
 from bayesian_layers.noise import seeded
 
 X = torch.linspace(-1, 1, 6)

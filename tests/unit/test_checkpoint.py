@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import documents, storage, streams
+from bayesian_layers import saving, streams
 from bayesian_layers.errors import DataError, FitWarning, StorageError
-from bayesian_layers.fitting import run, step
+from bayesian_layers.fitting.checkpoints.fingerprint import digest
 from bayesian_layers.fitting.evaluation import Evaluation
-from bayesian_layers.fitting.fingerprint import digest
-from bayesian_layers.fitting.run import State
+from bayesian_layers.fitting.stepping import step
+from bayesian_layers.fitting.trainer import State
+from bayesian_layers.saving import documents
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 
@@ -118,7 +119,7 @@ def test_a_foreign_source_goes_on_and_says_what_it_cannot_promise(model, folder)
 @pytest.mark.parametrize("stage_end", [16, 24])  # of the first stage, and of all
 def test_killed_between_a_last_step_and_its_evaluation(model, folder, monkeypatch, stage_end):
     whole = quick(model)
-    evaluate = run.Run.evaluate
+    evaluate = trainer.Run.evaluate
 
     def dies(self):
         if self.state.step == stage_end:
@@ -126,7 +127,7 @@ def test_killed_between_a_last_step_and_its_evaluation(model, folder, monkeypatc
         evaluate(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.Run, "evaluate", dies)
+        patch.setattr(trainer.Run, "evaluate", dies)
         with pytest.raises(StopError):
             quick(model, folder)
     seen = []
@@ -343,9 +344,9 @@ def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
 )
 def test_forged_checkpoints_are_refused(model, folder, changes):
     killed(model, folder, 5)
-    stored = storage.read_folder(folder)
+    stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
-    storage.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], **changes}})
+    saving.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], **changes}})
     with pytest.raises(StorageError, match="cannot be gone on from"):
         quick(model, folder)
 
@@ -443,7 +444,7 @@ def test_in_another_thread_there_are_no_handlers(model, folder):
 
 
 def test_a_full_disk_loses_nothing(model, folder, monkeypatch):
-    write, now = storage.write_folder, []
+    write, now = saving.write_folder, []
 
     def full(path, arrays, documents):
         now.append(documents["checkpoint"]["step"])
@@ -451,7 +452,7 @@ def test_a_full_disk_loses_nothing(model, folder, monkeypatch):
             raise StorageError("No space left on device")
         write(path, arrays, documents)
 
-    monkeypatch.setattr(storage, "write_folder", full)
+    monkeypatch.setattr(saving, "write_folder", full)
     killed(model, folder, 13)
     assert json.loads((folder / "checkpoint.json").read_text())["step"] == 4
     with pytest.warns(FitWarning, match="10 times no checkpoint could be written.*No space left"):
@@ -463,14 +464,14 @@ def test_a_full_disk_loses_nothing(model, folder, monkeypatch):
 
 
 def test_a_signal_on_a_full_disk_says_what_is_lost(model, folder, monkeypatch):
-    write = storage.write_folder
+    write = saving.write_folder
 
     def full(path, arrays, documents):
         if documents["checkpoint"]["step"]:
             raise StorageError("No space left on device")
         write(path, arrays, documents)
 
-    monkeypatch.setattr(storage, "write_folder", full)
+    monkeypatch.setattr(saving, "write_folder", full)
     with pytest.raises(KeyboardInterrupt, match=r"could not be saved .*No space left"):
         quick(model, folder, callbacks=[lambda _: os.kill(os.getpid(), signal.SIGINT)])
 
@@ -485,9 +486,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(model,
 
 def test_threads_of_the_first_start_are_used_and_given_back(model, folder):
     killed(model, folder, 5)
-    stored = storage.read_folder(folder)
+    stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
-    storage.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], "threads": 2}})
+    saving.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], "threads": 2}})
     seen = []
     quick(model, folder, callbacks=[lambda _: seen.append(torch.get_num_threads())])
     assert set(seen) == {2}

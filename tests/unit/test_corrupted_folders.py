@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import architecture, model_card, storage
-from bayesian_layers.architecture import known
+from bayesian_layers import saving
 from bayesian_layers.data_schema import ArraySchema, DataSchema
 from bayesian_layers.errors import DataError, StorageError
-from bayesian_layers.storage.schema import show
+from bayesian_layers.saving import architecture, model_card
+from bayesian_layers.saving.architecture import known
+from bayesian_layers.saving.schema import show
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -175,11 +176,11 @@ def test_documents_made_by_hand(sound, change, message):
 
 
 def poke(folder, name, value):
-    stored = storage.read_folder(folder)
+    stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
     arrays[name].view(-1)[0] = value
     documents = {"posterior": stored.documents["posterior"]}
-    storage.write_folder(folder, arrays, documents)
+    saving.write_folder(folder, arrays, documents)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import sources
+from bayesian_layers.draw_sources import sources
 from bayesian_layers.estimators.base import log_likelihood as summed
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import Ensemble, FullRankNormal, LowRankNormal, MeanFieldNormal

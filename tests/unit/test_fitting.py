@@ -11,7 +11,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.fitting.schedule import choose
-from bayesian_layers.fitting.work import multiplications
+from bayesian_layers.fitting.stepping.work import multiplications
 from bayesian_layers.handlers import Given
 from bayesian_layers.noise import PairedNoise
 

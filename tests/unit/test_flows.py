@@ -9,11 +9,11 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import sources
+from bayesian_layers.draw_sources import sources
 from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
 from bayesian_layers.noise import seeded, standard_normal
 from bayesian_layers.priors import recall
-from bayesian_layers.storage import ArraySpec
+from bayesian_layers.saving import ArraySpec
 
 KINDS = (bl.RealNVP, bl.MADE, bl.MAF, bl.NeuralSpline)
 

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import sources
+from bayesian_layers.draw_sources import sources
 from bayesian_layers.guides import FullRankNormal, LowRankNormal, MeanFieldNormal, check_covers
 from bayesian_layers.noise import seeded, standard_normal
 

@@ -10,7 +10,8 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import priors, sources
+from bayesian_layers import priors
+from bayesian_layers.draw_sources import sources
 from bayesian_layers.errors import DataError, SiteError
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import (
@@ -338,7 +339,7 @@ def test_an_optimizer_of_ones_own_moves_the_parameters_themselves(model):
 
 
 def test_a_stage_that_lost_is_no_convergence():
-    from bayesian_layers.fitting.run import Run
+    from bayesian_layers.fitting.trainer import Run
 
     class Stage:
         def __init__(self, gain):

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import document_schema, likelihoods
+from bayesian_layers import likelihoods
 from bayesian_layers.fitting.checks import DataCheck
 from bayesian_layers.likelihoods import (
     Beta,
@@ -27,6 +27,7 @@ from bayesian_layers.likelihoods import (
 from bayesian_layers.likelihoods.mixtures import Logistic
 from bayesian_layers.likelihoods.special import incomplete_beta, log_gamma_ratio, restrained
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving import document_schema
 
 DOUBLE = torch.float64
 PRIOR = bl.priors.LogNormal(-1.0, 0.5)

@@ -8,10 +8,11 @@ from pyro.infer import MCMC, NUTS, Predictive, TraceMeanField_ELBO
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import documents, storage
+from bayesian_layers import saving
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
 from bayesian_layers.predicting import Weights, predict
+from bayesian_layers.saving import documents
 
 X = torch.linspace(-1, 1, 10).reshape(5, 2)
 
@@ -293,11 +294,11 @@ def test_a_model_with_elementwise_priors_is_described_and_built(build, tmp_path)
     arrays = documents.prior_arrays(today.network)
     assert sorted(arrays) == ["prior.weight.loc", "prior.weight.scale"]
     state = {f"network.{name}": value for name, value in today.network.state_dict().items()}
-    storage.write_folder(tmp_path / "p", {**arrays, **state}, {"model": documents.describe_model(today)})
-    stored = storage.read_folder(tmp_path / "p")
+    saving.write_folder(tmp_path / "p", {**arrays, **state}, {"model": documents.describe_model(today)})
+    stored = saving.read_folder(tmp_path / "p")
     twin = documents.build_model(stored.documents["model"], None, stored.header)
     wanted = {**documents.prior_arrays(twin.network), **state}
-    loaded = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in wanted.items()})
+    loaded = stored.load_arrays({name: saving.ArraySpec.of(value) for name, value in wanted.items()})
     with pytest.raises(bl.errors.StorageError, match="not loaded"):
         twin.prior_draws(1, seed=0)
     documents.fill_priors(twin.network, loaded)

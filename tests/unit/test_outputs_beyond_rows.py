@@ -15,7 +15,7 @@ from torch.nn import functional
 import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.fitting import evaluation
-from bayesian_layers.fitting.objective import Objective
+from bayesian_layers.fitting.stepping.objective import Objective
 from bayesian_layers.handlers import Given
 from bayesian_layers.likelihoods import Bernoulli, Categorical, Normal
 from bayesian_layers.model import log_likelihood

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import storage
+from bayesian_layers import saving
 from bayesian_layers.errors import ShapeError
 
 X, Y = bl.datasets.parabola(60)
@@ -266,11 +266,11 @@ def corrupt(folder, change):
     path = folder / "posterior.json"
     document = json.loads(path.read_text())
     change(document)
-    from bayesian_layers import storage
+    from bayesian_layers import saving
 
-    stored = storage.read_folder(folder)
+    stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
-    storage.write_folder(folder, arrays, {"posterior": document})
+    saving.write_folder(folder, arrays, {"posterior": document})
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_elementwise_priors_of_a_tied_network_of_ones_own(build, tmp_path):
 @pytest.mark.parametrize("change", ["drop", "shape", "negative"])
 def test_damaged_arrays_of_priors_are_refused(build, tmp_path, change):
     today(build, dense).save(tmp_path / "p")
-    stored = storage.read_folder(tmp_path / "p")
+    stored = saving.read_folder(tmp_path / "p")
     arrays = stored.load_arrays(stored.header)
     name = "prior.0.weight.scale"
     if change == "drop":
@@ -375,7 +375,7 @@ def test_damaged_arrays_of_priors_are_refused(build, tmp_path, change):
         arrays[name] = arrays[name].T.contiguous()
     else:
         arrays[name] = -arrays[name]
-    storage.write_folder(
+    saving.write_folder(
         tmp_path / "p", arrays, {"posterior": json.loads((tmp_path / "p/posterior.json").read_text())}
     )
     with pytest.raises(bl.errors.StorageError):

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 from bayesian_layers.errors import DataError, StorageError
-from bayesian_layers.storage import ArraySpec, read_folder, strict_json, write_folder
+from bayesian_layers.saving import ArraySpec, read_folder, strict_json, write_folder
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32]
 DTYPES += [torch.int64, torch.uint8, torch.bool]

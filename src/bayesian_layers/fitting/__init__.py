@@ -1,7 +1,7 @@
 """Fitting a guide: the objective, the step, the schedule, the loop, and what it returns."""
 
-from .checkpoint import Checkpoint
-from .loop import fit
+from .checkpoints.checkpoint import Checkpoint
+from .fit import fit
 from .result import FitResult
 
 __all__ = ["Checkpoint", "FitResult", "fit"]

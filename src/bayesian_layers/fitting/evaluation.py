@@ -14,7 +14,7 @@ from ..guides import Guide, log_prior
 from ..model import BayesianModel, log_likelihood
 from ..network import Inputs
 from ..noise import PairedNoise
-from .batches import Batches
+from .data.batches import Batches
 
 REPLICATES = 16
 _VALIDATION_DRAWS = 64

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tqdm.auto import tqdm
 
-from .run import State
+from .trainer import State
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import inference_data
 from ..posterior import Posterior
-from .verdict import Verdict
+from .convergence import Verdict
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ The file may hold three tables for saved files, of which most families need the 
 Device, dtype and keyword-only arguments whose name ends in ``prior`` are no business of theirs.
 """
 
-from ._twin import A_MODULE as A_MODULE
-from ._twin import NORMALISATION as NORMALISATION
 from .activation import PReLU
 from .adapters import SelfAttention, Take
 from .attention import MultiheadAttention, TransformerEncoderLayer
+from .base import A_MODULE as A_MODULE
+from .base import NORMALISATION as NORMALISATION
 from .cells import GRUCell, LSTMCell, RNNCell
 from .convolution import Conv1d, Conv2d, Conv3d
 from .embedding import Embedding

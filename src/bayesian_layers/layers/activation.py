@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ._twin import Twin, remember_weight_and_bias
+from .base import Twin, remember_weight_and_bias
 
 
 class PReLU(Twin, nn.PReLU):

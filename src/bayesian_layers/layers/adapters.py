@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..storage.schema import Bool, Whole, optional
-from ._twin import A_MODULE
+from ..saving.schema import Bool, Whole, optional
+from .base import A_MODULE
 
 ARGUMENTS = {
     "entry": Whole(-64, 63),

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..priors import Prior
-from ..storage.schema import AnyOf, Bool, Number, Text, Whole, optional
-from ._twin import BiasPrior, Twin, remember_weight_and_bias
+from ..saving.schema import AnyOf, Bool, Number, Text, Whole, optional
+from .base import BiasPrior, Twin, remember_weight_and_bias
 
 _SIZE = Whole(1, 2**31 - 1)
 ARGUMENTS = {

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from ._twin import BiasPrior, Twin, remember_weight_and_bias
+from .base import BiasPrior, Twin, remember_weight_and_bias
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 

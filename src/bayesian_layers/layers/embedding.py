@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..priors import Prior
-from ..storage.schema import Bool, Null, Number, Whole, optional
-from ._twin import Twin, remember_weight_and_bias
+from ..saving.schema import Bool, Null, Number, Whole, optional
+from .base import Twin, remember_weight_and_bias
 
 ARGUMENTS = {
     "num_embeddings": Whole(1, 2**31 - 1),

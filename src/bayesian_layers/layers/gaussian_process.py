@@ -14,8 +14,8 @@ from torch.quasirandom import SobolEngine
 from .. import priors
 from ..errors import DataError, ShapeError
 from ..priors import LogNormal, Noise, Normal, Whitened
-from ..storage.schema import Null, Text, Whole, optional
-from ._twin import show_priors
+from ..saving.schema import Null, Text, Whole, optional
+from .base import show_priors
 
 Kernel = Literal["rbf", "matern12", "matern32", "matern52"]
 Mean = Literal["zero", "linear"]

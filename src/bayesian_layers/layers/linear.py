@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ..storage.schema import Whole
-from ._twin import BiasPrior, Twin, remember_weight_and_bias
+from ..saving.schema import Whole
+from .base import BiasPrior, Twin, remember_weight_and_bias
 
 ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Whole(1, 2**31 - 1))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..priors import Prior
-from ._twin import BiasPrior, Twin, remember_affine
+from .base import BiasPrior, Twin, remember_affine
 
 
 class BatchNorm1d(Twin, nn.BatchNorm1d):

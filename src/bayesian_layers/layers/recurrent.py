@@ -8,8 +8,8 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from ..storage.schema import Bool, Number, Text, Whole
-from ._twin import BiasPrior, Twin, remember_weight_and_bias
+from ..saving.schema import Bool, Number, Text, Whole
+from .base import BiasPrior, Twin, remember_weight_and_bias
 
 _SIZE = Whole(1, 2**31 - 1)
 ARGUMENTS = {

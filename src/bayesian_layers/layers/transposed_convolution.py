@@ -7,8 +7,8 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from ..storage.schema import AnyOf, ListOf, Whole
-from ._twin import BiasPrior, Twin, remember_weight_and_bias
+from ..saving.schema import AnyOf, ListOf, Whole
+from .base import BiasPrior, Twin, remember_weight_and_bias
 
 _EDGE = Whole(0, 2**31 - 1)
 ARGUMENTS = {"output_padding": AnyOf((_EDGE, ListOf(_EDGE, most=8)), "a whole number or a list of them")}

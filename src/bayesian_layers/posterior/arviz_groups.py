@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import documents, inference_data
+from .. import inference_data
 from ..errors import DataError
 from ..guides.layout import Layout
 from ..model import BayesianModel, sample
 from ..network import Inputs
 from ..noise import standard_normal
+from ..saving import documents
 from . import axes
 from .densities import Densities, check_numbers, checked, densities
 

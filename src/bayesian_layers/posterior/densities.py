@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..draw_sources.pruned import Pruned
+from ..draw_sources.sources import Source
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import Guide, log_prior
 from ..guides.layout import Layout
 from ..likelihoods import Likelihood
 from ..model import BayesianModel, log_likelihood, sample
 from ..network import Inputs, place, rows, take
-from ..pruned import Pruned
-from ..sources import Source
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from .. import inference_data, metrics
+from ..draw_sources.pruned import Pruned
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
 from ..network import Inputs, rows
 from ..priors import Prior
-from ..pruned import Pruned
 from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .. import inference_data
+from ..draw_sources.sources import StoredDraws
 from ..errors import DataError
 from ..inference_data import Loo
 from ..network import Inputs
-from ..sources import StoredDraws
 from .densities import check_numbers, checked, densities
 
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from .. import architecture, documents, sources, storage
+from .. import saving
+from ..draw_sources import sources
 from ..refinement import Refinement
+from ..saving import architecture, documents
 from .posterior import Posterior
 
 MAX_BYTES = 4 * 2**30
@@ -30,7 +32,7 @@ def load(folder: str | Path, network: nn.Module | None = None, *, max_bytes: int
         StorageError: If anything is damaged, unknown, too large, or not of this network.
         DataError: If ``max_bytes`` is no whole number above 0.
     """
-    stored = storage.read_folder(folder, max_bytes)
+    stored = saving.read_folder(folder, max_bytes)
     document = documents.check_posterior(stored.documents.get("posterior"))
     refinement = Refinement.from_document(document.get("refinement"))
     data_schema = documents.data_schema(document["data"])
@@ -48,7 +50,7 @@ def load(folder: str | Path, network: nn.Module | None = None, *, max_bytes: int
         **{f"source.{name}": value for name, value in source.state_dict().items()},
         **documents.prior_arrays(model.network),
     }
-    arrays = stored.load_arrays({name: storage.ArraySpec.of(value) for name, value in state.items()})
+    arrays = stored.load_arrays({name: saving.ArraySpec.of(value) for name, value in state.items()})
     documents.fill(model.network, arrays, "network.", keep_tensors=network is not None)
     documents.fill(own, arrays, "likelihood.", keep_tensors=False)
     documents.fill(source, arrays, "source.", keep_tensors=False)

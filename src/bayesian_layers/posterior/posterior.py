@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import document_schema, documents, inference_data, model_card, predicting, sources, storage
+from .. import inference_data, predicting, saving
 from ..data_schema import DataSchema
+from ..draw_sources import sources
+from ..draw_sources.pruned import Pruned
+from ..draw_sources.sources import Source, StoredDraws
 from ..errors import DataError, FitWarning, ShapeError, SiteError
 from ..guides import Guide, check_covers
 from ..guides.layout import Layout
@@ -28,9 +31,8 @@ from ..metrics.predictive_checks import STATISTICS, Statistic
 from ..model import BayesianModel
 from ..network import Inputs
 from ..predicting import MAX_MEMORY, PredictiveDraws, Rows, Weights
-from ..pruned import Pruned
 from ..refinement import ITERATIONS, Refinement, Settings, refine
-from ..sources import Source, StoredDraws
+from ..saving import document_schema, documents, model_card
 from . import diagnostics, sparsity
 from .arviz_groups import to_arviz
 from .functions import Functions, fixed
@@ -797,4 +799,4 @@ class Posterior:
         others = dict(extra_documents or {})
         shapes = {name: value.shape for name, value in self.model.network.named_parameters()}
         card = model_card.write(document, shapes, others=list(others))
-        storage.write_folder(folder, arrays, {"posterior": document, **others}, {"MODEL_CARD": card})
+        saving.write_folder(folder, arrays, {"posterior": document, **others}, {"MODEL_CARD": card})

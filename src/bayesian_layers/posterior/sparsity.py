@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from ..draw_sources.pruned import Pruned, prunable
 from ..errors import DataError, SiteError
-from ..pruned import Pruned, prunable
 from . import diagnostics
 
 if TYPE_CHECKING:

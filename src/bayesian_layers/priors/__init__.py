@@ -12,10 +12,10 @@ from .half_cauchy import HalfCauchy
 from .horseshoe import Horseshoe
 from .laplace import Laplace
 from .log_uniform import LogUniform
-from .memory import recall, remember, remember_all
 from .mixture import ScaleMixture
-from .noise import Noise, Whitened
+from .parameter_priors import recall, remember, remember_all
 from .pretrained import around
+from .whitened import Noise, Whitened
 
 __all__ = [
     "ElementwiseNormal",

@@ -15,7 +15,7 @@ from .horseshoe import Horseshoe
 from .laplace import Laplace
 from .log_uniform import LogUniform
 from .mixture import ScaleMixture
-from .noise import Noise, Whitened
+from .whitened import Noise, Whitened
 
 
 class _Awaited(Prior):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
 from .base import Prior, not_needed
-from .memory import remember_all
+from .parameter_priors import remember_all
 
 _DRAWS = 1000
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import DataError, SiteError
 from .base import Prior
 from .elementwise import ElementwiseNormal
-from .memory import recall, remember_all
+from .parameter_priors import recall, remember_all
 
 
 def around(network: nn.Module, scale: float = 1.0) -> nn.Module:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DataError, StorageError
-from ..storage.schema import Fields, ListOf, Number, Text, Whole, optional, show
+from ..saving.schema import Fields, ListOf, Number, Text, Whole, optional, show
 from .chains import superchain_size
 
 WITHIN_A_MODE = (

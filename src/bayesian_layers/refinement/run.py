@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..draw_sources.sources import Source, StoredDraws
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import Ensemble, MeanFieldNormal
 from ..guides.joint import JointNormal
@@ -19,7 +20,6 @@ from ..guides.layout import Layout
 from ..model import BayesianModel
 from ..network import Inputs, evaluating, place, rows
 from ..noise import seeded, stream
-from ..sources import Source, StoredDraws
 from .chains import effective_sample_size, nested_rhat
 from .hmc import State, StepSize, transition
 from .record import Refinement

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import documents
+from ..saving import documents
 
 _PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
 

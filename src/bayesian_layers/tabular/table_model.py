@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .. import likelihoods, storage
+from .. import likelihoods, saving
 from ..errors import DataError, StorageError
 from ..fitting import FitResult, fit
 from ..layers import Linear
@@ -82,7 +82,7 @@ class TableModel:
         Raises:
             StorageError: If anything is damaged, or the folder holds no table's schema.
         """
-        document = storage.read_folder(folder).documents.get(_DOCUMENT)
+        document = saving.read_folder(folder).documents.get(_DOCUMENT)
         if document is None:
             raise StorageError(f"{folder} holds a posterior that was not fitted to a table; use bl.load")
         schema, posterior = TableSchema.from_document(document), load(folder)

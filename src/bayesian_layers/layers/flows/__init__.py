@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...storage.schema import Bool, ListOf, Number, Whole
+from ...saving.schema import Bool, ListOf, Number, Whole
 from .autoregressive import MADE, MAF
 from .base import Reversible
 from .coupling import RealNVP

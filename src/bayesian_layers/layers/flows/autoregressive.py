@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._twin import BiasPrior
+from ..base import BiasPrior
 from .base import (
     FlowPrior,
     MakeLinear,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import DataError, ShapeError
 from ...priors import Normal, Prior
-from .._twin import BiasPrior, remember_weight_and_bias
+from ..base import BiasPrior, remember_weight_and_bias
 
 FlowPrior = Prior | Literal["point"] | None
 MakeLinear = Callable[[int, int], nn.Linear]

@@ -10,7 +10,7 @@ from pyro.distributions.transforms import AffineCoupling
 from torch import Tensor
 
 from ...errors import DataError
-from .._twin import BiasPrior
+from ..base import BiasPrior
 from .base import (
     FlowPrior,
     MakeLinear,

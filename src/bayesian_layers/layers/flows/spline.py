@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...errors import DataError
-from .._twin import BiasPrior
+from ..base import BiasPrior
 from .base import (
     FlowPrior,
     MakeLinear,

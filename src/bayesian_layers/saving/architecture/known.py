@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from .. import layers
-from ..errors import StorageError
-from ..storage.schema import AnyOf, Bool, ListOf, Null, Number, Schema, Text, Whole, optional
+from ... import layers
+from ...errors import StorageError
+from ..schema import AnyOf, Bool, ListOf, Null, Number, Schema, Text, Whole, optional
 
 _TORCH = (
     *("Sequential", "Identity", "Flatten", "Unflatten"),

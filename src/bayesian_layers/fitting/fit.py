@@ -22,16 +22,16 @@ from ..model import BayesianModel, check_is_model
 from ..network import Inputs
 from ..noise import seeded
 from ..posterior import Posterior
-from . import quadratic
-from .arrangement import Settings, arrange, fitting_copy
-from .batches import make_batches
-from .checkpoint import Checkpoint, Keeper, keeper
+from . import closed_form
+from .checkpoints.checkpoint import Checkpoint, Keeper, keeper
+from .checkpoints.fingerprint import fingerprint
 from .checks import DataCheck, fresh_normalisation, no_priors
-from .fingerprint import fingerprint
+from .data.batches import make_batches
 from .progress import Callback, Report
 from .result import FitResult
-from .run import Run
-from .step import Mode, Optimizer
+from .setup import Settings, arrange, fitting_copy
+from .stepping.step import Mode, Optimizer
+from .trainer import Run
 
 _RETRIES = 3  # after a divergence, each with a quarter of the learning rate
 
@@ -176,7 +176,7 @@ def fit(
     kept = keeper(checkpoint, lambda: fingerprint(model, guide, tensors, batches, settings.described()))
     with seeded(seed), pyro.validation_enabled(False), kept:
         run = arrange(program, guide, batches, settings, mode=kept.mode, validation=validation)
-        verdict = quadratic.solve(program, guide, batches, run.priors, seed)
+        verdict = closed_form.solve(program, guide, batches, run.priors, seed)
         slower: list[str] = []
         solved = verdict is not None
         if not solved:

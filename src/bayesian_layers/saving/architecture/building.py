@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import StorageError
-from ..layers import A_MODULE
-from ..storage.schema import show
+from ...errors import StorageError
+from ...layers import A_MODULE
+from ..schema import show
 from .known import CLASSES, arguments_of, modules_in, signature
 
 _MOST_MODULES, _DEEPEST = 10_000, 50

@@ -19,16 +19,16 @@ from typing import Self
 
 import torch
 
-from .. import storage
-from ..errors import BayesianLayersError, DataError, StorageError
-from ..storage import StoredFolder
+from ... import saving
+from ...errors import BayesianLayersError, DataError, StorageError
+from ...saving import StoredFolder
+from ..data.batches import Batches
+from ..stepping.flat import FlatParameters
+from ..stepping.step import Mode
+from ..trainer import Run
 from . import stored_state
-from .batches import Batches
 from .fingerprint import differences
-from .flat import FlatParameters
 from .interruption import Interruption, end
-from .run import Run
-from .step import Mode
 from .stored_state import DOCUMENT
 
 _log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class FolderKeeper(Keeper):
         if not previous.exists() and (not self._path.exists() or _is_empty(self._path)):
             return None
         try:
-            stored = storage.read_folder(self._path)
+            stored = saving.read_folder(self._path)
             stored_state.check(stored.documents)
         except StorageError as error:
             raise self._unusable(error) from error
@@ -309,7 +309,7 @@ class FolderKeeper(Keeper):
             "seconds": self.seconds + time.monotonic() - self._start,
             "finished": finished,
         }
-        storage.write_folder(self._path, stored_state.arrays(run.state), {DOCUMENT: document})
+        saving.write_folder(self._path, stored_state.arrays(run.state), {DOCUMENT: document})
         self._written = time.monotonic()
 
     def warnings(self) -> list[str]:

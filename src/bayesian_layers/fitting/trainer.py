@@ -14,12 +14,12 @@ from ..errors import DivergenceError
 from ..estimators import Estimator
 from ..guides import Guide
 from ..noise import PairedNoise, stream
-from .batches import Batches
+from .convergence import Verdict
+from .data.batches import Batches
 from .evaluation import Evaluation, Evaluator, Validation
-from .flat import FlatParameters
 from .schedule import Schedule
-from .step import Draws, Position, Stepper
-from .verdict import Verdict
+from .stepping.flat import FlatParameters
+from .stepping.step import Draws, Position, Stepper
 
 _SAFE_EVERY = 25  # steps between copies of the parameters, to come back to after a divergence
 _ROW_NOISE = 7  # tells this stream from the others of a fit

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import StorageError
+from ...errors import StorageError
 from .building import build
 from .known import NAMES, argument, arguments_of
 

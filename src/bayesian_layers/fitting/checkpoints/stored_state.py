@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import StorageError
-from ..storage import ArraySpec, StoredFolder
-from .evaluation import Evaluation
-from .run import State
-from .schedule import Schedule
-from .step import Position
+from ...errors import StorageError
+from ...saving import ArraySpec, StoredFolder
+from ..evaluation import Evaluation
+from ..schedule import Schedule
+from ..stepping.step import Position
+from ..trainer import State
 
 DOCUMENT = "checkpoint"
 _VECTORS = ("theta", "first", "second")

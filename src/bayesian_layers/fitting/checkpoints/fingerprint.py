@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import documents
-from ..guides import Guide
-from ..model import BayesianModel
-from ..network import remembered_priors
-from .batches import Batches
+from ...guides import Guide
+from ...model import BayesianModel
+from ...network import remembered_priors
+from ...saving import documents
+from ..data.batches import Batches
 
 _DECIDE_NUMBERS = ("bayesian-layers", "torch", "numpy", "pyro-ppl")
 

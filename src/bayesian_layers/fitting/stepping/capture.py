@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .tape import Operation, Slot, Tape, is_slot, simplify
+from .graph import Operation, Slot, Tape, is_slot, simplify
 
 _ATEN = torch.ops.aten
 # Where such an operation returns its input as it was, later operations take the input itself.

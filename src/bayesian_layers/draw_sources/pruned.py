@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .model import BayesianModel
+from ..model import BayesianModel
 
 
 class Pruned(nn.Module):

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import architecture, likelihoods, priors
-from .data_schema import DataSchema
+from .. import likelihoods, priors
+from ..data_schema import DataSchema
+from ..errors import DataError, SiteError, StorageError
+from ..layers.flows import Reversible
+from ..likelihoods import Flow, Likelihood
+from ..model import BayesianModel
+from ..network import remembered_priors
+from . import AGAIN, ArraySpec, architecture
 from .document_schema import MODEL, POSTERIOR, VERSION
-from .errors import DataError, SiteError, StorageError
-from .layers.flows import Reversible
-from .likelihoods import Flow, Likelihood
-from .model import BayesianModel
-from .network import remembered_priors
-from .storage import AGAIN, ArraySpec
-from .storage.schema import show
+from .schema import show
 
 _PACKAGES = ("bayesian-layers", "torch", "pyro-ppl", "numpy", "arviz", "safetensors")
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from ..network import Inputs, evaluating, rows, take
-from ..noise import seeded
+from ...network import Inputs, evaluating, rows, take
+from ...noise import seeded
 
 
 def multiplications(network: nn.Module, x: Inputs) -> int:

@@ -15,15 +15,15 @@ from ..estimators import Estimator
 from ..guides import Guide
 from ..model import BayesianModel
 from ..network import Inputs, dtype_and_device, place, rows, take
-from .batches import Batches
 from .checks import DataCheck, check_targets
+from .data.batches import Batches
 from .evaluation import Evaluator, Validation
-from .flat import FlatParameters
-from .objective import Objective
-from .run import STEPS_A_CALL, Run
 from .schedule import Schedule, choose
-from .step import Mode, Optimizer, Stepper, choose_mode
-from .work import multiplications
+from .stepping.flat import FlatParameters
+from .stepping.objective import Objective
+from .stepping.step import Mode, Optimizer, Stepper, choose_mode
+from .stepping.work import multiplications
+from .trainer import STEPS_A_CALL, Run
 
 _VALIDATIONS = 10  # in the first stage
 

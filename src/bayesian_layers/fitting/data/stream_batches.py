@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..errors import BayesianLayersError, DataError
-from ..network import Inputs
-from ..noise import seeded
-from ..streams import Stream
-from ..streams.base import check_whole
+from ...errors import BayesianLayersError, DataError
+from ...network import Inputs
+from ...noise import seeded
+from ...streams import Stream
+from ...streams.base import check_whole
 from .batch import Batch, check_num_data, check_position, placed
 
 Check = Callable[[Inputs, Tensor], None]

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .batches import Batch
+from ..data.batches import Batch
+from ..schedule import Schedule
 from .capture import CaptureError, Function, capture
 from .flat import FlatParameters
 from .objective import Objective
-from .schedule import Schedule
 
 Mode = Literal["eager", "captured", "compiled"]
 Optimizer = Callable[[list[Tensor]], Any]

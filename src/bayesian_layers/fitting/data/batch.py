@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
-from ..network import Inputs, dtype_and_device, place, rows
-from .checks import check_targets
+from ...errors import DataError, ShapeError
+from ...network import Inputs, dtype_and_device, place, rows
+from ..checks import check_targets
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ weights. With N rows and an epoch of m batches of :math:`B_1, \dots, B_m` rows:
 - **shuffled tensors**: :math:`N / B_j`. Each batch is a uniformly drawn set of rows, so each step is
   unbiased by itself, that of the smaller last batch too;
 - **streams**: :math:`N m / \sum_j B_j` for every batch, N over the MEAN number of rows a batch: see
-  :class:`~bayesian_layers.fitting.stream_batches.StreamBatches`.
+  :class:`~bayesian_layers.fitting.data.stream_batches.StreamBatches`.
 
 Where all batches have the same number of rows the three are one.
 """
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..errors import DataError
-from ..network import Inputs, rows
-from ..streams import Stream
-from ..streams.base import check_whole, shuffled
+from ...errors import DataError
+from ...network import Inputs, rows
+from ...streams import Stream
+from ...streams.base import check_whole, shuffled
 from .batch import Batch, Batches, check_num_data, check_position, placed
 from .stream_batches import Check, StreamBatches
 

@@ -23,8 +23,8 @@ from ..guides import MeanFieldNormal
 from ..guides.kl import FlatPriors
 from ..model import BayesianModel, output_shape
 from ..noise import stream
-from .batches import Batch, Batches
-from .verdict import Verdict
+from .convergence import Verdict
+from .data.batches import Batch, Batches
 
 _LARGEST = 1000  # entries
 _WORK = 2**33  # multiplications: entries^2 x rows x places of a row

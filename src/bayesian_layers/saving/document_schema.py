@@ -5,20 +5,7 @@ Version 1, of the first files, has no field ``version`` and none ``data``.
 
 from __future__ import annotations
 
-from .storage.schema import (
-    AnyOf,
-    Bool,
-    Fields,
-    ListOf,
-    MapOf,
-    Null,
-    Number,
-    Schema,
-    Tagged,
-    Text,
-    Whole,
-    optional,
-)
+from .schema import AnyOf, Bool, Fields, ListOf, MapOf, Null, Number, Schema, Tagged, Text, Whole, optional
 
 VERSION = 2
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from .. import priors
+from ... import priors
+from ...errors import StorageError
 from ..document_schema import PARAMETERS
-from ..errors import StorageError
-from ..storage.schema import show
+from ..schema import show
 
 
 def describe_parameters(network: nn.Module, remembered: dict[int, Any]) -> dict[str, Any]:

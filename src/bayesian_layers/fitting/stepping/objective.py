@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..estimators import Estimator
-from ..guides import Guide
-from ..guides.kl import FlatPriors
-from ..network import Inputs
+from ...estimators import Estimator
+from ...guides import Guide
+from ...guides.kl import FlatPriors
+from ...network import Inputs
 
 
 class Objective(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..guides import Guide
+from ...guides import Guide
 
 
 class FlatParameters:

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .document_schema import SOURCE
-from .errors import DataError, SiteError, StorageError
-from .guides import BlockNormal, Ensemble, Flow, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
-from .guides.layout import Layout
-from .guides.low_rank import check_rank
-from .layers import RealNVP
-from .model import BayesianModel
+from ..errors import DataError, SiteError, StorageError
+from ..guides import BlockNormal, Ensemble, Flow, FullRankNormal, Guide, LowRankNormal, MeanFieldNormal
+from ..guides.layout import Layout
+from ..guides.low_rank import check_rank
+from ..layers import RealNVP
+from ..model import BayesianModel
+from ..saving import AGAIN, ArraySpec
+from ..saving.document_schema import SOURCE
+from ..saving.schema import show
 from .pruned import Pruned, prunable
-from .storage import AGAIN, ArraySpec
-from .storage.schema import show
 
 _ROUNDING = 0.01  # half precision rounds each of many weights
 _DRAWS = 64

@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import priors
 from ..priors import Prior
-from ..storage.schema import MapOf, Schema
+from ..saving.schema import MapOf, Schema
 
 BiasPrior = Prior | Literal["as weight"] | None
 

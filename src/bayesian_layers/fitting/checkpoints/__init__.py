@@ -1,0 +1,1 @@
+"""Checkpoints: a fit that is killed resumes and ends with the same bits."""

@@ -1,0 +1,1 @@
+"""One optimizer step: its objective, how it is recorded, and how it is replayed."""
