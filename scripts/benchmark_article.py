@@ -18,9 +18,9 @@ import torch
 from pyro.infer import Predictive
 
 import bayesian_layers as bl
+from article.methods import article_recipe, mesh, near_and_far, normal_prior
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.noise import seeded
-from bayesian_layers.reporting.article.methods import article_recipe, mesh, near_and_far, normal_prior
 
 X, Y = bl.datasets.parabola()
 TEST = bl.datasets.parabola(20_000, seed=4243)

@@ -26,8 +26,8 @@ import bayesian_layers as bl
 from bayesian_layers.errors import BayesianLayersError
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting import check_report_folder, write_report
-from bayesian_layers.reporting.diagnosis import Diagnosis, DiagnosisRun, diagnose, diagnosis_page
 from bayesian_layers.reporting.provenance import hash_of, provenance
+from diagnosis import Diagnosis, DiagnosisRun, diagnose, diagnosis_page
 
 Rows = tuple[Tensor, Tensor]
 TEST_SEED, TEST_ROWS = 1000, 2000

@@ -26,14 +26,7 @@ _TASKS = ("binary", "multiclass", "regression")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: The words after the program's name; ``None`` takes those of the process.
-
-    Returns:
-        The exit status.
-    """
+    """Run one command."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)

@@ -129,16 +129,7 @@ def temper(program: Callable[..., Any], kl_weight: float | Mapping[str, float]) 
 
 
 def check_kl_weight(kl_weight: float | Mapping[str, float], sites: set[str] | None = None) -> None:
-    """Refuse weights that are no weights, and names that no site has.
-
-    Args:
-        kl_weight: As in :func:`temper`.
-        sites: Names of the latent sites, or ``None`` where they are not known yet.
-
-    Raises:
-        DataError: If a weight is negative or not finite.
-        SiteError: If the mapping names a site that does not exist.
-    """
+    """Refuse weights that are no weights, and names that no site has."""
     weights = kl_weight.values() if isinstance(kl_weight, Mapping) else [kl_weight]
     for weight in weights:
         if not 0 <= weight < float("inf"):

@@ -200,14 +200,7 @@ def _draw(sites: Mapping[str, Site], sample_one: Callable[[str, Any], Tensor]) -
 
 
 def check_is_model(model: object) -> None:
-    """Refuse a bare network where a model is needed.
-
-    Args:
-        model: What the caller passed.
-
-    Raises:
-        TypeError: If it is not a :class:`BayesianModel`.
-    """
+    """Refuse a bare network where a model is needed."""
     if not isinstance(model, BayesianModel):
         raise TypeError(
             f"a BayesianModel is needed; received {type(model).__name__}. "
@@ -216,18 +209,7 @@ def check_is_model(model: object) -> None:
 
 
 def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: str, seed: int = 0) -> Tensor:
-    """Values of a site of the model under given draws, all draws at once.
-
-    Args:
-        model: The model; its network is in ``eval`` mode meanwhile.
-        draws: Site name to ``(S, *shape)``.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        site: ``"f"`` or ``"y"``.
-        seed: Seed of the noise of ``y``.
-
-    Returns:
-        ``(S, N, *axes)`` for ``f``; ``(S, *shape of y)`` for ``y``.
-    """
+    """Values of a site of the model under given draws, all draws at once."""
     # The axis of size 1 is the data plate's, which the network's rows take.
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
     predictive = Predictive(model, given, parallel=True, return_sites=(site,))
@@ -236,21 +218,7 @@ def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: s
 
 
 def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
-    """Log likelihood of each row under each draw, from the model's own program.
-
-    Args:
-        model: The model; its network is in ``eval`` mode meanwhile.
-        draws: Site name to ``(S, *shape)``.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        y: Targets, N rows in front.
-
-    Returns:
-        Nats, the sum over all targets of a row, ``(S, N)``.
-
-    Raises:
-        ShapeError: If the outputs and ``y`` do not belong together.
-        DataError: If the model has no likelihood.
-    """
+    """Log likelihood of each row under each draw, from the model's own program."""
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
     size = len(next(iter(draws.values())))
     parts = []
@@ -274,19 +242,7 @@ def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
 
 
 def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
-    """Try the network on two rows, so that a wrong shape is said before anything is computed.
-
-    Args:
-        model: The model.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        seed: Of what is random in the network.
-
-    Returns:
-        Shape of a row's outputs, at least one axis.
-
-    Raises:
-        ShapeError: If the network does not give rows with at least one axis.
-    """
+    """Try the network on two rows, so that a wrong shape is said before anything is computed."""
     few = take(x, slice(2))
     with seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))

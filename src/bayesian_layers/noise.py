@@ -114,15 +114,7 @@ class PairedNoise:
         self._number, self._block = -1, torch.empty(0)
 
     def at(self, step: int, count: int = 1) -> Tensor:
-        """Give the noise of some steps; one step after the other is cheap.
-
-        Args:
-            step: The first, counted from 0.
-            count: How many.
-
-        Returns:
-            Noise, ``(count, S, P)``.
-        """
+        """Give the noise of some steps; one step after the other is cheap."""
         if self._table is not None:
             rows = [self._stretches(self._table, each) for each in range(step, step + count)]
             return self._paired(rows[0].unsqueeze(0) if count == 1 else torch.stack(rows))
@@ -161,14 +153,7 @@ class PairedNoise:
 
 
 def stream(*key: int) -> torch.Generator:
-    """Make a generator of its own for each purpose.
-
-    Args:
-        *key: Whole numbers, 0 or more; different keys give unrelated streams.
-
-    Returns:
-        A generator on the CPU.
-    """
+    """Make a generator of its own for each purpose."""
     return torch.Generator().manual_seed(_word(*key))
 
 
@@ -179,19 +164,8 @@ def _word(*key: int) -> int:
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Run a block under torch's global generator seeded by ``key``; the caller's state comes back.
-
-    For random code that only knows the global generator: dropout, sampling inside Pyro programs.
-
-    Args:
-        *key: Whole numbers, 0 or more; different keys give unrelated streams.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        DataError: If a seed is negative or no whole number.
-    """
+    """Run a block under torch's global generator seeded by ``key``; the caller's state comes back."""
+    # For random code that only knows the global generator: dropout, sampling inside Pyro programs.
     if any(isinstance(word, bool) or not isinstance(word, int) or word < 0 for word in key):
         raise DataError(f"a seed must be a whole number, 0 or more; received {key[0]!r}")
     with torch.random.fork_rng():

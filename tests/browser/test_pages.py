@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from article import article_page, run, run_article
 from bayesian_layers.reporting import write_report
-from bayesian_layers.reporting.article import article_page, run, run_article
 from bayesian_layers.reporting.comparison import write_comparison
 
 ROOT = Path(__file__).resolve().parents[2]

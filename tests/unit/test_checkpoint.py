@@ -18,6 +18,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers import saving, streams
 from bayesian_layers.errors import DataError, FitWarning, StorageError
+from bayesian_layers.fitting import trainer
 from bayesian_layers.fitting.checkpoints.fingerprint import digest
 from bayesian_layers.fitting.evaluation import Evaluation
 from bayesian_layers.fitting.stepping import step

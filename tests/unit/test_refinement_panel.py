@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import bayesian_layers as bl
+from article import article_page, methods, panel, sampling
+from article.results import ArticleRun, BayesShown, KerasShown, MethodRun, Sampled
 from bayesian_layers.reporting import figures
-from bayesian_layers.reporting.article import article_page, methods, panel, sampling
-from bayesian_layers.reporting.article.results import ArticleRun, BayesShown, KerasShown, MethodRun, Sampled
 from bayesian_layers.reporting.provenance import provenance
 
 SCORES = {"accuracy": 0.9375, "nll": 0.1625, "brier": 0.0475, "ece": 0.0125}

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 import bayesian_layers as bl
+from article import article_page, article_recipe, methods, scores_as_text, words
+from article import pictures as article_pictures
+from article.results import ArticleRun, BayesShown, KerasShown, MethodRun
 from bayesian_layers.errors import DataError, MissingExtraError, ShapeError, StorageError, TableError
 from bayesian_layers.reporting import check_report_folder, figures, write_report
-from bayesian_layers.reporting.article import article_page, article_recipe, methods, scores_as_text, words
-from bayesian_layers.reporting.article import pictures as article_pictures
-from bayesian_layers.reporting.article.results import ArticleRun, BayesShown, KerasShown, MethodRun
 from bayesian_layers.reporting.beside import one_at_a_time
 from bayesian_layers.reporting.comparison import ComparisonRun, comparison_page
 from bayesian_layers.reporting.comparison.page import in_short as comparison_in_short

@@ -7,9 +7,9 @@ import torch
 import bayesian_layers as bl
 from bayesian_layers.errors import DataError
 from bayesian_layers.noise import seeded
-from bayesian_layers.reporting.diagnosis import DiagnosisRun, diagnose, diagnosis_page
 from bayesian_layers.reporting.page import plain
 from bayesian_layers.reporting.provenance import provenance
+from diagnosis import DiagnosisRun, diagnose, diagnosis_page
 
 RECORD = provenance([3], {"the rows": "ab" * 32}, "scripts/some_command")
 

@@ -30,16 +30,7 @@ HEADS = {
 
 
 def build(keras: Any, recipe: dict[str, Any], num_inputs: int) -> Any:
-    """Build and compile the network as a user would.
-
-    Args:
-        keras: The module, loaded on the torch backend.
-        recipe: What to build; see ``recipe.json``.
-        num_inputs: Number D of inputs.
-
-    Returns:
-        A compiled ``keras.Sequential``.
-    """
+    """Build and compile the network as a user would."""
     activation, loss = HEADS[recipe["task"]]
     dense = keras.layers.Dense
     model = keras.Sequential(
@@ -55,17 +46,7 @@ def build(keras: Any, recipe: dict[str, Any], num_inputs: int) -> Any:
 
 
 def train(keras: Any, model: Any, recipe: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Train by plain ``model.fit``.
-
-    Args:
-        keras: The module.
-        model: What :func:`build` returned; its weights change.
-        recipe: See ``recipe.json``.
-        arrays: ``x`` and ``y``, and ``x_validation`` and ``y_validation`` if there are such rows.
-
-    Returns:
-        The history that Keras recorded: a list of one float an epoch, by name.
-    """
+    """Train by plain ``model.fit``."""
     validation = (arrays["x_validation"], arrays["y_validation"]) if "x_validation" in arrays else None
     callbacks = []
     if recipe["patience"] is not None:
@@ -85,11 +66,7 @@ def train(keras: Any, model: Any, recipe: dict[str, Any], arrays: dict[str, np.n
 
 
 def main(folder: Path) -> None:
-    """Read the recipe and the arrays, train, predict, write.
-
-    Args:
-        folder: The folder to read from and write to.
-    """
+    """Read the recipe and the arrays, train, predict, write."""
     import keras
     import torch
 

@@ -33,45 +33,21 @@ class Pruned(nn.Module):
         return {name: self.get_buffer(buffer) for name, buffer in self._buffers_of.items()}
 
     def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Draw as the source does, and put zeros in place.
-
-        Args:
-            num_draws: Number of draws S.
-            seed: Draw ``i`` depends on ``(seed, i)`` alone.
-            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
-
-        Returns:
-            Site name to draws, ``(S, *shape)``.
-        """
+        """Draw as the source does, and put zeros in place."""
         return self.masked(self.source.draw(num_draws, seed, start))
 
     def mean(self) -> dict[str, Tensor]:
-        """Give the means of the source, with zeros in place.
-
-        Returns:
-            Site name to a tensor of the site's shape.
-        """
+        """Give the means of the source, with zeros in place."""
         return self.masked(self.source.mean())
 
     def describe(self) -> str:
-        """Say how many weights are zero.
-
-        Returns:
-            For instance ``; PRUNED: 24 of 31 weights are 0``.
-        """
+        """Say how many weights are zero."""
         kept = self.kept.values()
         entries = sum(each.numel() for each in kept)
         return f"; PRUNED: {entries - sum(int(each.sum()) for each in kept)} of {entries} weights are 0"
 
     def masked(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Put zeros in place of what is pruned.
-
-        Args:
-            values: Site name to values, ``(*batch, *shape)``.
-
-        Returns:
-            The same, with zeros.
-        """
+        """Put zeros in place of what is pruned."""
         kept = self.kept
         return {
             name: torch.where(kept[name], value, torch.zeros_like(value)) if name in kept else value
@@ -80,16 +56,8 @@ class Pruned(nn.Module):
 
 
 def prunable(model: BayesianModel) -> list[str]:
-    """List the sites whose entries may be zero: weights of the network that have a prior.
-
-    Values of functions (``bl.priors.Whitened``) and what is only drawn are no weights.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Site names.
-    """
+    """List the sites whose entries may be zero: weights of the network that have a prior."""
+    # Values of functions (``bl.priors.Whitened``) and what is only drawn are no weights.
     sites = model.sites()
     priors = {name: sites[name].prior for name, _ in model.network.named_parameters() if name in sites}
     return [

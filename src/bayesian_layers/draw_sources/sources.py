@@ -62,42 +62,19 @@ class StoredDraws(nn.Module):
         return {name: self.get_buffer(buffer) for name, buffer in self._buffers_of.items()}
 
     def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Take stored draws in an order that the seed shuffles; after the last the first comes again.
-
-        Args:
-            num_draws: Number of draws S.
-            seed: Draw ``i`` depends on ``(seed, i)`` alone.
-            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
-
-        Returns:
-            Site name to draws, ``(S, *shape)``.
-        """
+        """Take stored draws in an order that the seed shuffles; after the last the first comes again."""
         stored = len(next(iter(self.samples.values())))
         order = np.random.default_rng(seed).permutation(stored)
         index = torch.from_numpy(order[np.arange(start, start + num_draws) % stored])
         return {name: value[index.to(value.device)] for name, value in self.samples.items()}
 
     def mean(self) -> dict[str, Tensor]:
-        """Average the stored draws.
-
-        Returns:
-            Site name to a tensor of the site's shape.
-        """
+        """Average the stored draws."""
         return {name: value.mean(0) for name, value in self.samples.items()}
 
 
 def describe(source: Source) -> dict[str, Any]:
-    """Describe a source in JSON's types, but for its arrays.
-
-    Args:
-        source: A guide of the library, or stored draws.
-
-    Returns:
-        Its kind, and what fixes the shapes of its arrays.
-
-    Raises:
-        StorageError: If it is neither.
-    """
+    """Describe a source in JSON's types, but for its arrays."""
     if isinstance(source, Pruned):
         return {"kind": "Pruned", "source": describe(source.source)}
     if isinstance(source, StoredDraws):
@@ -116,20 +93,8 @@ def describe(source: Source) -> dict[str, Any]:
 
 
 def build(document: Any, model: BayesianModel) -> Guide | StoredDraws | Pruned:
-    """Build the source that :func:`describe` described, its arrays not yet filled.
-
-    Its arrays are stand-ins that take no memory: loaded ones take their place.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-        model: The model.
-
-    Returns:
-        A guide, or stored draws, or one of these pruned.
-
-    Raises:
-        StorageError: If the description is not one of a known source, or not one for this model.
-    """
+    """Build the source that :func:`describe` described, its arrays not yet filled."""
+    # Its arrays are stand-ins that take no memory: loaded ones take their place.
     SOURCE.check(document, "source")
     try:
         return _without_memory(_build(document, model))
@@ -160,19 +125,7 @@ def _build(document: Mapping[str, Any], model: BayesianModel) -> Guide | StoredD
 
 
 def check_size(document: Any, model: BayesianModel, header: Mapping[str, ArraySpec]) -> int:
-    """Refuse a described source for which other arrays are stored than it needs, before it is built.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-        model: The model.
-        header: Dtypes and shapes of all stored arrays; those of the source under ``source.``.
-
-    Returns:
-        Bytes that building it takes for a moment.
-
-    Raises:
-        StorageError: If the description is not one of a known source, or another number of values is stored.
-    """
+    """Refuse a described source for which other arrays are stored than it needs, before it is built."""
     SOURCE.check(document, "source")
     specs = [spec for name, spec in header.items() if name.startswith("source.")]
     stored, sites = sum(math.prod(spec.shape) for spec in specs), model.sites()
@@ -216,16 +169,8 @@ def _flow_numbers(random: int, document: Mapping[str, Any]) -> int:
 
 
 def check(source: Guide | StoredDraws | Pruned, model: BayesianModel) -> None:
-    """Refuse a source whose loaded arrays are finite, but whose draws would not be, or not positive where they must.
-
-    Args:
-        source: A source whose arrays are filled.
-        model: The model.
-
-    Raises:
-        StorageError: If numbers are so large that draws overflow, a positive site is not positive, or the weights of
-            an ensemble are no distribution.
-    """
+    """Refuse a source whose loaded arrays are finite, but whose draws would not be."""
+    # Or not positive where they must.
     if isinstance(source, Pruned):
         check(source.source, model)
         return

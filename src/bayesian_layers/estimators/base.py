@@ -37,24 +37,11 @@ class Estimator(ABC):
     judges: bool = False
 
     def describe(self) -> str:
-        """Name the estimator, and what it does not cover.
-
-        Returns:
-            Text for a result.
-        """
+        """Name the estimator, and what it does not cover."""
         return f"{self.name}; {self.note}" if self.note else self.name
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw the noise that the estimator needs beyond the guide's own.
-
-        Args:
-            particles: Draws S a step.
-            rows: Rows N of the batch.
-            generator: Where the numbers come from; they are made on its device.
-
-        Returns:
-            Tensors with ``S * N`` rows, on the network's device; none for the plain estimator.
-        """
+        """Draw the noise that the estimator needs beyond the guide's own."""
         return ()
 
     @abstractmethod
@@ -69,20 +56,7 @@ class Estimator(ABC):
         scale: float,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Estimate the expected log likelihood.
-
-        Args:
-            guide: The guide; its parameters get the gradient.
-            noise: Standard normal, ``(S, guide.noise_size)``.
-            row_noise: As :meth:`row_noise` draws it.
-            x: Inputs with N rows in front, or a tuple of inputs.
-            y: Targets, N rows in front.
-            scale: Factor from the batch's log likelihood to the whole data set's.
-            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
-
-        Returns:
-            Scalar: nats of the whole data set, the mean over the S particles.
-        """
+        """Estimate the expected log likelihood."""
 
 
 class Reparameterization(Estimator):
@@ -116,20 +90,7 @@ class Reparameterization(Estimator):
         scale: float,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`.
-
-        Args:
-            guide: The guide.
-            noise: Standard normal, ``(S, guide.noise_size)``.
-            row_noise: Nothing.
-            x: Inputs with N rows in front, or a tuple of inputs.
-            y: Targets, N rows in front.
-            scale: Factor from the batch's log likelihood to the whole data set's.
-            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
-
-        Returns:
-            Scalar, nats of the whole data set.
-        """
+        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`."""
         particles = len(noise)
         # One particle goes without an axis of particles, and so without vmap; else the axis of size 1 is
         # the data plate's, which the rows take.
@@ -143,18 +104,7 @@ class Reparameterization(Estimator):
 def log_likelihood(
     model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """Run the model's program on given values, and sum the log likelihood over rows and particles.
-
-    Args:
-        model: The model.
-        values: Site name to value, ``shape`` or ``(S, 1, *shape)``.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        y: Targets.
-        weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
-
-    Returns:
-        Scalar, in nats, of these rows.
-    """
+    """Run the model's program on given values, and sum the log likelihood over rows and particles."""
     with Observed(values, weight=weight) as observed:
         model(x, y)
     return observed.log_prob

@@ -31,18 +31,7 @@ _SHOWN = 3  # names of sites in a note, before "and so many more"
 
 
 def default(model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> Estimator:
-    """Make the estimator of a fit that asks for none.
-
-    Args:
-        model: As in :func:`make`.
-        guide: As in :func:`make`.
-        x: As in :func:`make`.
-        y: As in :func:`make`.
-
-    Returns:
-        Plain reparameterization; for a network with Gaussian processes local reparameterization, if it covers
-        everything.
-    """
+    """Make the estimator of a fit that asks for none."""
     if any(isinstance(module, GaussianProcess) for module in model.network.modules()):
         local = make("local", model, guide, x, y)
         if not local.uses_noise:
@@ -158,14 +147,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _disagrees(estimator: PerRow, model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> str:
-    """Compare with the plain estimator at zero noise, where all are the network at the guide's means.
-
-    Finds what the survey cannot see: weights that go through code without torch functions, a forward pass
-    that is run again inside the backward pass.
-
-    Returns:
-        What is wrong, or nothing.
-    """
+    """Compare with the plain estimator at zero noise, where all are the network at the guide's means."""
+    # Finds what the survey cannot see: weights that go through code without torch functions, a forward pass
+    # that is run again inside the backward pass.
     noise = torch.zeros(1, guide.noise_size, dtype=guide.loc.dtype, device=guide.loc.device)
     plain = _value_and_gradient(Reparameterization(model), guide, noise, (), x, y)
     signs = estimator.row_noise(1, rows(x), torch.Generator(guide.loc.device).manual_seed(0))

@@ -47,23 +47,12 @@ class Call:
     output_shape: torch.Size
 
     def channels(self) -> tuple[int, int]:
-        """Count features (linear, bilinear) or channels (convolution).
-
-        Returns:
-            Those of the first input and those of the output.
-        """
+        """Count features (linear, bilinear) or channels (convolution)."""
         axis = -1 if self.op in _FEATURES_LAST else 1
         return self.input_shapes[0][axis], self.output_shape[axis]
 
     def along_rows(self, channels: Tensor) -> Tensor:
-        """Shape numbers, one a row and channel, so that they multiply an input or output.
-
-        Args:
-            channels: ``(N, channels)``.
-
-        Returns:
-            A view with axes of size 1 for time and space.
-        """
+        """Shape numbers, one a row and channel, so that they multiply an input or output."""
         inner = [1] * (len(self.input_shapes[0]) - 2)
         shape = (*inner, channels.shape[1]) if self.op in _FEATURES_LAST else (channels.shape[1], *inner)
         return channels.view(len(channels), *shape)
@@ -85,17 +74,7 @@ class Survey:
 
 
 def survey(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Survey:
-    """Run the model's program on N rows, and on these and the first once more, and watch.
-
-    Args:
-        model: The model; its network runs in its present mode.
-        values: Site name to value, ``(*shape)``.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        y: Targets.
-
-    Returns:
-        What was seen.
-    """
+    """Run the model's program on N rows, and on these and the first once more, and watch."""
     again = torch.cat([torch.arange(rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
     batches = ((x, y), (take(x, again), y[again]))
     watched = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
@@ -110,15 +89,7 @@ def survey(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Ten
 
 
 def close(one: Tensor, other: Tensor) -> bool:
-    """Compare two results of the same arithmetic in another order.
-
-    Args:
-        one: A tensor.
-        other: A tensor of the same shape.
-
-    Returns:
-        Whether they differ by less than the square root of the machine's precision, of the largest entry.
-    """
+    """Compare two results of the same arithmetic in another order."""
     if not other.numel():
         return True
     tolerance = torch.finfo(one.dtype).eps ** 0.5 * max(1e-30, float(other.detach().abs().max()))
@@ -126,14 +97,7 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 def address(tensor: Tensor) -> int:
-    """Tell tensors of different memory apart, whatever view of it they are.
-
-    Args:
-        tensor: A tensor.
-
-    Returns:
-        Address of its storage; 0 for tensors without one (inside a vmap of the network's own).
-    """
+    """Tell tensors of different memory apart, whatever view of it they are."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):

@@ -32,27 +32,11 @@ class Flipout(PerRow):
 
     @classmethod
     def covers(cls, call: Call) -> tuple[str | None, ...]:
-        """Take the weight of a call, whatever the layer.
-
-        Args:
-            call: A call whose rows are the data's.
-
-        Returns:
-            The site's name, or ``None`` where there is no site.
-        """
+        """Take the weight of a call, whatever the layer."""
         return (call.weight,) if call.op in _RULES else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw signs: for each layer ``(S * N, inputs)`` and ``(S * N, outputs)``.
-
-        Args:
-            particles: Draws S a step.
-            rows: Rows N of the batch.
-            generator: Where the numbers come from.
-
-        Returns:
-            Two tensors a layer, of -1 and 1.
-        """
+        """Draw signs: for each layer ``(S * N, inputs)`` and ``(S * N, outputs)``."""
         sizes = [size for call in self._calls for size in _RULES[call.op].signs(call)]
         halves = self._cut(
             _signs(self._empty(particles, rows, sizes, generator), generator), particles, rows, sizes

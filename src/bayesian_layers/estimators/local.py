@@ -37,30 +37,14 @@ class Local(PerRow):
 
     @classmethod
     def covers(cls, call: Call) -> tuple[str | None, ...]:
-        """Weight and bias of a layer that has a rule and whose input is one vector a row.
-
-        Args:
-            call: A call whose rows are the data's.
-
-        Returns:
-            Site names, and ``None`` where there is no site.
-        """
+        """Weight and bias of a layer that has a rule and whose input is one vector a row."""
         vectors = len(call.input_shapes[0]) == 2
         # Each output has entries of the weight for itself.
         apart = vectors and call.weight_shape[0] == call.output_shape[1]
         return (call.weight, call.bias) if apart and call.op in _DEVIATIONS else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs.
-
-        Args:
-            particles: Draws S a step.
-            rows: Rows N of the batch.
-            generator: Where the numbers come from.
-
-        Returns:
-            One tensor a layer.
-        """
+        """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs."""
         sizes = [call.output_shape[-1] for call in self._calls]
         flat = self._empty(particles, rows, sizes, generator).normal_(generator=generator)
         halves = self._cut(flat, particles, rows, sizes)

@@ -72,15 +72,6 @@ OPS: Mapping[Any, tuple[str, Callable[..., Bound]]] = {
 
 
 def bind(func: Any, args: Any, kwargs: Any) -> tuple[str, Bound]:
-    """Bind the arguments of a call.
-
-    Args:
-        func: A function of ``OPS``.
-        args: Its positional arguments.
-        kwargs: Its arguments by name.
-
-    Returns:
-        The function's name, and the arguments.
-    """
+    """Bind the arguments of a call."""
     name, binder = OPS[func]
     return name, binder(func, *args, **kwargs)

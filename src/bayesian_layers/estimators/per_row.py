@@ -62,14 +62,7 @@ class PerRow(Estimator):
     @classmethod
     @abstractmethod
     def covers(cls, call: Call) -> tuple[str | None, ...]:
-        """Tell which sites of a call the estimator treats, given that each is used nowhere else.
-
-        Args:
-            call: A call whose rows are the data's.
-
-        Returns:
-            Site names, and ``None`` where there is no site.
-        """
+        """Tell which sites of a call the estimator treats, given that each is used nowhere else."""
 
     @abstractmethod
     def _layers(
@@ -99,23 +92,7 @@ class PerRow(Estimator):
         scale: float,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`.
-
-        Args:
-            guide: The guide, with ``moments()``.
-            noise: Standard normal, ``(S, guide.noise_size)``.
-            row_noise: As :meth:`row_noise` draws it.
-            x: Inputs with N rows in front, or a tuple of inputs.
-            y: Targets, N rows in front.
-            scale: Factor from the batch's log likelihood to the whole data set's.
-            weight: Factor of each row's log likelihood, ``(N,)``, or ``None``.
-
-        Returns:
-            Scalar, nats of the whole data set.
-
-        Raises:
-            SiteError: If the network uses a covered weight otherwise than when the estimator was made.
-        """
+        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`."""
         particles = len(noise)
         independent = guide.moments()
         epsilon = guide.layout.split(guide.own_noise(noise)[0], guide.layout.random)
@@ -188,14 +165,5 @@ def _copies(x: Any, times: int) -> Any:
 
 
 def paired(half: Tensor, other: Tensor, rows: int) -> Tensor:
-    """Put the two halves of antithetic pairs of particles together, in the order of the guide's noise.
-
-    Args:
-        half: Noise of the first particles, ``((S + 1) // 2 * N, size)``.
-        other: Noise of their partners.
-        rows: How many rows are needed, ``S * N``: an odd S leaves one particle without its partner.
-
-    Returns:
-        Noise, ``(S * N, size)``.
-    """
+    """Put the two halves of antithetic pairs of particles together, in the order of the guide's noise."""
     return half if rows == len(half) else torch.cat([half, other])[:rows]

@@ -15,19 +15,7 @@ _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
 
 def check_targets(y: Tensor | None, n: int) -> Tensor:
-    """Refuse targets that are no tensor, or of other rows than the inputs.
-
-    Args:
-        y: Targets.
-        n: Rows of the inputs.
-
-    Returns:
-        ``y``, now surely a tensor.
-
-    Raises:
-        TypeError: If ``y`` is not a tensor.
-        ShapeError: If it has other rows.
-    """
+    """Refuse targets that are no tensor, or of other rows than the inputs."""
     if not isinstance(y, Tensor):
         raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
     if y.dim() == 0 or len(y) != n:
@@ -36,14 +24,7 @@ def check_targets(y: Tensor | None, n: int) -> Tensor:
 
 
 def no_priors(model: BayesianModel) -> list[str]:
-    """Say so where nothing has a prior: such a fit is maximum likelihood, and is sure of everything.
-
-    Args:
-        model: The model.
-
-    Returns:
-        A sentence, or nothing.
-    """
+    """Say so where nothing has a prior: such a fit is maximum likelihood, and is sure of everything."""
     if any(site.prior is not None for site in model.sites().values()):
         return []
     return [
@@ -53,15 +34,7 @@ def no_priors(model: BayesianModel) -> list[str]:
 
 
 def scale_warnings(x: Inputs, y: Tensor | None) -> list[str]:
-    """Say where data are far from the unit scale that priors of unit scale expect.
-
-    Args:
-        x: Inputs.
-        y: Targets, or ``None`` where the likelihood gives them a scale of their own; whole numbers pass.
-
-    Returns:
-        A sentence for each array that is off.
-    """
+    """Say where data are far from the unit scale that priors of unit scale expect."""
     return [
         f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
         for name, part in [*named_parts(x), *([] if y is None else [("y", y)])]
@@ -84,14 +57,7 @@ def _off_scale(values: Tensor) -> str:
 
 
 def fresh_normalisation(network: nn.Module) -> list[str]:
-    """Say which normalisation layers have seen no data: a fit uses their running statistics as they are.
-
-    Args:
-        network: The network.
-
-    Returns:
-        A sentence, or nothing.
-    """
+    """Say which normalisation layers have seen no data: a fit uses their running statistics as they are."""
     fresh = [
         name
         for name, module in network.named_modules()
@@ -126,12 +92,7 @@ class DataCheck:
         self.schema: DataSchema | None = None
 
     def __call__(self, x: Inputs, y: Tensor) -> None:
-        """Check a batch.
-
-        Args:
-            x: Inputs.
-            y: Targets.
-        """
+        """Check a batch."""
         likelihood: Any = self._model.likelihood
         likelihood.check(y, rows(x), output_shape(self._model, x, self._seed))
         if self.schema is None:

@@ -36,20 +36,7 @@ _TOLERANCE = 1e-3  # nats
 def solve(
     model: BayesianModel, guide: object, batches: Batches, priors: FlatPriors, seed: int
 ) -> Verdict | None:
-    """Set a mean-field guide to its optimum, if the log likelihood is quadratic.
-
-    Args:
-        model: The model.
-        guide: Any guide; only a :class:`MeanFieldNormal` without positive sites and sites drawn from their prior can
-            be solved for.
-        batches: The data; all rows must come in one batch.
-        priors: The priors as flat vectors, with the weights of the KL.
-        seed: Seed of the points at which the function is tried.
-
-    Returns:
-        How close the guide is to the optimum after rounding to its dtype; ``None`` where there is no closed form
-        or the problem is too large, and the guide is unchanged.
-    """
+    """Set a mean-field guide to its optimum, if the log likelihood is quadratic."""
     if type(guide) is not MeanFieldNormal or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())

@@ -29,11 +29,7 @@ class Verdict:
         return f"{state}: {found} ({self.test})"
 
     def warnings(self) -> list[str]:
-        """Say what to do where the test was not passed.
-
-        Returns:
-            A sentence, or nothing.
-        """
+        """Say what to do where the test was not passed."""
         if self.converged:
             return []
         return [

@@ -62,14 +62,7 @@ class Evaluation:
         return float((self.weighted_kl - self.kl).mean()) - self.elbo
 
     def gain_over(self, earlier: Evaluation) -> tuple[float, float]:
-        """Tell by how much the objective is better than it was, on the same draws.
-
-        Args:
-            earlier: An evaluation of the same fit.
-
-        Returns:
-            Nats, and their standard error.
-        """
+        """Tell by how much the objective is better than it was, on the same draws."""
         one, two = (e.replicates + e.kl - e.weighted_kl for e in (earlier, self))
         gains = two - one
         return float(gains.mean()), float(gains.std()) / math.sqrt(len(gains))
@@ -118,14 +111,7 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, guide: Guide) -> Evaluation:
-        """Evaluate a guide.
-
-        Args:
-            guide: A guide for the model.
-
-        Returns:
-            Its ELBO, by each set of draws.
-        """
+        """Evaluate a guide."""
         kl, weighted = (self._kl(guide, weight) for weight in (1.0, self._kl_weight))
         if self._by_rows is None:
             log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
@@ -141,14 +127,7 @@ class Evaluator:
         return torch.stack([guide.kl_estimate(priors, noise).double() for noise in sets])
 
     def noise(self, guide: Guide) -> Tensor:
-        """Give the noise of all sets, one after the other.
-
-        Args:
-            guide: A guide for the model.
-
-        Returns:
-            Standard normal, ``(S, noise_size)``.
-        """
+        """Give the noise of all sets, one after the other."""
         if self._noise is not None:
             return self._noise
         like = guide.loc
@@ -168,15 +147,7 @@ class Evaluator:
 
     @torch.no_grad()
     def log_weights(self, guide: Guide, last: Evaluation) -> Tensor:
-        r"""Compute :math:`\log p(y, w_s) - \log q(w_s)`, for importance weights.
-
-        Args:
-            guide: A guide for the model.
-            last: What it was worth.
-
-        Returns:
-            Nats, ``(S,)``, of the draws of the evaluation if it had any.
-        """
+        r"""Compute :math:`\log p(y, w_s) - \log q(w_s)`, for importance weights."""
         log_p = last.log_likelihoods.flatten() if self._by_rows is None else self._log_likelihoods(guide)
         flat = guide.unconstrained(self.noise(guide))
         prior = log_prior(self._model.sites(), guide.layout, flat, guide.points(len(flat)))
@@ -230,14 +201,7 @@ class Validation:
         self._seed = seed
 
     def __call__(self, guide: Guide) -> float:
-        """Evaluate a guide.
-
-        Args:
-            guide: A guide for the model.
-
-        Returns:
-            Nats a row.
-        """
+        """Evaluate a guide."""
         log_p = log_likelihood(self._model, guide.draw(_VALIDATION_DRAWS, self._seed), self._x, self._y)
         return float((log_p.double().logsumexp(0) - math.log(_VALIDATION_DRAWS)).mean())
 
@@ -253,20 +217,7 @@ def expected_log_likelihood(
     seed: int,
     num_data: int | None = None,
 ) -> tuple[float, float]:
-    r"""Estimate :math:`E_q[\log p(y \mid x, w)]` on fresh draws.
-
-    Args:
-        model: The model.
-        guide: The guide.
-        x: All inputs.
-        y: All targets.
-        num_draws: Draws S, at least 2.
-        seed: Seed of the draws.
-        num_data: Rows of the whole data set, where ``x`` is a part of it.
-
-    Returns:
-        The estimate and its Monte Carlo standard error, in nats of the whole data set.
-    """
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)]` on fresh draws."""
     scale = (num_data or len(y)) / len(y)
     log_p = scale * log_likelihood(model, guide.draw(num_draws, seed), x, y).double().sum(1)
     return float(log_p.mean()), float(log_p.std()) / num_draws**0.5
@@ -275,19 +226,7 @@ def expected_log_likelihood(
 def estimate_elbo(
     model: BayesianModel, guide: Guide, x: Inputs, y: Tensor, *, num_draws: int, seed: int
 ) -> tuple[float, float]:
-    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws.
-
-    Args:
-        model: The model.
-        guide: The guide.
-        x: All inputs.
-        y: All targets.
-        num_draws: Draws S, at least 2.
-        seed: Seed of the draws.
-
-    Returns:
-        The ELBO and its Monte Carlo standard error, in nats.
-    """
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws."""
     log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
     kls = guide.kl_replicates(model).detach().double()
     return log_p - float(kls.mean()), math.hypot(stderr, float(kls.std()) / math.sqrt(len(kls)))

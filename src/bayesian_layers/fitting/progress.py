@@ -48,15 +48,7 @@ class Report:
         self._callbacks = callbacks
 
     def __call__(self, state: State, count: int) -> bool:
-        """Tell of a boundary between two steps.
-
-        Args:
-            state: Where the fit stands.
-            count: Steps since the boundary before.
-
-        Returns:
-            Whether a callback has enough.
-        """
+        """Tell of a boundary between two steps."""
         self._bar.update(count)
         if state.step % 10 < count:
             recent = state.history[-10:]

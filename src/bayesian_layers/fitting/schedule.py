@@ -67,38 +67,20 @@ class Schedule:
             )
 
     def stage(self, step: int) -> tuple[int, int]:
-        """Tell in which stage a step lies.
-
-        Args:
-            step: Counted from 0.
-
-        Returns:
-            First step of the stage, and the step after its last.
-        """
+        """Tell in which stage a step lies."""
         if step < self.first_steps:
             return 0, min(self.first_steps, self.max_steps)
         start = step - (step - self.first_steps) % self.later_steps
         return start, min(start + self.later_steps, self.max_steps)
 
     def rate(self, step: int) -> float:
-        """Give the learning rate of a step.
-
-        Args:
-            step: Counted from 0.
-
-        Returns:
-            Adam's learning rate.
-        """
+        """Give the learning rate of a step."""
         start, end = self.stage(step)
         peak = self.learning_rate * (1.0 if start == 0 else LATER_RATE)
         return 0.5 * peak * (1 + math.cos(math.pi * (step - start) / (end - start)))
 
     def slower(self) -> Schedule:
-        """Give the schedule to try after a divergence.
-
-        Returns:
-            The same with a quarter of the learning rate.
-        """
+        """Give the schedule to try after a divergence."""
         return replace(self, learning_rate=self.learning_rate / 4)
 
 
@@ -113,27 +95,10 @@ def choose(
     max_steps: int | None,
     learning_rate: float | None,
 ) -> Schedule:
-    r"""Fill in what the caller left open.
-
-    The rate falls with the inputs of the widest layer: a step of all its weights in one direction moves its outputs
-    by their number times the rate. Larger rates prune units for good before the data have spoken.
-
-    Args:
-        batches_an_epoch: 1 for the full batch.
-        rows: Rows of a batch.
-        size: Entries that are learned.
-        widest: Inputs of the widest layer.
-        multiple: Of which number the particles must be a multiple.
-        particles: Or ``None``.
-        max_steps: Or ``None``: what the stages take at most.
-        learning_rate: Or ``None``.
-
-    Returns:
-        The schedule.
-
-    References:
-        Yang et al. (2022), "Tensor programs V", arXiv 2203.03466, for Adam's rate and the width.
-    """
+    r"""Fill in what the caller left open."""
+    # The rate falls with the inputs of the widest layer: a step of all its weights in one direction moves
+    # its outputs by their number times the rate. Larger rates prune units for good before the data have
+    # spoken.
     if particles is None:
         particles = math.ceil(_particles(rows * size, size) / multiple) * multiple
     rate = min(LARGEST_RATE, RATE / max(widest, 1)) if learning_rate is None else learning_rate

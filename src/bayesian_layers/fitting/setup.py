@@ -57,19 +57,7 @@ def arrange(
     mode: Mode | None,
     validation: tuple[Inputs, Tensor] | None,
 ) -> Run:
-    """Choose what the caller left open, and put a fit together.
-
-    Args:
-        model: The copy that the fit works with.
-        guide: The guide.
-        batches: The data.
-        settings: The caller's.
-        mode: How the fit that is resumed ran its steps, or ``None``.
-        validation: Data that the fit does not see, or ``None``.
-
-    Returns:
-        The fit, before its first step.
-    """
+    """Choose what the caller left open, and put a fit together."""
     method = _choose_estimator(model, guide, batches, settings.estimator)
     schedule = choose(
         batches.num_batches,
@@ -111,14 +99,7 @@ def arrange(
 
 
 def fitting_copy(model: BayesianModel) -> BayesianModel:
-    """Copy a model for a fit, which writes to the modes of its modules.
-
-    Args:
-        model: The caller's.
-
-    Returns:
-        A copy in the caller's mode, but for normalisation layers: those use their running statistics.
-    """
+    """Copy a model for a fit, which writes to the modes of its modules."""
     program = copy.deepcopy(model)
     for module in program.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:

@@ -101,15 +101,7 @@ class Run:
         )
 
     def go(self, on_step: Callable[[State, int], bool]) -> None:
-        """Take steps until convergence, the last step, or until the caller has enough.
-
-        Args:
-            on_step: Called at each boundary with the state and the number of steps just taken; true ends the fit.
-
-        Raises:
-            DivergenceError: If the objective becomes NaN or infinite; the guide then has the values of
-                a step before.
-        """
+        """Take steps until convergence, the last step, or until the caller has enough."""
         state = self.state
         enough = False
         while not enough and state.step < self.schedule.max_steps:
@@ -201,19 +193,13 @@ class Run:
         )
 
     def log_weights(self) -> np.ndarray:
-        """Compute the importance weights of the draws of the last evaluation.
-
-        Returns:
-            Logarithms of :math:`p(y, w_s) / q(w_s)`, ``(S,)``.
-        """
+        """Compute the importance weights of the draws of the last evaluation."""
         return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).numpy()
 
 
 def _reseed(seed: int, step: int, device: torch.device) -> None:
-    """Make what only knows torch's global generators (dropout) depend on seed and step alone.
-
-    The caller's state is kept and put back around the whole fit.
-    """
+    """Make what only knows torch's global generators (dropout) depend on seed and step alone."""
+    # The caller's state is kept and put back around the whole fit.
     torch.default_generator.manual_seed((seed << 32) + step)
     if device.type == "cuda":
         torch.cuda.manual_seed((seed << 32) + step)

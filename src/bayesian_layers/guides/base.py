@@ -358,19 +358,9 @@ class Guide(nn.Module, ABC):
 
 @torch.no_grad()
 def draw_in_blocks(guide: Guide, num_draws: int, seed: int, start: int) -> dict[str, Tensor]:
-    """Draw as :meth:`Guide.draw` does from a guide that multiplies its noise by matrices.
-
-    A matrix product may round otherwise for another number of rows: full blocks, wherever the draws begin and end.
-
-    Args:
-        guide: The guide.
-        num_draws: Number of draws S.
-        seed: Draw ``i`` depends on ``(seed, i)`` alone.
-        start: The first.
-
-    Returns:
-        Site name to draws, ``(S, *shape)``.
-    """
+    """Draw as :meth:`Guide.draw` does from a guide that multiplies its noise by matrices."""
+    # A matrix product may round otherwise for another number of rows: full blocks, wherever the draws begin
+    # and end.
     like, size = guide.loc, guide.noise_size
     skipped = start % _BLOCK
     count = skipped + num_draws
@@ -382,15 +372,7 @@ def draw_in_blocks(guide: Guide, num_draws: int, seed: int, start: int) -> dict[
 
 
 def check_covers(guide: Guide, model: BayesianModel) -> None:
-    """Refuse a guide that was made for another model.
-
-    Args:
-        guide: A guide.
-        model: A model.
-
-    Raises:
-        SiteError: If their sites differ in name or shape.
-    """
+    """Refuse a guide that was made for another model."""
     expected = {name: tuple(site.initial.shape) for name, site in model.sites().items()}
     received = {name: tuple(shape) for name, shape in guide.shapes.items()}
     if expected != received:

@@ -77,12 +77,7 @@ class BlockNormal(MeanFieldNormal):
                     part.mul_(name not in self.layout.joint)
 
     def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and Cholesky factor of the blocks, site by site.
-
-        Returns:
-            Site name to means, of the site's shape ``(*rows, M)``, and lower triangular factors of the covariances,
-            ``(*rows, M, M)``; gradients flow to the parameters.
-        """
+        """Give mean and Cholesky factor of the blocks, site by site."""
         locs, scales = (self.layout.split(f, self.layout.random) for f in (self.loc, self.log_scale.exp()))
         unit = self._unit_factors(self.factor)
         return {
@@ -91,11 +86,7 @@ class BlockNormal(MeanFieldNormal):
         }
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries.
-
-        Returns:
-            A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
-        """
+        """Give the variances of the entries."""
         unit = self._unit_factors(self.factor)
         found = self.layout.split(super().variance(), self.layout.random)
         for name, factor in unit.items():
@@ -103,14 +94,7 @@ class BlockNormal(MeanFieldNormal):
         return torch.cat([value.reshape(-1) for value in found.values()]) if found else self.loc
 
     def log_density(self, flat: Tensor) -> Tensor:
-        """Compute the log density of q over the flat vector.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``.
-        """
+        """Compute the log density of q over the flat vector."""
 
         def untie(rows: Tensor, factor: Tensor) -> Tensor:
             return torch.linalg.solve_triangular(factor.mT, rows, upper=True, left=False, unitriangular=True)
@@ -119,35 +103,18 @@ class BlockNormal(MeanFieldNormal):
         return dist.Normal(torch.zeros_like(self.loc), 1.0).log_prob(noise).sum(1) - self.log_scale.sum()
 
     def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Draw from q.
-
-        Args:
-            num_draws: Number of draws S.
-            seed: Draw ``i`` depends on ``(seed, i)`` alone.
-            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
-
-        Returns:
-            Site name to draws, ``(S, *shape)``.
-        """
+        """Draw from q."""
         return draw_in_blocks(self, num_draws, seed, start)
 
     def distributions(self) -> dict[str, Any]:
-        """Build q, site by site.
-
-        Returns:
-            Site name to a Pyro distribution with the site's shape as event shape.
-        """
+        """Build q, site by site."""
         found = super().distributions()
         for name, (loc, scale_tril) in self.blocks().items():
             found[name] = dist.MultivariateNormal(loc, scale_tril=scale_tril).to_event(loc.dim() - 1)
         return found
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and deviation of the sites whose entries are independent Normals.
-
-        Returns:
-            Site name to two tensors of the site's shape; gradients flow to the parameters.
-        """
+        """Give mean and deviation of the sites whose entries are independent Normals."""
         return {name: pair for name, pair in super().moments().items() if name not in self.layout.joint}
 
     @property
@@ -229,13 +196,6 @@ class BlockNormal(MeanFieldNormal):
 
 
 def default_guide(model: BayesianModel) -> MeanFieldNormal:
-    """Make the guide for a model of which nothing more is known.
-
-    Args:
-        model: The model.
-
-    Returns:
-        A :class:`BlockNormal` where entries of a site belong together, else a :class:`MeanFieldNormal`.
-    """
+    """Make the guide for a model of which nothing more is known."""
     guide = MeanFieldNormal(model)
     return BlockNormal(model) if guide.layout.joint else guide

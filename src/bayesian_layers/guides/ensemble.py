@@ -135,28 +135,11 @@ class Ensemble(Guide):
         return (self.loc + self.log_scale.exp() * by_member).flatten(0, 1)
 
     def points(self, num_draws: int) -> Tensor:
-        """Give the point-estimated entries that go with the draws of :meth:`unconstrained`.
-
-        Args:
-            num_draws: Number of draws S, a multiple of K.
-
-        Returns:
-            Row i those of member i mod K, ``(S, Q)``.
-
-        Raises:
-            DataError: If S is not a multiple of K.
-        """
+        """Give the point-estimated entries that go with the draws of :meth:`unconstrained`."""
         return self.point.expand(self._rounds(num_draws), -1, -1).flatten(0, 1)
 
     def log_density(self, flat: Tensor) -> Tensor:
-        """Compute the log density of the mixture over the flat vector.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``; of the random entries alone, wherever the point estimates are.
-        """
+        """Compute the log density of the mixture over the flat vector."""
         terms = [  # one member after the other: all at once would take K times the memory of the draws
             weight + dist.Normal(loc, log_scale.exp()).log_prob(flat).sum(1)
             for weight, loc, log_scale in zip(
@@ -182,17 +165,9 @@ class Ensemble(Guide):
         return torch.vmap(kl)(self.loc, self.log_scale, self.point)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute the mean of the members' KLs, :math:`\tfrac1K \sum_k \mathrm{KL}(q_k \| p)`.
-
-        Weighted as ``priors`` says. Goes with the draws of :meth:`transform`: as those, it takes no notice of
-        the weights of the mixture.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Returns:
-            Nats, ``()``; at most log K above the KL of the mixture with equal weights, and never below it.
-        """
+        r"""Compute the mean of the members' KLs, :math:`\tfrac1K \sum_k \mathrm{KL}(q_k \| p)`."""
+        # Weighted as ``priors`` says. Goes with the draws of :meth:`transform`: as those, it takes no
+        # notice of the weights of the mixture.
         return self.member_kls(priors).mean()
 
     def _closed_kl(self, priors: FlatPriors) -> Tensor:
@@ -214,19 +189,9 @@ class Ensemble(Guide):
 
     @torch.no_grad()
     def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
-        r"""Set the weights: :math:`\pi_k \propto \exp(\text{ELBO}_k)`, or equal ones, as ``weights`` says.
-
-        A member's ELBO, at KL weight 1, is the mean log likelihood of its draws less its KL; the weights have
-        its Monte Carlo error, in nats.
-
-        Args:
-            log_likelihoods: Log likelihood of the whole data set under each draw of :meth:`transform`, nats, ``(S,)``.
-            model: The model that the guide was made for.
-
-        Raises:
-            DataError: If S is not a multiple of K, or a member's ELBO is NaN, or all are infinite.
-            ShapeError: If ``log_likelihoods`` is no vector.
-        """
+        r"""Set the weights: :math:`\pi_k \propto \exp(\text{ELBO}_k)`, or equal ones, as ``weights`` says."""
+        # A member's ELBO, at KL weight 1, is the mean log likelihood of its draws less its KL; the weights
+        # have its Monte Carlo error, in nats.
         if log_likelihoods.dim() != 1 or not len(log_likelihoods):
             raise ShapeError("log_likelihoods", ("S",), log_likelihoods.shape)
         self._rounds(len(log_likelihoods))
@@ -246,16 +211,7 @@ class Ensemble(Guide):
 
     @torch.no_grad()
     def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Draw from the mixture, by its weights.
-
-        Args:
-            num_draws: Number of draws S.
-            seed: Draw ``i``, and whose it is, depends on ``(seed, i)`` alone.
-            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
-
-        Returns:
-            Site name to draws, ``(S, *shape)``.
-        """
+        """Draw from the mixture, by its weights."""
         size, like = self.own_noise_size, self.loc
         numbers = size + 1 + self.layout.drawn_size
         noise = standard_normal(seed, num_draws, numbers, start, dtype=like.dtype, device=like.device)
@@ -264,14 +220,9 @@ class Ensemble(Guide):
         return self.layout.values(flat, self.point[member], noise[:, size + 1 :])
 
     def mean(self) -> dict[str, Tensor]:
-        """Give the mean of the member with the largest weight; for a log-normal site its median.
-
-        A mean over members would be no function that the network has learned: between two modes there may
-        be a mountain.
-
-        Returns:
-            Site name to a tensor of the site's shape.
-        """
+        """Give the mean of the member with the largest weight; for a log-normal site its median."""
+        # A mean over members would be no function that the network has learned: between two modes there may
+        # be a mountain.
         best = int(self.log_weight.argmax())
         return self._center(self.loc[best], self.point[best])
 
@@ -317,14 +268,7 @@ def _family(positive: bool) -> Any:
 
 
 def check_weights(weights: object) -> None:
-    """Refuse a name that means no weights.
-
-    Args:
-        weights: What was asked for.
-
-    Raises:
-        DataError: If it is neither ``"elbo"`` nor ``"equal"``.
-    """
+    """Refuse a name that means no weights."""
     if weights not in get_args(Weights):
         raise DataError(f"`weights` must be one of {get_args(Weights)}; received {weights!r}")
 

@@ -125,61 +125,29 @@ class Flow(Joint):
         return self.flow.inverse((flat - self.loc) * (-self.log_scale).exp())[0]
 
     def mean(self) -> dict[str, Tensor]:
-        """Give the mean of q over 1024 fixed draws; for a positive site the exponential of its logarithm's.
-
-        Returns:
-            Site name to a tensor of the site's shape.
-        """
+        """Give the mean of q over 1024 fixed draws."""
+        # For a positive site the exponential of its logarithm's.
         with torch.no_grad():
             center = self.unconstrained(torch.cat(self._fixed_noise())).mean(0)
         return self._center(center, self.point)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        """Refuse: the KL of a flow has no closed form.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Raises:
-            DataError: Always.
-        """
+        """Refuse: the KL of a flow has no closed form."""
         raise DataError("the KL of a guides.Flow has no closed form; take kl_estimate(priors, noise)")
 
     def kl_estimate(self, priors: FlatPriors, noise: Tensor) -> Tensor:
-        r"""Estimate :math:`\text{weight} \cdot \mathrm{KL}(q \| p)` by the mean of log q less log p over draws.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-            noise: Standard normal, ``(S, noise_size)``: that of the draws.
-
-        Returns:
-            Nats, ``()``; gradients flow to the parameters.
-        """
+        r"""Estimate :math:`\text{weight} \cdot \mathrm{KL}(q \| p)` by the mean of log q - log p."""
         own = self.own_noise(noise)
         flat, log_det = self.pushed(own)
         log_p = log_prior(priors.sites, self.layout, flat, self.points(len(flat)))
         return priors.total((_log_normal(own) - log_det - log_p).mean())
 
     def estimates_kl(self, priors: FlatPriors) -> bool:
-        """Tell that :meth:`kl_estimate` depends on the noise.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Returns:
-            True.
-        """
+        """Tell that :meth:`kl_estimate` depends on the noise."""
         return True
 
     def log_density(self, flat: Tensor) -> Tensor:
-        """Compute the log density of q over the flat vector.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``.
-        """
+        """Compute the log density of q over the flat vector."""
         noise = self.pulled(flat)
         return _log_normal(noise) - self.pushed(noise)[1]
 

@@ -72,31 +72,16 @@ class FullRankNormal(JointNormal):
         return self.loc + self.log_scale.exp() * torch.addmm(noise, noise, self.factor.tril(-1).T)
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries.
-
-        Returns:
-            A vector, ``(P,)``, unconstrained.
-        """
+        """Give the variances of the entries."""
         return (2 * self.log_scale).exp() * (1 + self.factor.tril(-1).square().sum(1))
 
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`.
-
-        Args:
-            index: Which entries, ``(K,)``.
-
-        Returns:
-            Their covariances, ``(K, P)``.
-        """
+        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`."""
         cholesky = self._cholesky()
         return cholesky[index] @ cholesky.T
 
     def half_log_det(self) -> Tensor:
-        """Give half the logarithm of the covariance's determinant.
-
-        Returns:
-            Nats, ``()``.
-        """
+        """Give half the logarithm of the covariance's determinant."""
         return self.log_scale.sum()
 
     def _cholesky(self) -> Tensor:

@@ -50,42 +50,15 @@ class Joint(Guide):
         """The density, as a Pyro distribution of the unconstrained vector."""
 
     def log_density(self, flat: Tensor) -> Tensor:
-        """Compute the log density of q over the flat vector.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``.
-        """
+        """Compute the log density of q over the flat vector."""
         return self._flat_distribution().log_prob(flat)
 
     def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Draw from q.
-
-        Args:
-            num_draws: Number of draws S.
-            seed: Draw ``i`` depends on ``(seed, i)`` alone.
-            start: The first: these are the draws ``start`` to ``start + S`` of the seed, to the last bit.
-
-        Returns:
-            Site name to draws, ``(S, *shape)``.
-        """
+        """Draw from q."""
         return draw_in_blocks(self, num_draws, seed, start)
 
     def flat_priors(self, model: BayesianModel, kl_weight: float | Mapping[str, float] = 1.0) -> FlatPriors:
-        """Gather the constants of the KL; see :meth:`Guide.flat_priors`.
-
-        Args:
-            model: The model that the guide was made for.
-            kl_weight: One weight, for the whole KL.
-
-        Returns:
-            The priors as flat vectors.
-
-        Raises:
-            SiteError: If ``kl_weight`` has several weights, beside what :meth:`Guide.flat_priors` raises.
-        """
+        """Gather the constants of the KL; see :meth:`Guide.flat_priors`."""
         priors = super().flat_priors(model, kl_weight)
         if isinstance(priors.weight, Tensor):
             raise SiteError(
@@ -126,28 +99,14 @@ class JointNormal(Joint):
 
     @abstractmethod
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance.
-
-        Args:
-            index: Which entries, ``(K,)``.
-
-        Returns:
-            Their covariances with the entries that are not among them, ``(K, P)``.
-        """
+        """Give rows of the covariance."""
 
     @abstractmethod
     def half_log_det(self) -> Tensor:
         """Give half the logarithm of the covariance's determinant, ``()``."""
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Returns:
-            Nats, ``()``.
-        """
+        r"""Compute :math:`\text{weight} \cdot \mathrm{KL}(q \| p)`, in closed form."""
         learned, covariance = priors.learned, None
         if learned is not None and len(learned.random):
             covariance = self.covariance_rows(learned.random)

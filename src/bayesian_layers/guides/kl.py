@@ -51,14 +51,7 @@ class Expected:
     groups: Tensor | None
 
     def pick(self, flat: Tensor) -> Tensor:
-        """Take the entries.
-
-        Args:
-            flat: Numbers of all random entries, ``(P,)``.
-
-        Returns:
-            Those of this prior; a view where they lie together.
-        """
+        """Take the entries."""
         parts = [flat[place] for place in self.places]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -107,21 +100,7 @@ class FlatPriors:
         *,
         by_site: bool = False,
     ) -> FlatPriors:
-        """Gather the priors of a model.
-
-        Args:
-            sites: The model's sites.
-            layout: Where they lie.
-            kl_weight: As in :func:`bayesian_layers.temper`.
-            by_site: Keep the sites apart even where one sum would do.
-
-        Returns:
-            The priors as flat vectors.
-
-        Raises:
-            DataError: If a weight is negative or not finite.
-            SiteError: If ``kl_weight`` names a site that does not exist, or a site has what is no prior.
-        """
+        """Gather the priors of a model."""
         check_kl_weight(kl_weight, set(sites))
         like = next(iter(sites.values())).initial.detach()
         flat = [_flat(name, sites[name]) for name in layout.random]
@@ -159,20 +138,8 @@ class FlatPriors:
     def surprise(
         self, loc: Tensor, variance: Tensor, point: Tensor, covariance: Tensor | None = None
     ) -> Tensor:
-        r"""Compute :math:`E_q[-\log p(w_j)] - \tfrac12 \log 2\pi e`, summed over each group.
-
-        Less the sum of the logarithms of independent entries' deviations it is the group's KL.
-
-        Args:
-            loc: Means of q, ``(P,)``.
-            variance: Variances of q, ``(P,)``.
-            point: Point estimates, ``(Q,)``.
-            covariance: Covariances of the logarithms of random scales (``learned.random``) with all entries,
-                ``(K2, P)``; ``None`` where they are independent.
-
-        Returns:
-            Nats, ``(G,)`` or ``()``.
-        """
+        r"""Compute :math:`E_q[-\log p(w_j)] - \tfrac12 \log 2\pi e`, summed over each group."""
+        # Less the sum of the logarithms of independent entries' deviations it is the group's KL.
         off = loc if isinstance(self.loc, float) and self.loc == 0 else loc - self.loc
         if self.learned is not None and covariance is not None:
             off = off - 2 * self.learned.own_covariance(covariance)
@@ -201,62 +168,25 @@ class FlatPriors:
         return total
 
     def log_ratios(self, flat: Tensor, point: Tensor) -> dict[str, Tensor]:
-        """Compute the log density of priors less that of their references, of sites where the two differ.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-            point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
-
-        Returns:
-            Site name to nats, ``(S,)``, at weight 1.
-        """
+        """Compute the log density of priors less that of their references, of sites where the two differ."""
         return log_ratios(self.sites, self.layout, flat, point, self.sampled)
 
     def log_ratio(self, flat: Tensor, point: Tensor) -> Tensor:
-        """Add up :meth:`log_ratios`, each site with its weight.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-            point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``.
-        """
+        """Add up :meth:`log_ratios`, each site with its weight."""
         found = self.log_ratios(flat, point)
         return sum((self.sampled[name] * each for name, each in found.items()), flat.new_zeros(len(flat)))
 
     def sums(self, entries: Tensor) -> Tensor:
-        """Sum over each group.
-
-        Args:
-            entries: Numbers, ``(P,)``.
-
-        Returns:
-            Sums, ``(G,)`` or ``()``.
-        """
+        """Sum over each group."""
         return _sums(entries, self.sizes, self.rows)
 
     def by_site(self, groups: Tensor) -> dict[str, Tensor]:
-        """Add up what the groups of each random site contribute.
-
-        Args:
-            groups: Nats, ``(G,)``.
-
-        Returns:
-            Site name to nats, ``()``, at weight 1.
-        """
+        """Add up what the groups of each random site contribute."""
         parts = groups.split(self.rows) if self.rows else ()
         return {name: part.sum() for name, part in zip(self.layout.random, parts, strict=True)}
 
     def total(self, groups: Tensor) -> Tensor:
-        """Add up what the groups contribute, each with its weight.
-
-        Args:
-            groups: Nats, ``(G,)`` or ``()``.
-
-        Returns:
-            Nats, ``()``.
-        """
+        """Add up what the groups contribute, each with its weight."""
         return (self.weight * groups).sum()
 
 

@@ -34,17 +34,7 @@ class Layout:
 
     @classmethod
     def of(cls, sites: Mapping[str, Site]) -> Layout:
-        """Lay out the sites of a model.
-
-        Args:
-            sites: What ``model.sites()`` gives.
-
-        Returns:
-            The layout.
-
-        Raises:
-            SiteError: If there is no site that anything can be learned of.
-        """
+        """Lay out the sites of a model."""
         if not sites:
             raise SiteError("the model has no latent site: every parameter of its network is frozen")
         priors = {name: site.prior for name, site in sites.items() if site.prior is not None}
@@ -60,10 +50,9 @@ class Layout:
 
     @property
     def widest(self) -> int:
-        """Inputs of the widest layer: the largest product of all axes of a site but the first, which is the outputs.
-
-        Joint sites do not count: they hold values of functions, not weights that add up to one.
-        """
+        """Inputs of the widest layer: the largest product of all axes of a site but the first."""
+        # Which is the outputs.
+        # Joint sites do not count: they hold values of functions, not weights that add up to one.
         sites = [self.shapes[name] for name in (*self.random, *self.points) if name not in self.joint]
         return max((shape[1:].numel() for shape in sites if len(shape) > 1), default=1)
 
@@ -78,15 +67,7 @@ class Layout:
         return sum(self.shapes[name].numel() * self.shapes[name][-1] for name in self.joint)
 
     def split(self, flat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Cut a flat vector into its sites.
-
-        Args:
-            flat: Numbers of the sites ``names``, one after the other, on the last axis: ``(*batch, size)``.
-            names: :attr:`random`, :attr:`points` or :attr:`drawn`.
-
-        Returns:
-            Site name to a view, ``(*batch, *shape)``.
-        """
+        """Cut a flat vector into its sites."""
         parts = flat.split(self.sizes(names), dim=-1) if names else ()
         return {
             name: part.unflatten(-1, self.shapes[name]) if self.shapes[name] else part.squeeze(-1)
@@ -94,55 +75,23 @@ class Layout:
         }
 
     def sizes(self, names: tuple[str, ...]) -> list[int]:
-        """Count the entries of sites.
-
-        Args:
-            names: :attr:`random`, :attr:`points` or :attr:`drawn`.
-
-        Returns:
-            Numbers a site, in their order.
-        """
+        """Count the entries of sites."""
         return [self.shapes[name].numel() for name in names]
 
     def values(self, random: Tensor, point: Tensor, drawn: Tensor | None = None) -> dict[str, Tensor]:
-        """Turn flat unconstrained values into values of the sites.
-
-        Args:
-            random: Values of the random entries, ``(*batch, P)``.
-            point: Values of the point-estimated entries, ``(*batch, Q)``.
-            drawn: Values of the entries drawn from their prior, ``(*batch, drawn_size)``; ``None`` leaves them out.
-
-        Returns:
-            Site name to values, ``(*batch, *shape)``, in the order of the model's sites; positive where they must be.
-        """
+        """Turn flat unconstrained values into values of the sites."""
         parts = {**self.split(random, self.random), **self.split(point, self.points)}
         if drawn is not None:
             parts |= self.split(drawn, self.drawn)
         return {name: self.constrain(name, parts[name]) for name in self.shapes if name in parts}
 
     def constrain(self, name: str, value: Tensor) -> Tensor:
-        """Turn an unconstrained value of a site into its value.
-
-        Args:
-            name: A site.
-            value: A value of it, or its logarithm where the site is positive.
-
-        Returns:
-            The value.
-        """
+        """Turn an unconstrained value of a site into its value."""
         return value.exp() if name in self.positive else value
 
 
 def flatten(sites: Mapping[str, Site], names: tuple[str, ...]) -> Tensor:
-    """Gather the values at which a fit begins, positive ones as logarithms.
-
-    Args:
-        sites: What ``model.sites()`` gives; at least one.
-        names: Which of them, in this order.
-
-    Returns:
-        A vector of its own memory, ``(size,)``.
-    """
+    """Gather the values at which a fit begins, positive ones as logarithms."""
     if not names:
         return next(iter(sites.values())).initial.new_empty(0)
     chosen = [sites[name] for name in names]

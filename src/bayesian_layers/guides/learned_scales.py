@@ -35,16 +35,7 @@ class LearnedScales:
 
     @classmethod
     def of(cls, sites: Mapping[str, Site], layout: Layout, device: torch.device) -> LearnedScales | None:
-        """Find the sites that are scales of priors.
-
-        Args:
-            sites: The model's sites.
-            layout: Where they lie.
-            device: Where the result lives.
-
-        Returns:
-            The positions, or ``None`` where all scales are numbers.
-        """
+        """Find the sites that are scales of priors."""
         scales = [sites[name].scale_sites for name in layout.random]
         if not any(scales):
             return None
@@ -70,18 +61,7 @@ class LearnedScales:
     def moments(
         self, loc: Tensor, variance: Tensor, point: Tensor, covariance: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""Give :math:`E[\log \tau]` and :math:`E[\tau^{-2}]` for each group.
-
-        Args:
-            loc: Means, ``(P,)``.
-            variance: Variances, ``(P,)``.
-            point: Point estimates, ``(Q,)``.
-            covariance: Covariances of the entries ``random`` with all entries, ``(K2, P)``; ``None`` where they are
-                independent.
-
-        Returns:
-            Two vectors, ``(G,)``; 0 and 1 where the scale is a number.
-        """
+        r"""Give :math:`E[\log \tau]` and :math:`E[\tau^{-2}]` for each group."""
         number = loc.new_zeros(1)
         mean = torch.cat([point[self.points], loc[self.random], number])
         spread = torch.cat([loc.new_zeros(len(self.points)), variance[self.random], number])
@@ -93,14 +73,7 @@ class LearnedScales:
         return log_scale, torch.exp(2 * log_root)
 
     def own_covariance(self, rows: Tensor) -> Tensor:
-        r"""Pick :math:`\operatorname{cov}(\log \tau, w_j)`, each entry with the scale of its own prior.
-
-        Args:
-            rows: Covariances of the entries ``random`` with all entries, ``(K2, P)``.
-
-        Returns:
-            A vector, ``(P,)``; 0 where the scale is no random site.
-        """
+        r"""Pick :math:`\operatorname{cov}(\log \tau, w_j)`, each entry with the scale of its own prior."""
         size = rows.shape[1]
         padded = self._padded(rows, (1, 0))
         entries = [place.repeat_interleave(self.counts, output_size=size) for place in self.places]
@@ -113,15 +86,7 @@ class LearnedScales:
 
 
 def group_counts(sites: Mapping[str, Site], layout: Layout) -> list[int]:
-    """Count the groups of each random site: its rows, where these have scales of their own, else one.
-
-    Args:
-        sites: The model's sites.
-        layout: Where they lie.
-
-    Returns:
-        Numbers, ``(K,)``.
-    """
+    """Count the groups of each random site: its rows, where these have scales of their own, else one."""
     return [sites[n].initial.shape[: sites[n].scale_axes].numel() for n in layout.random]
 
 

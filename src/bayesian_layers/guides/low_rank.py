@@ -83,22 +83,11 @@ class LowRankNormal(JointNormal):
         return self.loc + self.log_scale.exp() * torch.addmm(own, common, self.factor.T)
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries.
-
-        Returns:
-            A vector, ``(P,)``, unconstrained.
-        """
+        """Give the variances of the entries."""
         return (2 * self.log_scale).exp() * (1 + self.factor.square().sum(1))
 
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`.
-
-        Args:
-            index: Which entries, ``(K,)``.
-
-        Returns:
-            Their covariances with the entries that are not among them, ``(K, P)``.
-        """
+        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`."""
         rows = self.log_scale.exp().unsqueeze(1) * self.factor
         return rows[index] @ rows.T
 
@@ -123,15 +112,7 @@ class LowRankNormal(JointNormal):
 
 
 def check_rank(rank: object, size: int) -> None:
-    """Refuse a rank that no factor can have.
-
-    Args:
-        rank: What the caller passed.
-        size: Number of entries with a prior.
-
-    Raises:
-        DataError: If it is no whole number from 1 to ``size``.
-    """
+    """Refuse a rank that no factor can have."""
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= size:
         raise DataError(
             f"`rank` must be a whole number from 1 to {size}, the number of entries with a prior; received {rank!r}"

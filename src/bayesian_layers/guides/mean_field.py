@@ -119,25 +119,12 @@ class MeanFieldNormal(Guide):
         return self.log_scale.exp().square()
 
     def log_density(self, flat: Tensor) -> Tensor:
-        """Compute the log density of q over the flat vector.
-
-        Args:
-            flat: Values of the random entries, ``(S, P)``, unconstrained.
-
-        Returns:
-            Nats, ``(S,)``.
-        """
+        """Compute the log density of q over the flat vector."""
         return dist.Normal(self.loc, self.log_scale.exp()).log_prob(flat).sum(1)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form; see :meth:`Guide.kl_to`.
-
-        Args:
-            priors: From :meth:`flat_priors`.
-
-        Returns:
-            Nats, ``()``.
-        """
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form."""
+        # See :meth:`Guide.kl_to`.
         return priors.total(self._kl_groups(priors))
 
     def kl_divergence(self, model: BayesianModel) -> dict[str, Tensor]:

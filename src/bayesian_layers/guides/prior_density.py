@@ -11,20 +11,9 @@ from .layout import Layout
 
 
 def log_prior(sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Tensor) -> Tensor:
-    r"""Compute the log density of the priors on the unconstrained axis.
-
-    For a positive site u is its logarithm, and the density that of u: the Jacobian :math:`e^u` is in it. The scale
-    of a prior that is itself a site takes its value from the same vectors.
-
-    Args:
-        sites: What ``model.sites()`` gives.
-        layout: Where they lie in the flat vectors.
-        flat: Values of the random entries, ``(S, P)``, unconstrained.
-        point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
-
-    Returns:
-        Nats, ``(S,)``; gradients flow to both.
-    """
+    r"""Compute the log density of the priors on the unconstrained axis."""
+    # For a positive site u is its logarithm, and the density that of u: the Jacobian :math:`e^u` is in it.
+    # The scale of a prior that is itself a site takes its value from the same vectors.
     return sum(
         _by_site("log_density", sites, layout, flat, point, layout.random).values(), flat.new_zeros(len(flat))
     )
@@ -33,18 +22,7 @@ def log_prior(sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Te
 def log_ratios(
     sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Tensor, names: Collection[str]
 ) -> dict[str, Tensor]:
-    """Compute the log density of priors less that of their Normal references, site by site.
-
-    Args:
-        sites: What ``model.sites()`` gives.
-        layout: Where they lie in the flat vectors.
-        flat: Values of the random entries, ``(S, P)``, unconstrained.
-        point: Values of the point-estimated entries, ``(S, Q)``, unconstrained.
-        names: Of which random sites.
-
-    Returns:
-        Site name to nats, ``(S,)``; gradients flow to both vectors.
-    """
+    """Compute the log density of priors less that of their Normal references, site by site."""
     return _by_site("log_ratio", sites, layout, flat, point, names)
 
 

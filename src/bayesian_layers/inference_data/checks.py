@@ -10,17 +10,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def numeric(arrays: Arrays | None) -> dict[str, np.ndarray]:
-    """Refuse what is not numbers.
-
-    Args:
-        arrays: Arrays by name, or ``None`` for none.
-
-    Returns:
-        The same as numpy arrays.
-
-    Raises:
-        ValueError: If an array holds something else.
-    """
+    """Refuse what is not numbers."""
     result = {name: np.asarray(value) for name, value in (arrays or {}).items()}
     for name, value in result.items():
         if value.dtype.kind not in "fiub":
@@ -29,31 +19,14 @@ def numeric(arrays: Arrays | None) -> dict[str, np.ndarray]:
 
 
 def check_posterior(posterior: Arrays) -> dict[str, np.ndarray]:
-    """Refuse an empty posterior, and one that is not numbers.
-
-    Args:
-        posterior: Draws by site.
-
-    Returns:
-        The same as numpy arrays.
-
-    Raises:
-        ValueError: If there is nothing, or something else than numbers.
-    """
+    """Refuse an empty posterior, and one that is not numbers."""
     if not posterior:
         raise ValueError("`posterior` must hold the draws of at least one site; received an empty mapping.")
     return numeric(posterior)
 
 
 def check_draws(drawn: Arrays) -> None:
-    """Refuse arrays that do not have the same number of draws on their first axis, and at least two.
-
-    Args:
-        drawn: What to call each array in an error, and the array.
-
-    Raises:
-        ValueError: If they do not.
-    """
+    """Refuse arrays that do not have the same number of draws on their first axis, and at least two."""
     first, num_draws = None, 0
     for label, value in drawn.items():
         if value.ndim == 0:

@@ -33,37 +33,11 @@ def from_arrays(
     attrs: Mapping[str, Any] | None = None,
     group_attrs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """Gather draws and data in ArviZ's container.
-
-    Draws from a guide are independent, so they are stored as one chain: ``(S, ...)`` becomes
-    ``(chain=1, draw=S, ...)``. Dimensions without a name in ``dims`` are named as ArviZ names them,
-    ``<variable>_dim_0`` and so on; where a variable of a dimension's name exists, the dimension gets a
-    trailing underscore (xarray would drop one of the two without a word).
-
-    Args:
-        posterior: Draws by site, each of shape ``(S, *shape)``, ``S >= 2``.
-        posterior_predictive: Draws of the targets by name, each ``(S, N, ...)``.
-        prior: Draws by site before any data, each ``(S', *shape)``.
-        prior_predictive: Draws of the targets before any data, each ``(S', N, ...)``.
-        log_likelihood: Log density of each row under each draw, in nats, each ``(S, N, ...)``.
-        sample_stats: What is known of each draw of the posterior, each ``(S, ...)``.
-        observed_data: The targets by name, each ``(N, ...)``.
-        constant_data: Inputs and whatever else was given, by name, each of any shape; a single number becomes
-            one of shape ``(1,)``.
-        dims: For a group and a variable of it the names of its dimensions, without those of draws.
-        coords: For the name of a dimension its coordinates: strings or numbers; 0, 1, ... where there are none.
-        attrs: Facts about the whole container. To be written to netCDF or Zarr they must be strings or numbers.
-        group_attrs: The same about a group.
-
-    Returns:
-        An ``arviz.InferenceData`` under ArviZ 0.23, an ``xarray.DataTree`` under 1.x; either way
-        ``result["posterior"]["0.weight"]`` is an ``xarray.DataArray``.
-
-    Raises:
-        ValueError: If ``posterior`` is empty, if there are fewer than two draws, if arrays disagree on
-            the number of draws or of rows, if names of dimensions or coordinates do not fit the arrays, or if ArviZ
-            cannot store a variable under its name.
-    """
+    """Gather draws and data in ArviZ's container."""
+    # Draws from a guide are independent, so they are stored as one chain: ``(S, ...)`` becomes ``(chain=1,
+    # draw=S, ...)``. Dimensions without a name in ``dims`` are named as ArviZ names them,
+    # ``<variable>_dim_0`` and so on; where a variable of a dimension's name exists, the dimension gets a
+    # trailing underscore (xarray would drop one of the two without a word).
     groups = {
         "posterior": check_posterior(posterior),
         "posterior_predictive": numeric(posterior_predictive),

@@ -13,35 +13,12 @@ _FEWEST = 30  # draws: with fewer, the tail has less than the 6 that both versio
 
 
 def pareto_k_hat(log_weights: np.ndarray) -> float:
-    """Estimate the shape of the tail of importance weights, by Pareto-smoothed importance sampling.
-
-    Args:
-        log_weights: Logarithms of the weights, up to a constant, shape ``(S,)``.
-
-    Returns:
-        The shape k; below 0.7 importance sampling works. 0 for weights that are all but equal, where ArviZ
-        itself answers infinity, or fails, although nothing could be better. Infinity where the tail cannot be
-        judged, as that of fewer than 30 draws.
-
-    References:
-        Vehtari, Simpson, Gelman, Yao & Gabry (2024), arXiv 1507.02646.
-    """
+    """Estimate the shape of the tail of importance weights, by Pareto-smoothed importance sampling."""
     return float(smooth(np.asarray(log_weights)[np.newaxis])[1][0])
 
 
 def smooth(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth the largest importance weights of each row, and estimate how heavy their tail is.
-
-    Args:
-        log_weights: Logarithms of the weights, each row up to a constant, ``(N, S)``.
-
-    Returns:
-        Logarithms of smoothed weights that sum to 1 in each row, ``(N, S)``, ``float64``; and the shape k of each
-        row's tail, ``(N,)``, as :func:`pareto_k_hat` says.
-
-    References:
-        Vehtari, Simpson, Gelman, Yao & Gabry (2024), arXiv 1507.02646.
-    """
+    """Smooth the largest importance weights of each row, and estimate how heavy their tail is."""
     smoothed = np.array(log_weights, dtype=float)
     num_draws = smoothed.shape[1]
     if num_draws < _FEWEST:

@@ -15,25 +15,9 @@ if TYPE_CHECKING:
 
 
 def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataFrame:
-    """Tabulate mean, standard deviation and highest-density interval of every parameter.
-
-    R-hat and effective sample size are left out: the draws are independent, so neither says anything
-    about how well the guide fits.
-
-    Args:
-        posterior: Draws by site, each of shape ``(S, *shape)``, ``S >= 2``.
-        interval_prob: Probability that the interval holds, between 0 and 1.
-
-    Returns:
-        One row a scalar parameter (``0.weight[3, 1]``, or the bare name of a scalar site), and the
-        float columns ``mean``, ``sd`` (with ``S - 1`` in its denominator), and the interval's bounds,
-        ``hdi_3%`` and ``hdi_97%`` for the default probability. A parameter with a draw that is not
-        finite has an interval of NaN.
-
-    Raises:
-        ValueError: If ``posterior`` is empty, if there are fewer than two draws, if arrays disagree on
-            the number of draws, or if ``interval_prob`` is not between 0 and 1.
-    """
+    """Tabulate mean, standard deviation and highest-density interval of every parameter."""
+    # R-hat and effective sample size are left out: the draws are independent, so neither says anything
+    # about how well the guide fits.
     if not 0.0 < interval_prob < 1.0:
         raise ValueError(f"`interval_prob` must lie between 0 and 1; received {interval_prob!r}.")
     sites = check_posterior(posterior)

@@ -8,11 +8,7 @@ from typing import Any
 
 
 def load_arviz() -> Any:
-    """Import ArviZ on first use; the caller's filters are as they were afterwards.
-
-    Returns:
-        The module.
-    """
+    """Import ArviZ on first use; the caller's filters are as they were afterwards."""
     if "arviz" not in sys.modules:
         with warnings.catch_warnings():
             # 0.23 announces its refactoring once a day, by a stamp file: with `-W error` the import
@@ -25,13 +21,6 @@ def load_arviz() -> Any:
 
 
 def is_before_1(arviz: Any) -> bool:
-    """Tell the two worlds apart.
-
-    Args:
-        arviz: What :func:`load_arviz` gave.
-
-    Returns:
-        Whether it is 0.x.
-    """
+    """Tell the two worlds apart."""
     # By its version: 1.x keeps the name `InferenceData` for its DataTree.
     return int(arviz.__version__.split(".")[0]) < 1

@@ -23,27 +23,13 @@ class Twin(nn.Module):
     """Stands before torch's layer in the bases of its twin, and shows the priors in its ``repr``."""
 
     def extra_repr(self) -> str:
-        """Show sizes and priors.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
+        """Show sizes and priors."""
         return ", ".join(filter(None, (super().extra_repr(), show_priors(self))))
 
 
 def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior: BiasPrior) -> None:
-    """Give the parameters of a fresh layer, and of the layers inside it, their priors.
-
-    Normalisation layers inside it stay point estimates, as in ``bayesianize``.
-
-    Args:
-        module: The layer; parameters with ``bias`` in their name are its biases.
-        prior: Prior of all others; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases, ``"as weight"`` for the weight's, ``None`` for point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """Give the parameters of a fresh layer, and of the layers inside it, their priors."""
+    # Normalisation layers inside it stay point estimates, as in ``bayesianize``.
     weight = priors.default() if prior is None else prior
     bias = weight if bias_prior == "as weight" else bias_prior
     for kind in (weight, bias):
@@ -54,16 +40,7 @@ def remember_weight_and_bias(module: nn.Module, prior: Prior | None, bias_prior:
 
 
 def remember_affine(module: nn.Module, prior: Prior | None, bias_prior: BiasPrior) -> None:
-    """Give scale and shift of a fresh normalisation layer their priors: none, unless one is named.
-
-    Args:
-        module: The layer.
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift, ``"as weight"`` for the scale's, ``None`` for a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """Give scale and shift of a fresh normalisation layer their priors: none, unless one is named."""
     bias = prior if bias_prior == "as weight" else bias_prior
     for kind in (prior, bias):
         priors.check_is_prior(kind)
@@ -82,14 +59,7 @@ def _inside(owner: nn.Module, module: nn.Module) -> bool:
 
 
 def show_priors(module: nn.Module) -> str:
-    """Write the priors of a layer for its ``repr``; neighbours with the same one stand together.
-
-    Args:
-        module: The layer.
-
-    Returns:
-        For instance ``weight ~ Normal(loc=0.0, scale=1.0), bias: point``.
-    """
+    """Write the priors of a layer for its ``repr``; neighbours with the same one stand together."""
     groups: list[tuple[str, list[str]]] = []
     for path, owner in module.named_modules():
         for name, prior in priors.recall(owner).items():

@@ -95,14 +95,7 @@ class Embedding(Twin, nn.Embedding):
 
 
 def check_embeddings(network: nn.Module) -> None:
-    """Refuse what torch's embeddings do beside looking up, wherever they stand in a network.
-
-    Args:
-        network: Any module.
-
-    Raises:
-        DataError: If one writes to its weight, or gives another gradient than the ELBO's.
-    """
+    """Refuse what torch's embeddings do beside looking up, wherever they stand in a network."""
     for name, module in network.named_modules():
         if isinstance(module, _EMBEDDINGS):
             for argument, why in _REFUSED.items():
@@ -121,14 +114,7 @@ _REFUSED = {
 
 
 def padding_rows(network: nn.Module) -> dict[int, int]:
-    """Find the rows of embeddings that are zero whatever is drawn.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        ``id`` of a weight to the number of its row; a tied weight has the row at all its places.
-    """
+    """Find the rows of embeddings that are zero whatever is drawn."""
     return {
         id(module.weight): module.padding_idx
         for module in network.modules()

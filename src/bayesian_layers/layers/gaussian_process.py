@@ -348,20 +348,10 @@ class GaussianProcess(nn.Module):
 def sparse_process(
     features: Tensor, values: Tensor, noise: tuple[Tensor, ...], rest: Callable[[], Tensor]
 ) -> Tensor:
-    r"""Put a unit process together from what inducing values say of it and the rest, :math:`B v + r`.
-
-    A function of its own, so that torch function modes see it: an estimator that has a distribution of the values and
-    needs no function, only its value at each row, knows that r has the variance :math:`1 - |B_n|^2` there.
-
-    Args:
-        features: B, ``(N, M)``.
-        values: Whitened inducing values v, ``(K, M)``.
-        noise: What the rest is drawn from.
-        rest: Draws it, ``(N, K)``.
-
-    Returns:
-        Values, ``(N, K)``.
-    """
+    r"""Put a unit process together from what inducing values say of it and the rest, :math:`B v + r`."""
+    # A function of its own, so that torch function modes see it: an estimator that has a distribution of
+    # the values and needs no function, only its value at each row, knows that r has the variance :math:`1 -
+    # |B_n|^2` there.
     tensors = (features, values, *noise)
     if has_torch_function(tensors):
         return handle_torch_function(sparse_process, tensors, features, values, noise, rest)

@@ -205,27 +205,12 @@ def _hint(y: Tensor, expected: torch.Size) -> str:
 
 
 def check_finite(y: Tensor) -> None:
-    """Refuse real targets that are not finite.
-
-    Args:
-        y: Targets.
-
-    Raises:
-        DataError: If a target is NaN or infinite.
-    """
+    """Refuse real targets that are not finite."""
     bad = int((~torch.isfinite(y)).sum()) if y.is_floating_point() else 0
     if bad:
         raise DataError(f"`y` has {bad} values that are NaN or infinite; remove or impute these rows")
 
 
 def one_a_target(f: Tensor, output_axes: int) -> tuple[Tensor, int]:
-    """Drop a last axis of size 1, as targets have none; the axes of a row that remain are its event's.
-
-    Args:
-        f: Network output, ``(*batch, N, *axes)``.
-        output_axes: How many of its last axes belong to one row.
-
-    Returns:
-        One output a target, and the number of axes of a row's targets.
-    """
+    """Drop a last axis of size 1, as targets have none; the axes of a row that remain are its event's."""
     return (f.squeeze(-1), output_axes - 1) if f.shape[-1] == 1 else (f, output_axes)

@@ -28,30 +28,13 @@ class Bernoulli(Likelihood):
     unit_scale: ClassVar[bool] = False
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the labels; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logits, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            A Bernoulli with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the labels; see :meth:`Likelihood.distribution`."""
         logits, event_dim = one_a_target(f, output_axes)
         # float labels, as losses take them; the values are checked once, before a fit, not at every step
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse labels other than 0 and 1.
-
-        Args:
-            y: Labels.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If there is another value.
-        """
+        """Refuse labels other than 0 and 1."""
         bad = int(((y != 0) & (y != 1)).sum())
         if bad:
             raise DataError(f"`y` must hold 0 and 1; {bad} of its {y.numel()} values are something else")
@@ -93,30 +76,12 @@ class Categorical(Likelihood):
         return "classes"
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the classes; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logits, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            A Categorical with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the classes; see :meth:`Likelihood.distribution`."""
         logits = self._classes_last(f, output_axes)
         return dist.Categorical(logits=logits, validate_args=False).to_event(output_axes - 1)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give probability and variance of each class's indicator.
-
-        Args:
-            f: Logits, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            Mean and variance, each of shape ``(*batch, *shape of y, K)``.
-        """
+        """Give probability and variance of each class's indicator."""
         probabilities = self._classes_last(f, output_axes).softmax(-1)
         return probabilities, probabilities * (1 - probabilities)
 
@@ -124,25 +89,11 @@ class Categorical(Likelihood):
         return f.movedim(-output_axes, -1) if self.class_axis == "first" and output_axes > 1 else f
 
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
-        """Tell the shape of a row's targets.
-
-        Args:
-            outputs: Shape of a row's outputs.
-
-        Returns:
-            The same without the axis of classes.
-        """
+        """Tell the shape of a row's targets."""
         return tuple(outputs[1:] if self.class_axis == "first" else outputs[:-1])
 
     def num_classes(self, outputs: Sequence[int]) -> int:
-        """Tell the number of classes.
-
-        Args:
-            outputs: Shape of a row's outputs.
-
-        Returns:
-            The size of their axis.
-        """
+        """Tell the number of classes."""
         return outputs[0 if self.class_axis == "first" else -1]
 
     def _outputs_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
@@ -155,32 +106,12 @@ class Categorical(Likelihood):
         )
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
-        """Check classes against the output, and make them whole numbers.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            y: Classes, or ``None``.
-            output_axes: How many of the last axes of ``f`` belong to one row.
-
-        Returns:
-            The classes as ``int64``, or ``None``.
-
-        Raises:
-            ShapeError: As in :meth:`check_shapes`.
-        """
+        """Check classes against the output, and make them whole numbers."""
         self.check_shapes(f, y, output_axes=output_axes)
         return None if y is None else y.long()
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse classes out of range.
-
-        Args:
-            y: Classes.
-            outputs: Classes K that the network has outputs for.
-
-        Raises:
-            DataError: If a class is not a whole number from 0 to K - 1, or K is below 2.
-        """
+        """Refuse classes out of range."""
         if outputs < 2:
             raise DataError(
                 "Categorical needs a network with one output a class, at least 2; for two classes "

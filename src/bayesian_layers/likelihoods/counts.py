@@ -88,14 +88,7 @@ class GammaPoisson(Elementwise):
 
 
 def check_counts(y: Tensor) -> None:
-    """Refuse what is no count.
-
-    Args:
-        y: Targets.
-
-    Raises:
-        DataError: If a target is not a whole number from 0.
-    """
+    """Refuse what is no count."""
     bad = (
         int((~torch.isfinite(y) | (y < 0) | (y != y.floor())).sum())
         if y.is_floating_point()
@@ -130,29 +123,12 @@ class Poisson(Likelihood):
     unit_scale: ClassVar[bool] = False
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the counts; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logarithms of rates, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            A Poisson with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
         log_rate, event_dim = one_a_target(f, output_axes)
         return LogPoisson(restrained(log_rate, LOG_RATE_BOUND)).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse what is no count.
-
-        Args:
-            y: Counts.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is not a whole number from 0.
-        """
+        """Refuse what is no count."""
         check_counts(y)
 
 
@@ -189,39 +165,15 @@ class NegativeBinomial(Likelihood):
         check_positive("dispersion", self.dispersion, "the variance beyond Poisson's over the squared mean")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the site ``dispersion``, unless its value is given.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            The site, or nothing.
-        """
+        """List the site ``dispersion``, unless its value is given."""
         return positive_site("dispersion", self.dispersion, like)
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the counts; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logarithms of means, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: ``dispersion``, unless it is a number; shape ``(*batch, 1)`` or ``()``.
-
-        Returns:
-            A negative binomial with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
         log_mean, event_dim = one_a_target(f, output_axes)
         dispersion = for_targets(latents.get("dispersion", self.dispersion), event_dim)
         return GammaPoisson(restrained(log_mean, LOG_RATE_BOUND), dispersion).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse what is no count.
-
-        Args:
-            y: Counts.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is not a whole number from 0.
-        """
+        """Refuse what is no count."""
         check_counts(y)

@@ -36,17 +36,7 @@ _DEFAULTS = {"class_axis": "last", "output_axis": "last"}
 
 
 def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
-    """Describe a likelihood in JSON's types.
-
-    Args:
-        likelihood: One of this module's, or ``None``.
-
-    Returns:
-        Its name and arguments, or ``None``.
-
-    Raises:
-        StorageError: If it is a class that the library does not know.
-    """
+    """Describe a likelihood in JSON's types."""
     if likelihood is None:
         return None
     name = type(likelihood).__name__
@@ -70,17 +60,7 @@ def to_document(likelihood: Likelihood | None) -> dict[str, Any] | None:
 
 
 def from_document(document: Any) -> Likelihood | None:
-    """Build the likelihood that :func:`to_document` described.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-
-    Returns:
-        The likelihood, or ``None``.
-
-    Raises:
-        StorageError: If the description is not one of a known likelihood.
-    """
+    """Build the likelihood that :func:`to_document` described."""
     if document is None:
         return None
     kinds = {kind.__name__: kind for kind in KINDS}

@@ -140,14 +140,7 @@ class DiscretizedMixtureOfLogistics(Mixture):
             raise DataError(f"`levels` must be at most 65536; received {self.levels}. Use MixtureOfLogistics")
 
     def anchors(self, like: Tensor) -> Tensor:
-        """Give the means of the components where the network's output is 0; see :meth:`Mixture.anchors`.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            Evenly from -1 to 1, the middles of C parts of the range, ``(C,)``.
-        """
+        """Give the means of the components where the network's output is 0; see :meth:`Mixture.anchors`."""
         return 2 * self._middles(like) - 1
 
     def _component(self, mean: Tensor, scale: Tensor) -> Any:
@@ -155,15 +148,7 @@ class DiscretizedMixtureOfLogistics(Mixture):
         return DiscretizedLogistic(half * (1 + mean), half * scale, self.levels)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse other than whole numbers of the range.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is not a whole number from 0 to L - 1.
-        """
+        """Refuse other than whole numbers of the range."""
         last = self.levels - 1
         bad = int((~((y >= 0) & (y <= last)) | (y != y.floor() if y.is_floating_point() else False)).sum())
         if bad:

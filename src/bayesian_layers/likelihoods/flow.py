@@ -76,84 +76,34 @@ class Flow(Likelihood):
         return f"Flow({type(self.flow).__name__}({self.flow.extra_repr()}))"
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the flow's parameters.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            ``flow.<parameter>`` to site; frozen parameters are none.
-        """
+        """List the flow's parameters."""
         return {
             name: Site(site.initial.to(like), site.prior, site.positive, site.scale_sites)
             for name, site in parameter_sites(self.program).items()
         }
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Contexts, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: The flow's parameters, ``(*batch, 1, *shape)`` or ``shape``; those that are missing are what
-                they are in the flow.
-
-        Returns:
-            A distribution with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         return FlowDistribution(self.program, latents, f, output_axes).to_event(output_axes - 1)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the targets, over the fixed points of noise.
-
-        Args:
-            f: Contexts, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: As :meth:`distribution` takes them.
-
-        Returns:
-            Mean and variance, each of shape ``(*batch, *shape of y)``.
-        """
+        """Give mean and variance of the targets, over the fixed points of noise."""
         return FlowDistribution(self.program, latents, f, output_axes).moments()
 
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
-        """Tell the shape of a row's targets.
-
-        Args:
-            outputs: Shape of a row's outputs.
-
-        Returns:
-            The same with the flow's features for the last axis; without it where there is one feature.
-        """
+        """Tell the shape of a row's targets."""
         features = self.flow.features
         return (*outputs[:-1], features) if features > 1 else tuple(outputs[:-1])
 
     def check_shapes(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> None:
-        """Refuse outputs that are no context of the flow, and targets that do not belong to them.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            y: Targets, or ``None``.
-            output_axes: How many of the last axes of ``f`` belong to one row.
-
-        Raises:
-            ShapeError: If the last axis of ``f`` is not the flow's context, or ``y`` has another shape.
-        """
+        """Refuse outputs that are no context of the flow, and targets that do not belong to them."""
         if f.shape[-1] != self.flow.context:
             hint = f"The flow has context={self.flow.context}; a density without inputs has the network bl.NoContext()."
             raise ShapeError("network(x)", ("...", self.flow.context), f.shape, hint)
         super().check_shapes(f, y, output_axes=output_axes)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is NaN or infinite.
-        """
+        """Refuse targets that are not finite."""
         bad = int((~torch.isfinite(y)).sum()) if y.is_floating_point() else 0
         if bad:
             raise DataError(f"`y` has {bad} values that are NaN or infinite; remove or impute these rows")
@@ -171,14 +121,5 @@ class FlowProgram(nn.Module):
         self.flow = flow
 
     def forward(self, vectors: Tensor, context: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """Map vectors.
-
-        Args:
-            vectors: ``(*batch, K)``.
-            context: ``(*batch, C)``.
-            inverse: Whether from noise to targets.
-
-        Returns:
-            The image, ``(*batch, K)``, and the log determinant, ``(*batch,)``.
-        """
+        """Map vectors."""
         return self.flow.inverse(vectors, context) if inverse else self.flow(vectors, context)

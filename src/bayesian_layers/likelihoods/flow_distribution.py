@@ -61,70 +61,28 @@ class FlowDistribution(TorchDistribution):
         return constraints.real_vector if self._features > 1 else constraints.real
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> FlowDistribution:
-        """Give the same distribution for more draws.
-
-        Args:
-            batch_shape: A shape that the batch shape broadcasts to.
-            _instance: Not used.
-
-        Returns:
-            A distribution with this batch shape.
-        """
+        """Give the same distribution for more draws."""
         program, values, row_axes = self._made_of
         context = self._context.expand(*batch_shape, self._context.shape[-1])
         return FlowDistribution(program, values, context, row_axes)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute the log density.
-
-        Args:
-            value: Targets, ``(*sample, *batch, K)``, or without the last axis for one feature.
-
-        Returns:
-            Nats, ``(*sample, *batch)``.
-        """
+        """Compute the log density."""
         z, log_det = self._mapped(self._vectors(value), inverse=False)
         return log_det - 0.5 * z.square().sum(-1) - 0.5 * self._features * math.log(2 * math.pi)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw, with gradients.
-
-        Args:
-            sample_shape: Axes in front.
-
-        Returns:
-            Draws, ``(*sample, *batch, K)``, or without the last axis for one feature.
-        """
+        """Draw, with gradients."""
         size = (*sample_shape, *self.batch_shape, self._features)
         return self._targets(self._mapped(self._context.new_empty(size).normal_(), inverse=True)[0])
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Compute the distribution function of one feature, which all of the library's flows map upwards.
-
-        Args:
-            value: Targets, ``(*sample, *batch)``.
-
-        Returns:
-            Probabilities, in the same shape.
-
-        Raises:
-            NotImplementedError: If there are several features.
-        """
+        """Compute the distribution function of one feature, which all of the library's flows map upwards."""
         self._one_feature()
         return torch.special.ndtr(self._targets(self._mapped(self._vectors(value), inverse=False)[0]))
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Compute quantiles of one feature.
-
-        Args:
-            value: Probabilities, ``(*sample, *batch)`` or what expands to it.
-
-        Returns:
-            Targets.
-
-        Raises:
-            NotImplementedError: If there are several features.
-        """
+        """Compute quantiles of one feature."""
         self._one_feature()
         return self._targets(self._mapped(self._vectors(torch.special.ndtri(value)), inverse=True)[0])
 
@@ -139,11 +97,7 @@ class FlowDistribution(TorchDistribution):
         return self.moments()[1]
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Take the moments over fixed points of noise that have mean 0 and covariance I.
-
-        Returns:
-            Mean and variance, ``(*batch, K)``, or without the last axis for one feature.
-        """
+        """Take the moments over fixed points of noise that have mean 0 and covariance I."""
         points = _points(self._features).to(self._context)
         shape = *self.batch_shape, self._features
         start = self._mapped(points.new_zeros(shape), inverse=True)[0]
@@ -195,15 +149,8 @@ class FlowDistribution(TorchDistribution):
 
 
 def draw_axes(value: Tensor, axes: int) -> torch.Size:
-    """Tell the axes of draws that a value has in front of its own, but for one of size 1 that is the rows' place.
-
-    Args:
-        value: Values of a site, ``(*draws, *shape)`` or ``(*draws, 1, *shape)``.
-        axes: How many axes ``shape`` has.
-
-    Returns:
-        ``draws``.
-    """
+    """Tell the axes of draws that a value has in front of its own."""
+    # But for one of size 1 that is the rows' place.
     batch = value.shape[: value.dim() - axes]
     return batch[:-1] if batch and batch[-1] == 1 else batch
 

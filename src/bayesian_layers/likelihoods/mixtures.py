@@ -55,16 +55,7 @@ class Mixture(SeveralOutputs):
         return f"{type(self).__name__}({self.components})"
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logits, means and logarithms of scales, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            A mixture with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         parts, event_dim = self.parts(f, output_axes)
         logits, shift, log_scale = parts.unflatten(-1, (3, self.components)).unbind(-2)
         weights = dist.Categorical(logits=logits, validate_args=False)
@@ -73,16 +64,9 @@ class Mixture(SeveralOutputs):
         return dist.MixtureSameFamily(weights, family, validate_args=False).to_event(event_dim)
 
     def anchors(self, like: Tensor) -> Tensor:
-        """Give the means of the components where the network's output is 0.
-
-        Components that begin as one are pulled the same way by all targets, and some fits never part them.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            Quantiles of the standard normal at :math:`(c + 1/2) / C`, ``(C,)``: of one component 0.
-        """
+        """Give the means of the components where the network's output is 0."""
+        # Components that begin as one are pulled the same way by all targets, and some fits never part
+        # them.
         return torch.special.ndtri(self._middles(like))
 
     def _middles(self, like: Tensor) -> Tensor:
@@ -94,29 +78,12 @@ class Mixture(SeveralOutputs):
         """The family's distributions, of any batch shape."""
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is NaN or infinite.
-        """
+        """Refuse targets that are not finite."""
         check_finite(y)
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse what is no whole number, or too small.
-
-    Args:
-        name: Of the argument.
-        value: What the caller passed.
-        least: The smallest that will do.
-
-    Raises:
-        DataError: If it is something else.
-    """
+    """Refuse what is no whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise DataError(f"`{name}` must be a whole number from {least}; received {value!r}")
 

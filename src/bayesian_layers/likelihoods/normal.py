@@ -55,41 +55,17 @@ class Normal(Likelihood):
         check_positive("noise_scale", self.noise_scale, "a standard deviation")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the site ``noise_scale``, unless its value is given.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            The site, or nothing.
-        """
+        """List the site ``noise_scale``, unless its value is given."""
         return positive_site("noise_scale", self.noise_scale, like)
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Means, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: ``noise_scale``, unless it is a number; shape ``(*batch, 1)`` or ``()``.
-
-        Returns:
-            A Normal with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         mean, event_dim = one_a_target(f, output_axes)
         scale = for_targets(latents.get("noise_scale", self.noise_scale), event_dim)
         return dist.Normal(mean, scale).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is NaN or infinite.
-        """
+        """Refuse targets that are not finite."""
         check_finite(y)
 
 
@@ -123,29 +99,12 @@ class HeteroscedasticNormal(SeveralOutputs):
         return 2
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Means and logarithms of deviations, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: None.
-
-        Returns:
-            A Normal with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         parts, event_dim = self.parts(f, output_axes)
         mean, log_scale = parts.unbind(-1)
         scale = restrained(log_scale, LOG_SCALE_BOUND).exp()
         return NarrowNormal(mean, scale, validate_args=False).to_event(event_dim)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is NaN or infinite.
-        """
+        """Refuse targets that are not finite."""
         check_finite(y)

@@ -14,16 +14,7 @@ Positive = float | Literal["learned"] | LogNormal
 
 
 def check_positive(name: str, value: object, meaning: str) -> None:
-    """Refuse what is neither a positive number, ``"learned"`` nor a log-normal prior.
-
-    Args:
-        name: Of the argument.
-        value: What the caller passed.
-        meaning: What the number is, in a few words.
-
-    Raises:
-        DataError: If it is something else.
-    """
+    """Refuse what is neither a positive number, ``"learned"`` nor a log-normal prior."""
     if isinstance(value, LogNormal) or (isinstance(value, str) and value == "learned"):
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
@@ -33,17 +24,7 @@ def check_positive(name: str, value: object, meaning: str) -> None:
 
 
 def positive_site(name: str, value: Positive, like: Tensor, first: float = 1.0) -> dict[str, Site]:
-    """Give the latent site of such a number.
-
-    Args:
-        name: Of the argument, and of the site.
-        value: What the caller passed.
-        like: A tensor with the dtype and device to use.
-        first: Where a learned number begins; one with a prior begins at its median.
-
-    Returns:
-        The site, a point estimate for ``"learned"``; nothing for a number.
-    """
+    """Give the latent site of such a number."""
     if isinstance(value, LogNormal):
         return {name: Site(like.new_tensor(value.loc).exp(), value, positive=True)}
     if value == "learned":
@@ -52,13 +33,5 @@ def positive_site(name: str, value: Positive, like: Tensor, first: float = 1.0) 
 
 
 def for_targets(value: Any, event_dim: int) -> Any:
-    """Give the value of such a site axes for the targets of a row: one a draw, for all of them.
-
-    Args:
-        value: A number, or a tensor ``(*batch, 1)`` or ``()``.
-        event_dim: Axes of a row's targets.
-
-    Returns:
-        The number, or the tensor with ``event_dim`` axes of size 1 behind.
-    """
+    """Give the value of such a site axes for the targets of a row: one a draw, for all of them."""
     return value[(..., *[None] * event_dim)] if event_dim and isinstance(value, Tensor) else value

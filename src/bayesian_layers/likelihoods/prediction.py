@@ -49,22 +49,7 @@ class Prediction:
 
 
 def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) -> Prediction:
-    """Reduce draws of the network's output to predictive moments.
-
-    Args:
-        likelihood: What the output means.
-        f: Outputs for ``S >= 2`` draws, shape ``(S, N, *axes)``.
-        latents: Draws of the likelihood's own sites, each ``(S, 1)``.
-
-    Returns:
-        Moments with the shape of ``y``. The deviation over draws is the population's, divided by S.
-
-    Raises:
-        ShapeError: If ``f`` holds fewer than two draws: they have no deviation.
-
-    References:
-        Kendall & Gal (2017), arXiv 1703.04977.
-    """
+    """Reduce draws of the network's output to predictive moments."""
     if f.dim() < 3 or len(f) < 2:
         raise ShapeError("f", ("S >= 2", "N", "outputs"), f.shape, "Take more draws.")
     mean, variance = likelihood.moments(f, output_axes=f.dim() - 2, **latents)

@@ -33,14 +33,8 @@ class BetaWithCDF(dist.Beta):
 
 
 def off_the_border(y: Tensor) -> Tensor:
-    """Move proportions that rounding has put on 0 or 1, where they have no density, to the next numbers inside.
-
-    Args:
-        y: Proportions.
-
-    Returns:
-        The same shape.
-    """
+    """Move proportions that rounding has put on 0 or 1, where they have no density."""
+    # To the next numbers inside.
     info = torch.finfo(y.dtype)
     return y.clamp(info.tiny, 1 - info.eps / 2)
 
@@ -78,27 +72,11 @@ class Beta(Likelihood):
         check_positive("precision", self.precision, "a precision")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the site ``precision``, unless its value is given.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            The site, or nothing.
-        """
+        """List the site ``precision``, unless its value is given."""
         return positive_site("precision", self.precision, like, _FIRST_PRECISION)
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the proportions; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Logits of means, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: ``precision``, unless it is a number; shape ``(*batch, 1)`` or ``()``.
-
-        Returns:
-            A Beta with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the proportions; see :meth:`Likelihood.distribution`."""
         logit, event_dim = one_a_target(f, output_axes)
         logit = restrained(logit, _LOGIT_BOUND)
         precision = for_targets(latents.get("precision", self.precision), event_dim)
@@ -107,29 +85,12 @@ class Beta(Likelihood):
         ).to_event(event_dim)
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
-        """Check targets against the output, and give them its type; see :meth:`Likelihood.observed`.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            y: Proportions of any dtype, or ``None``.
-            output_axes: How many of the last axes of ``f`` belong to one row.
-
-        Returns:
-            The targets, or ``None``; what the smaller type would round to 0 or 1 stays inside.
-        """
+        """Check targets against the output, and give them its type; see :meth:`Likelihood.observed`."""
         targets = super().observed(f, y, output_axes=output_axes)
         return None if targets is None else off_the_border(targets)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse what is not strictly between 0 and 1.
-
-        Args:
-            y: Proportions.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is on the border, outside, or NaN.
-        """
+        """Refuse what is not strictly between 0 and 1."""
         bad = int((~((y > 0) & (y < 1))).sum())
         if bad:
             raise DataError(

@@ -30,15 +30,7 @@ class SeveralOutputs(Likelihood):
             raise DataError(f"`output_axis` must be 'last' or 'first'; received {self.output_axis!r}")
 
     def parts(self, f: Tensor, output_axes: int) -> tuple[Tensor, int]:
-        """Take the outputs of each target together.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-
-        Returns:
-            The m outputs of each target on a last axis, ``(*batch, *shape of y, m)``, and the axes of a row's targets.
-        """
+        """Take the outputs of each target together."""
         axis = -output_axes if self.output_axis == "first" else -1
         each: Any = self.outputs_per_target
         targets = f.unflatten(axis, (each, -1))

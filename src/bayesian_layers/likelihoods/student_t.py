@@ -78,28 +78,12 @@ class StudentT(Likelihood):
         check_positive("noise_scale", self.noise_scale, "the scale of the noise")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the sites ``noise_scale`` and ``df``, unless their values are given.
-
-        Args:
-            like: A tensor with the dtype and device to use.
-
-        Returns:
-            The sites.
-        """
+        """List the sites ``noise_scale`` and ``df``, unless their values are given."""
         scale = positive_site("noise_scale", self.noise_scale, like)
         return {**scale, **positive_site("df", self.df, like, _FIRST_DF)}
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`.
-
-        Args:
-            f: Medians, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: ``noise_scale`` and ``df``, unless they are numbers; shape ``(*batch, 1)`` or ``()``.
-
-        Returns:
-            A Student t with batch shape ``(*batch, N)``.
-        """
+        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         median, event_dim = one_a_target(f, output_axes)
         df, scale = (
             for_targets(latents.get(name, getattr(self, name)), event_dim) for name in ("df", "noise_scale")
@@ -107,22 +91,7 @@ class StudentT(Likelihood):
         return HeavyTailed(df, median, scale, validate_args=False).to_event(event_dim)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the targets for each draw; see :meth:`Likelihood.moments`.
-
-        Args:
-            f: Medians, ``(*batch, N, *axes)``.
-            output_axes: How many of its last axes belong to one row.
-            **latents: As :meth:`distribution` takes them.
-
-        Returns:
-            Mean and variance, each of shape ``(*batch, *shape of y)``; infinite variance where df is at most 2.
-
-        Raises:
-            DataError: If df is at most 1, where there is no mean.
-
-        Warns:
-            FitWarning: If df is at most 2.
-        """
+        """Give mean and variance of the targets for each draw; see :meth:`Likelihood.moments`."""
         df = torch.as_tensor(latents.get("df", self.df))
         advice = "quantiles exist: bl.predictive.interval(posterior.draws(x))"
         if bool((df <= 1).any()):
@@ -138,13 +107,5 @@ class StudentT(Likelihood):
         return super().moments(f, output_axes=output_axes, **latents)
 
     def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite.
-
-        Args:
-            y: Targets.
-            outputs: Of no account here.
-
-        Raises:
-            DataError: If a target is NaN or infinite.
-        """
+        """Refuse targets that are not finite."""
         check_finite(y)

@@ -13,18 +13,7 @@ _ROUNDING = 1e-6
 
 
 def numeric_array(name: str, value: Any) -> np.ndarray:
-    """Read numbers as ``float64``; text, objects and NaN are refused, never converted.
-
-    Args:
-        name: What was passed, as the caller knows it.
-        value: Anything that ``np.asarray`` reads.
-
-    Returns:
-        An array of any shape, without NaN.
-
-    Raises:
-        DataError: If NumPy cannot read the value, or it is not made of real numbers.
-    """
+    """Read numbers as ``float64``; text, objects and NaN are refused, never converted."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as problem:  # ragged lists; tensors on a GPU or with a graph

@@ -11,61 +11,28 @@ _SERIES = 100  # terms; they fall like exp(-2 k^2 t^2)
 
 
 def normal_quantile(probabilities: np.ndarray) -> np.ndarray:
-    """Invert the standard normal distribution function.
-
-    Args:
-        probabilities: Between 0 and 1, any shape.
-
-    Returns:
-        Quantiles, of the same shape; infinite at 0 and 1.
-    """
+    """Invert the standard normal distribution function."""
     return torch.special.ndtri(torch.from_numpy(np.array(probabilities, dtype=float))).numpy()
 
 
 def normal_cdf(z: np.ndarray) -> np.ndarray:
-    """Compute the standard normal distribution function.
-
-    Args:
-        z: Any shape.
-
-    Returns:
-        Probabilities, of the same shape.
-    """
+    """Compute the standard normal distribution function."""
     # Not torch's ndtr, which loses its digits in the lower tail.
     return torch.special.erfc(torch.from_numpy(-np.array(z, dtype=float) / math.sqrt(2.0))).numpy() / 2
 
 
 def chi_square_tails(statistic: float, degrees: int) -> tuple[float, float]:
-    """Give the probabilities that a chi-square variable is at most, and at least, so large.
-
-    Args:
-        statistic: 0 or more.
-        degrees: Degrees of freedom, 1 or more.
-
-    Returns:
-        Lower and upper tail.
-    """
+    """Give the probabilities that a chi-square variable is at most, and at least, so large."""
     a, x = (torch.tensor(each / 2, dtype=torch.float64) for each in (float(degrees), statistic))
     return float(torch.special.gammainc(a, x)), float(torch.special.gammaincc(a, x))
 
 
 def kolmogorov_tail(distance: float, count: int) -> float:
-    r"""Give the probability that the empirical distribution of uniform numbers is so far from theirs, or farther.
-
-    By Kolmogorov's limit :math:`2\sum_{k\ge1} (-1)^{k-1} e^{-2k^2t^2}` at Stephens' argument
-    :math:`t = (\sqrt n + 0.12 + 0.11/\sqrt n)\,d`: within 4 % of the exact value, for 10 numbers or more and a value
-    above 0.01.
-
-    Args:
-        distance: Largest distance between the two distribution functions.
-        count: How many numbers n.
-
-    Returns:
-        A probability.
-
-    References:
-        Stephens (1970), J. R. Stat. Soc. B 32, for the argument.
-    """
+    r"""Give the probability that the empirical distribution of uniform numbers is so far from theirs."""
+    # Or farther.
+    # By Kolmogorov's limit :math:`2\sum_{k\ge1} (-1)^{k-1} e^{-2k^2t^2}` at Stephens' argument :math:`t =
+    # (\sqrt n + 0.12 + 0.11/\sqrt n)\,d`: within 4 % of the exact value, for 10 numbers or more and a value
+    # above 0.01.
     root = math.sqrt(count)
     t = (root + 0.12 + 0.11 / root) * distance
     if t < 0.2:  # the series needs many terms there, and the answer is 1 to 10 digits
@@ -75,15 +42,7 @@ def kolmogorov_tail(distance: float, count: int) -> float:
 
 
 def kolmogorov_distance(tail: float, count: int) -> float:
-    """Invert :func:`kolmogorov_tail`.
-
-    Args:
-        tail: A probability, above 0 and below 1.
-        count: How many numbers.
-
-    Returns:
-        The distance, at most 1.
-    """
+    """Invert :func:`kolmogorov_tail`."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -116,16 +75,7 @@ def walk_tail(reach: int, steps: int) -> float:
 
 
 def binomial_range(trials: int, probability: float, tail: float) -> tuple[int, int]:
-    """Give the counts outside of which a binomial variable falls with at most ``tail`` on each side.
-
-    Args:
-        trials: 1 or more.
-        probability: Of each, above 0 and below 1.
-        tail: Probability on each side, above 0.
-
-    Returns:
-        The smallest and the largest count of the range.
-    """
+    """Give the counts outside of which a binomial variable falls with at most ``tail`` on each side."""
     k = np.arange(trials + 1)
     factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     log_pmf = factorial[-1] - factorial - factorial[::-1]
@@ -135,19 +85,7 @@ def binomial_range(trials: int, probability: float, tail: float) -> tuple[int, i
 
 
 def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    r"""Give Wilson's interval for shares, which stays inside [0, 1] and has a width at 0 and 1 too.
-
-    Args:
-        successes: Counts, any shape.
-        trials: Counts above 0, of that shape.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Lower and upper ends.
-
-    References:
-        Wilson (1927), J. Am. Stat. Assoc. 22; Brown, Cai & DasGupta (2001), Statist. Sci. 16.
-    """
+    r"""Give Wilson's interval for shares, which stays inside [0, 1] and has a width at 0 and 1 too."""
     z = float(normal_quantile(np.array((1 + level) / 2)))
     share, weight = successes / trials, z**2 / trials
     center = (share + weight / 2) / (1 + weight)
@@ -156,13 +94,5 @@ def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float) -> 
 
 
 def uniform_stream(seed: int, count: int) -> np.ndarray:
-    """Give uniform numbers of which number ``i`` depends on ``(seed, i)`` alone.
-
-    Args:
-        seed: A whole number, 0 or more.
-        count: How many.
-
-    Returns:
-        Numbers in [0, 1), ``(count,)``.
-    """
+    """Give uniform numbers of which number ``i`` depends on ``(seed, i)`` alone."""
     return np.random.Generator(np.random.Philox(key=seed)).random(count)

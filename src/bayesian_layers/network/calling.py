@@ -20,17 +20,7 @@ _NO_VMAP = ("Batching rule not implemented", "vmap:")
 
 
 def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
-    """Call a network with given parameters: one draw of them, or many at once.
-
-    Args:
-        network: Any module; it is not written to.
-        values: Parameter name to value, ``(*batch, *shape)``. One trailing axis of size 1 in ``batch`` is
-            the place of the data plate and is taken by the rows.
-        x: Input with N rows in front, or a tuple of inputs.
-
-    Returns:
-        Output with shape ``(*batch, N, ...)``: row ``i`` of every draw sees the same parameters.
-    """
+    """Call a network with given parameters: one draw of them, or many at once."""
     return outputs(network, values, x).f
 
 
@@ -52,19 +42,7 @@ class Outputs(NamedTuple):
 
 
 def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outputs:
-    """Call a network as :func:`call` does, and count the axes of the draws.
-
-    Args:
-        network: Any module; it is not written to.
-        values: Parameter name to value, ``(*batch, *shape)``, as :func:`call` takes them.
-        x: Input with N rows in front, or a tuple of inputs.
-
-    Returns:
-        Output with shape ``(*batch, N, ...)``, and the number of axes of ``batch``.
-
-    Raises:
-        ShapeError: If a value does not end in its parameter's shape.
-    """
+    """Call a network as :func:`call` does, and count the axes of the draws."""
     inputs = x if isinstance(x, tuple) else (x,)
     values = _everywhere(network, values)
     shapes = {name: network.get_parameter(name).shape for name in values}
@@ -108,21 +86,7 @@ def call_many(
     inputs: tuple[Tensor, ...],
     size: int,
 ) -> Tensor:
-    """Call a network with many draws at once; in a loop where vmap has no rule (control flow on data).
-
-    Args:
-        network: Any module; it is not written to.
-        values: Parameter or buffer name to value, ``(*shape)`` or ``(S, *shape)``, at all places of tied ones.
-        axes: The same names to 0 where there is an axis of draws, else ``None``.
-        inputs: The network's inputs.
-        size: Number of draws S.
-
-    Returns:
-        Outputs, ``(S, N, ...)``.
-
-    Raises:
-        RuntimeError: If the network itself fails.
-    """
+    """Call a network with many draws at once; in a loop where vmap has no rule (control flow on data)."""
     try:
         with vmap_rules(network):
             return vmap(
@@ -152,15 +116,7 @@ def _everywhere(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, T
 
 
 def with_padding(network: nn.Module, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Put zeros into the rows of embeddings that stand for padding.
-
-    Args:
-        network: Any module.
-        values: ``id`` of a parameter to its value, ``(*batch, *shape)``.
-
-    Returns:
-        The values of weights with such a row, with zeros in it.
-    """
+    """Put zeros into the rows of embeddings that stand for padding."""
     return {
         key: values[key].select_scatter(
             values[key].new_zeros(()).expand_as(values[key].select(-2, row)), -2, row

@@ -15,14 +15,7 @@ Inputs = Tensor | tuple[Tensor, ...]
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into ``eval`` mode for a block; every module gets its own mode back.
-
-    Args:
-        network: The network.
-
-    Yields:
-        Nothing.
-    """
+    """Put a network into ``eval`` mode for a block; every module gets its own mode back."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -33,14 +26,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """Tell where a network computes: at its first floating parameter, else buffer, else torch's default.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        Its dtype and device.
-    """
+    """Tell where a network computes: at its first floating parameter, else buffer, else torch's default."""
     for tensors in (network.parameters(), network.buffers()):
         for tensor in tensors:
             if tensor.is_floating_point():
@@ -49,20 +35,7 @@ def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
 
 
 def place(x: Inputs, network: nn.Module) -> Inputs:
-    """Check inputs, and move them to the network's device, floating ones to its dtype.
-
-    Args:
-        x: A tensor or a tuple of tensors.
-        network: The network that will see them.
-
-    Returns:
-        The same structure.
-
-    Raises:
-        TypeError: If an input is not a tensor.
-        DataError: If an input holds values that are NaN or infinite.
-        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
-    """
+    """Check inputs, and move them to the network's device, floating ones to its dtype."""
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
@@ -81,29 +54,12 @@ def place(x: Inputs, network: nn.Module) -> Inputs:
 
 
 def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
-    """Name the parts of inputs as an error message names them.
-
-    Args:
-        x: A tensor or a tuple of tensors.
-
-    Returns:
-        ``("x", x)``, or ``("x[0]", x[0])`` and so on.
-    """
+    """Name the parts of inputs as an error message names them."""
     return [(f"x[{i}]", part) for i, part in enumerate(x)] if isinstance(x, tuple) else [("x", x)]
 
 
 def rows(x: Inputs) -> int:
-    """Count the rows of inputs.
-
-    Args:
-        x: A tensor, or a tuple of tensors with equally many rows.
-
-    Returns:
-        N.
-
-    Raises:
-        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
-    """
+    """Count the rows of inputs."""
     parts = x if isinstance(x, tuple) else (x,)
     for name, part in named_parts(x):
         if part.dim() == 0 or len(part) == 0:
@@ -114,13 +70,5 @@ def rows(x: Inputs) -> int:
 
 
 def take(x: Inputs, index: slice | Tensor) -> Inputs:
-    """Take rows of inputs.
-
-    Args:
-        x: A tensor or a tuple of tensors.
-        index: Which rows.
-
-    Returns:
-        The same structure with these rows.
-    """
+    """Take rows of inputs."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]

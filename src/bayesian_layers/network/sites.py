@@ -13,21 +13,9 @@ from ..priors import Prior, Site
 
 
 def parameter_sites(network: nn.Module) -> dict[str, Site]:
-    """List the latent sites of a network: its trainable parameters, under their names.
-
-    Tied parameters are one site, under the name that ``named_parameters`` gives first. Frozen parameters
-    (``requires_grad`` false) are constants, not sites.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        Parameter name to site, in the order of ``network.named_parameters()``.
-
-    Raises:
-        SiteError: If the owners of a tied parameter remember different priors, or a lazy parameter has
-            no shape yet.
-    """
+    """List the latent sites of a network: its trainable parameters, under their names."""
+    # Tied parameters are one site, under the name that ``named_parameters`` gives first. Frozen parameters
+    # (``requires_grad`` false) are constants, not sites.
     sites = {}
     for name, parameter in network.named_parameters():
         if nn.parameter.is_lazy(parameter):
@@ -46,17 +34,7 @@ def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
 
 
 def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """List the sites that the scales of priors are: learned ones, and ones with a prior of their own.
-
-    Args:
-        sites: Sites of parameters, as :func:`parameter_sites` lists them.
-
-    Returns:
-        ``<name>.prior_scale`` to site, in the order of ``sites``; empty where all scales are given.
-
-    Raises:
-        SiteError: If a parameter has the name of such a site.
-    """
+    """List the sites that the scales of priors are: learned ones, and ones with a prior of their own."""
     found = {}
     for name, site in sites.items():
         hypers = {} if site.prior is None else site.prior.hypers(site.initial)
@@ -70,18 +48,7 @@ def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def remembered_priors(network: nn.Module) -> dict[int, Prior | None]:
-    """Collect what the modules of a network remember, so that all owners of a tied parameter are heard.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        ``id`` of a parameter to its prior, ``None`` for a point estimate; parameters that no module
-        remembers are absent.
-
-    Raises:
-        SiteError: If the owners of a tied parameter remember different priors.
-    """
+    """Collect what the modules of a network remember, so that all owners of a tied parameter are heard."""
     found: dict[int, dict[str, Prior | None]] = defaultdict(dict)
     for module_name, module in network.named_modules(remove_duplicate=False):
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))

@@ -66,15 +66,7 @@ _KNOWN = ("torch.nn.modules.", "bayesian_layers.layers.")
 
 
 def vmap_rules(network: nn.Module) -> AbstractContextManager[Any]:
-    """Prepare for a vmap over a network's weights.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        A block in which vmap has rules for what the network does; an empty one where it has them anyway, since the
-        other costs a fifth of a small network's time.
-    """
+    """Prepare for a vmap over a network's weights."""
     plain = all(
         type(module).__module__.startswith(_KNOWN) and not isinstance(module, _WITHOUT)
         for module in network.modules()

@@ -39,23 +39,7 @@ def to_arviz(
     input_names: Sequence[str] | None,
     target_name: str,
 ) -> Any:
-    """Gather all groups; see ``Posterior.to_arviz``.
-
-    Args:
-        posterior: The posterior.
-        x: Inputs.
-        y: Targets.
-        num_draws: Draws S.
-        seed: Which draws.
-        input_names: Names of the inputs, or ``None``.
-        target_name: What the target is called.
-
-    Returns:
-        ArviZ's container.
-
-    Raises:
-        DataError: If names or numbers do not fit.
-    """
+    """Gather all groups; see ``Posterior.to_arviz``."""
     check_numbers(num_draws, seed)
     model = posterior.model
     _, x, y = checked(model, x, y)
@@ -94,16 +78,8 @@ def _array(value: Tensor) -> np.ndarray:
 
 
 def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Tensor]:
-    """Draw from the priors, under the point estimates that the fit has found (a learned prior scale, noise scale).
-
-    Args:
-        posterior: The posterior.
-        num_draws: Draws S.
-        seed: Which draws; not those of the posterior with the same seed.
-
-    Returns:
-        Site name to draws, ``(S, *shape)``.
-    """
+    """Draw from the priors, under the point estimates that the fit has found (a learned prior scale."""
+    # Noise scale).
     sites, points = posterior.model.sites(), posterior.source.mean()
     layout = Layout.of(sites)
     like = next(iter(sites.values())).initial
@@ -125,17 +101,7 @@ def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Te
 def drawn_targets(
     model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, first_seed: int
 ) -> np.ndarray:
-    """Draw targets, a few draws of the weights at a time: the widest activations of all would not fit.
-
-    Args:
-        model: The model.
-        draws: Site name to draws, ``(S, *shape)``.
-        x: Inputs, placed.
-        first_seed: Seed of the noise under the first draws; the next ones have the seeds after it.
-
-    Returns:
-        Targets, ``(S, *shape of y)``.
-    """
+    """Draw targets, a few draws of the weights at a time: the widest activations of all would not fit."""
     size = len(next(iter(draws.values())))
     blocks = [
         sample(model, {n: v[start : start + _BLOCK] for n, v in draws.items()}, x, "y", first_seed + start)

@@ -21,19 +21,11 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 
 
 def site_dims(network: nn.Module, sites: Iterable[str]) -> dict[str, list[str]]:
-    """Name the axes of the weights and biases of torch's layers, the same axis of one layer by one name.
-
-    ``0.weight`` and ``0.bias`` of a dense or convolutional layer have the axis ``0_output``; the weight also has
-    ``0_input`` and for convolutions ``0_kernel_0`` and so on; of an embedding the axes are ``0_entry`` and
-    ``0_output``, of a normalisation ``0_feature``. A network that is one layer has ``output`` and ``input``.
-
-    Args:
-        network: Any module.
-        sites: Names of sites.
-
-    Returns:
-        Site name to names of its axes; a site whose axes have no known meaning is absent.
-    """
+    """Name the axes of the weights and biases of torch's layers, the same axis of one layer by one name."""
+    # ``0.weight`` and ``0.bias`` of a dense or convolutional layer have the axis ``0_output``; the weight
+    # also has ``0_input`` and for convolutions ``0_kernel_0`` and so on; of an embedding the axes are
+    # ``0_entry`` and ``0_output``, of a normalisation ``0_feature``. A network that is one layer has
+    # ``output`` and ``input``.
     wanted = set(sites)
     found = {}
     for path, module in network.named_modules():
@@ -70,15 +62,7 @@ def _axes(module: nn.Module) -> dict[str, list[str]]:
 
 
 def input_dims(x: Inputs, axis: int | None) -> dict[str, list[str]]:
-    """Name the axes of the inputs.
-
-    Args:
-        x: Inputs with N rows in front; the parts of a tuple are called ``x_0`` and so on.
-        axis: Which axis of ``x`` the inputs of the network are along, or ``None``.
-
-    Returns:
-        Name of an input to names of its axes: ``row``, ``input``, and for any other ``x_dim_0`` and so on.
-    """
+    """Name the axes of the inputs."""
     result = {}
     for name, part in named_inputs(x).items():
         result[name] = [ROW, *(f"{name}_dim_{i}" for i in range(part.dim() - 1))]
@@ -88,28 +72,12 @@ def input_dims(x: Inputs, axis: int | None) -> dict[str, list[str]]:
 
 
 def named_inputs(x: Inputs) -> dict[str, Tensor]:
-    """Name inputs as variables.
-
-    Args:
-        x: A tensor or a tuple of tensors.
-
-    Returns:
-        ``x``, or ``x_0`` and so on.
-    """
+    """Name inputs as variables."""
     return {f"x_{i}": part for i, part in enumerate(x)} if isinstance(x, tuple) else {"x": x}
 
 
 def first_layers(network: nn.Module, x: Inputs) -> dict[str, int]:
-    """Find the layers that see the inputs themselves, by calling the network on one row.
-
-    Args:
-        network: The network.
-        x: Inputs, as the network takes them.
-
-    Returns:
-        Name of the axis of inputs of each such layer to the axis of ``x`` that it is; none for a tuple, and where
-        something else comes first (a normalisation, an embedding).
-    """
+    """Find the layers that see the inputs themselves, by calling the network on one row."""
     if isinstance(x, tuple):
         return {}
     row, found = x[:1], {}
@@ -145,20 +113,7 @@ def _is_same(received: object, row: Tensor) -> bool:
 
 
 def check_names(input_names: Sequence[str], x: Inputs, axis: int | None) -> list[str]:
-    """Refuse names that do not fit the inputs.
-
-    Args:
-        input_names: What the caller passed.
-        x: Inputs.
-        axis: Which axis of ``x`` they name.
-
-    Returns:
-        The names.
-
-    Raises:
-        DataError: If there is not one name for each input, they are not all different, or there are several
-            tensors of inputs.
-    """
+    """Refuse names that do not fit the inputs."""
     names = [input_names] if isinstance(input_names, str) else list(input_names)
     if isinstance(x, tuple) or axis is None:
         raise DataError(

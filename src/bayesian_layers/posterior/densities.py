@@ -42,21 +42,7 @@ class Densities:
 def densities(
     model: BayesianModel, source: Source, draws: Mapping[str, Tensor], x: Inputs, y: Tensor
 ) -> Densities:
-    """Compute the log densities of draws.
-
-    Args:
-        model: The model.
-        source: Where the draws come from.
-        draws: Site name to draws, ``(S, *shape)``.
-        x: Inputs, placed.
-        y: Targets, checked.
-
-    Returns:
-        The log densities.
-
-    Raises:
-        DataError: If the draws are of a pruned posterior.
-    """
+    """Compute the log densities of draws."""
     if isinstance(source, Pruned):
         raise DataError(
             "some weights of a pruned posterior are 0 in every draw, so its draws have no density to judge them by; "
@@ -84,22 +70,7 @@ def _unconstrained(layout: Layout, name: str, value: Tensor) -> Tensor:
 
 
 def checked(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Likelihood, Inputs, Tensor]:
-    """Refuse data that the model cannot have seen.
-
-    Args:
-        model: The model.
-        x: Inputs.
-        y: Targets.
-
-    Returns:
-        The likelihood, and the data where the model computes.
-
-    Raises:
-        SiteError: If the model has no likelihood.
-        TypeError: If ``x`` or ``y`` is no tensor.
-        ShapeError: If inputs, targets and outputs do not belong together.
-        DataError: If a value is one that the model cannot take.
-    """
+    """Refuse data that the model cannot have seen."""
     likelihood = model.likelihood
     if likelihood is None:
         raise SiteError("the model has no likelihood, so no predictions and no log likelihoods; give it one")
@@ -117,15 +88,7 @@ def checked(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Likelihood, Inp
 
 
 def check_numbers(num_draws: int, seed: int) -> None:
-    """Refuse a number of draws that has no spread, and a seed that is none.
-
-    Args:
-        num_draws: Number of draws S.
-        seed: Seed of the draws.
-
-    Raises:
-        DataError: If they are not whole numbers, ``num_draws`` below 2, or ``seed`` negative.
-    """
+    """Refuse a number of draws that has no spread, and a seed that is none."""
     for name, value, least in (("num_draws", num_draws, 2), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")

@@ -146,16 +146,7 @@ class Marginals:
 
 
 def marginals(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Marginals]:
-    """Give means and deviations of each site that has a prior.
-
-    Args:
-        posterior: The posterior.
-        num_draws: Draws to take them from, where the guide does not know them.
-        seed: Which draws.
-
-    Returns:
-        Site name to moments, ``float64``.
-    """
+    """Give means and deviations of each site that has a prior."""
     check_numbers(num_draws, seed)
     sites = posterior.model.sites()
     layout, source = Layout.of(sites), posterior.source
@@ -193,35 +184,14 @@ def _moments(
 
 
 def signal_to_noise(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Tensor]:
-    """Give the signal-to-noise ratio of each entry; see ``Posterior.signal_to_noise``.
-
-    Args:
-        posterior: The posterior.
-        num_draws: Draws, where they are needed.
-        seed: Which draws.
-
-    Returns:
-        Site name to ratios.
-    """
+    """Give the signal-to-noise ratio of each entry; see ``Posterior.signal_to_noise``."""
     positive = Layout.of(posterior.model.sites()).positive
     found = marginals(posterior, num_draws, seed)
     return {name: each.signal_to_noise for name, each in found.items() if name not in positive}
 
 
 def weight_table(posterior: Posterior, num_draws: int, seed: int) -> WeightTable:
-    """Compare each site with its prior; see ``Posterior.weight_table``.
-
-    Args:
-        posterior: The posterior.
-        num_draws: Draws, where they are needed.
-        seed: Which draws.
-
-    Returns:
-        The table.
-
-    Raises:
-        SiteError: If nothing has a prior.
-    """
+    """Compare each site with its prior; see ``Posterior.weight_table``."""
     found = marginals(posterior, num_draws, seed)
     if not found:
         raise SiteError(
@@ -244,21 +214,7 @@ def weight_table(posterior: Posterior, num_draws: int, seed: int) -> WeightTable
 
 
 def k_hat(posterior: Posterior, x: Inputs, y: Tensor, num_draws: int, seed: int) -> float:
-    """Estimate how heavy the tail of the importance weights is; see ``Posterior.k_hat``.
-
-    Args:
-        posterior: The posterior.
-        x: Inputs of the fit.
-        y: Targets of the fit.
-        num_draws: Draws S.
-        seed: Which draws.
-
-    Returns:
-        The shape k.
-
-    Raises:
-        DataError: If the posterior consists of stored draws, which have no density, or a number cannot be.
-    """
+    """Estimate how heavy the tail of the importance weights is; see ``Posterior.k_hat``."""
     check_numbers(num_draws, seed)
     model, source = posterior.model, posterior.source
     _, x, y = checked(model, x, y)
@@ -288,37 +244,14 @@ def predictive_check(
     *,
     prior: bool,
 ) -> metrics.PredictiveCheck:
-    """Compare data with data drawn from the model; see ``Posterior.predictive_check`` and ``Posterior.prior_check``.
-
-    Args:
-        posterior: The posterior.
-        x: Inputs.
-        y: Targets.
-        statistics: Name to function.
-        num_draws: Data sets S.
-        seed: Which.
-        prior: Whether weights come from the prior.
-
-    Returns:
-        The check, over all targets as one vector.
-    """
+    """Compare data with data drawn from the model."""
+    # See ``Posterior.predictive_check`` and ``Posterior.prior_check``.
     y, made = _data_sets(posterior, x, y, num_draws, seed, prior=prior)
     return metrics.predictive_check(y.cpu().reshape(-1), made.reshape(num_draws, -1), statistics)
 
 
 def pit(posterior: Posterior, x: Inputs, y: Tensor, num_draws: int, seed: int) -> np.ndarray:
-    """Compute randomized probability integral transforms; see ``Posterior.pit``.
-
-    Args:
-        posterior: The posterior.
-        x: Inputs.
-        y: Targets.
-        num_draws: Draws S.
-        seed: Which draws.
-
-    Returns:
-        Transforms, in the shape of ``y``.
-    """
+    """Compute randomized probability integral transforms; see ``Posterior.pit``."""
     y, made = _data_sets(posterior, x, y, num_draws, seed, prior=False)
     flat = metrics.pit(y.cpu().reshape(-1), made.reshape(num_draws, -1), seed)
     return flat.reshape(tuple(y.shape))

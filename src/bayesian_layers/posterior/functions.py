@@ -13,19 +13,7 @@ from ..network import call_many, with_padding
 
 
 def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
-    """Copy a network with given weights, fixed.
-
-    Args:
-        network: Any module; it is not written to.
-        values: Site name to value, ``(*shape)``. Sites that are no parameter of the network (a noise scale, a
-            prior's scale) say nothing about ``f`` and are passed over.
-
-    Returns:
-        A copy in ``eval`` mode whose parameters ask for no gradient.
-
-    Raises:
-        ShapeError: If a value does not have its parameter's shape.
-    """
+    """Copy a network with given weights, fixed."""
     network = copy.deepcopy(network).eval()
     parameters = {name: each for name, each in network.named_parameters() if name in values}
     for name, parameter in parameters.items():

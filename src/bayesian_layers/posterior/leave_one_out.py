@@ -22,21 +22,7 @@ _NUMBERS = 2**24  # of the weights in memory at a time: 64 MiB in float32
 
 
 def loo(posterior: Posterior, x: Inputs, y: Tensor, num_draws: int, seed: int) -> Loo:
-    """Estimate leave-one-out predictive densities; see ``Posterior.loo``.
-
-    Args:
-        posterior: The posterior.
-        x: Inputs of the fit.
-        y: Targets of the fit.
-        num_draws: Draws S.
-        seed: Which draws.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        DataError: If a density is NaN or infinite, or a number or value cannot be.
-    """
+    """Estimate leave-one-out predictive densities; see ``Posterior.loo``."""
     check_numbers(num_draws, seed)
     _, x, y = checked(posterior.model, x, y)
     source = posterior.source

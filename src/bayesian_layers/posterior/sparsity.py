@@ -58,17 +58,7 @@ class Sparsity:
 
 
 def sparsity(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> Sparsity:
-    r"""Count the weights that are more noise than weight; see ``Posterior.sparsity``.
-
-    Args:
-        posterior: The posterior.
-        threshold: Of :math:`\log \alpha`.
-        num_draws: Draws, where they are needed.
-        seed: Which draws.
-
-    Returns:
-        The table.
-    """
+    r"""Count the weights that are more noise than weight; see ``Posterior.sparsity``."""
     kept = kept_weights(posterior, threshold, num_draws, seed)
     return Sparsity(
         names=tuple(kept),
@@ -79,38 +69,14 @@ def sparsity(posterior: Posterior, threshold: float, num_draws: int, seed: int) 
 
 
 def prune(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> Pruned:
-    r"""Set the weights that are more noise than weight to zero; see ``Posterior.prune``.
-
-    Args:
-        posterior: The posterior.
-        threshold: Of :math:`\log \alpha`.
-        num_draws: Draws, where they are needed.
-        seed: Which draws.
-
-    Returns:
-        A source of draws, of its own memory.
-    """
+    r"""Set the weights that are more noise than weight to zero; see ``Posterior.prune``."""
     kept = kept_weights(posterior, threshold, num_draws, seed)
     source = posterior.source
     return Pruned(copy.deepcopy(source.source if isinstance(source, Pruned) else source), kept)
 
 
 def kept_weights(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> dict[str, Tensor]:
-    r"""Tell which weights have :math:`\log \alpha = -2 \log \text{signal-to-noise}` at most the threshold.
-
-    Args:
-        posterior: The posterior.
-        threshold: The threshold.
-        num_draws: Draws, where they are needed.
-        seed: Which draws.
-
-    Returns:
-        Site name to truth values of the site's shape.
-
-    Raises:
-        DataError: If the threshold is no finite number.
-        SiteError: If no weight has a prior.
-    """
+    r"""Tell which weights have :math:`\log \alpha = -2 \log \text{signal-to-noise}` at most the threshold."""
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
         raise DataError(f"`threshold` is a finite number, that of log alpha; received {threshold!r}")
     names = prunable(posterior.model)

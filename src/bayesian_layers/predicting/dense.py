@@ -32,15 +32,8 @@ class Stack:
 
     @staticmethod
     def fits(network: nn.Module, x: Inputs) -> bool:
-        """Tell whether a network is such a stack; subclasses, hooks and patched modules are not, as they may do more.
-
-        Args:
-            network: Any module.
-            x: Its inputs.
-
-        Returns:
-            Whether :class:`Stack` can call it on these inputs.
-        """
+        """Tell whether a network is such a stack; subclasses, hooks and patched modules are not."""
+        # As they may do more.
         modules = list(_in_order(network))
         known = (*_DENSE, *_IN_PLACE, *_ELEMENTWISE)
         return (
@@ -53,15 +46,7 @@ class Stack:
         )
 
     def __call__(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Call the network.
-
-        Args:
-            values: Parameter name to S draws, ``(S, *shape)``; parameters that are absent stay at their values.
-            x: Inputs, ``(N, D)``.
-
-        Returns:
-            Outputs ``(S, N, outputs)``; ``(N, outputs)`` if no parameter was drawn.
-        """
+        """Call the network."""
         h = x.mT
         for module in self._modules:
             if isinstance(module, nn.Linear):

@@ -83,18 +83,7 @@ def draws(
     x: Inputs,
     max_memory: int = MAX_MEMORY,
 ) -> PredictiveDraws:
-    """Compute the whole array of outputs.
-
-    Args:
-        network: The network; in ``eval`` mode meanwhile.
-        likelihood: What its outputs mean.
-        weights: Draws of all latent sites.
-        x: Inputs with N rows in front, or a tuple of inputs.
-        max_memory: Bytes to stay within, beside what is returned.
-
-    Returns:
-        Outputs under all draws.
-    """
+    """Compute the whole array of outputs."""
     likelihood = checked(likelihood)
     task = begin(network, weights, x, max_memory)
     (block,) = task.blocks
@@ -110,24 +99,7 @@ def over_draws(
     rowwise: tuple[Tensor, ...] = (),
     max_memory: int = MAX_MEMORY,
 ) -> Any:
-    """Apply a function of draws to blocks of rows, so small that all their draws are within the memory.
-
-    Args:
-        network: The network; in ``eval`` mode meanwhile.
-        likelihood: What its outputs mean.
-        weights: Draws of all latent sites.
-        function: Takes :class:`PredictiveDraws` of a block and its rows of each of ``rowwise``; gives a tensor, or
-            a tuple of tensors, with the block's rows in front.
-        x: Inputs.
-        rowwise: More tensors with the rows of ``x`` in front, such as the targets.
-        max_memory: Bytes to stay within, beside inputs and results.
-
-    Returns:
-        What the function returns, for all rows.
-
-    Raises:
-        ShapeError: If the rows of ``rowwise`` are not those of ``x``, or those of a result not the block's.
-    """
+    """Apply a function of draws to blocks of rows, so small that all their draws are within the memory."""
     likelihood = checked(likelihood)
     _check_rows(rowwise, count(x))
     task = begin(network, weights, x, max_memory)

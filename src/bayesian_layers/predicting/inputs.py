@@ -20,19 +20,7 @@ _LOOK = 2**16  # rows that are looked through together
 
 
 def blocks_of(x: Rows) -> Iterator[Inputs]:
-    """Give the rows in blocks, checked.
-
-    Args:
-        x: The rows.
-
-    Yields:
-        Blocks as they come; a tensor, or a tuple of tensors, is one block.
-
-    Raises:
-        DataError: If a value is NaN or infinite.
-        ShapeError: If there are no rows, or the parts of a tuple differ in theirs.
-        TypeError: If something else comes.
-    """
+    """Give the rows in blocks, checked."""
     first = 0
     for block in _come(x):
         _check_finite(block, first)
@@ -43,28 +31,13 @@ def blocks_of(x: Rows) -> Iterator[Inputs]:
 
 
 def count(x: Rows) -> int | None:
-    """Count the rows, where they are there to be counted.
-
-    Args:
-        x: The rows.
-
-    Returns:
-        N, or ``None``.
-    """
+    """Count the rows, where they are there to be counted."""
     known: Any = x
     return rows(known) if isinstance(x, Tensor | tuple) else None
 
 
 def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:
-    """Cut large blocks, and join small ones: what follows has a cost a block.
-
-    Args:
-        blocks: Blocks of rows.
-        size: Rows of a block; the last has what is left.
-
-    Yields:
-        Blocks of the same rows, in their order.
-    """
+    """Cut large blocks, and join small ones: what follows has a cost a block."""
     held: list[Inputs] = []
     missing = size
     for block in blocks:

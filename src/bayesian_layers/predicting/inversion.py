@@ -12,18 +12,7 @@ _TURNS, _CLOSE, _ROUNDING, _WIDER = 200, 1e-12, 1e-14, 1 + 1e-6
 
 
 def quantile(found: Any, level: float) -> Tensor:
-    """Give a quantile of the mixture, the least number whose CDF reaches a level.
-
-    Args:
-        found: Distributions of single numbers, ``float64``, with the batch shape ``(S, *shape of y)``.
-        level: Between 0 and 1.
-
-    Returns:
-        ``(*shape of y)``: to rounding, of whole numbers exactly.
-
-    Raises:
-        NotImplementedError: If the distribution has no CDF.
-    """
+    """Give a quantile of the mixture, the least number whose CDF reaches a level."""
     return _invert_whole(found, level) if found.support.is_discrete else _invert(found, level)
 
 

@@ -20,14 +20,7 @@ _TWO = math.sqrt(2.0)
 
 
 def components(draws: PredictiveDraws) -> Any:
-    """Give the distribution of each single target under each draw, in ``float64``.
-
-    Args:
-        draws: The draws.
-
-    Returns:
-        A distribution with the batch shape ``(S, *shape of y)``.
-    """
+    """Give the distribution of each single target under each draw, in ``float64``."""
     wide = PredictiveDraws(
         draws.f.double(), draws.likelihood, {name: value.double() for name, value in draws.latents.items()}
     )
@@ -38,55 +31,22 @@ def components(draws: PredictiveDraws) -> Any:
 
 
 def labels(distribution: Any) -> bool:
-    """Tell a distribution of labels.
-
-    Args:
-        distribution: Any.
-
-    Returns:
-        Whether its values are 0 and 1, and its parameter is the probability of 1.
-    """
+    """Tell a distribution of labels."""
     return isinstance(distribution, Bernoulli)
 
 
 def finite(distribution: Any) -> bool:
-    """Tell a distribution of labels or classes.
-
-    Args:
-        distribution: Any.
-
-    Returns:
-        Whether it is one.
-    """
+    """Tell a distribution of labels or classes."""
     return isinstance(distribution, Bernoulli | Categorical)
 
 
 def class_probabilities(distribution: Any) -> Tensor:
-    """Give the probabilities of labels or classes.
-
-    Args:
-        distribution: From :func:`components`, finite.
-
-    Returns:
-        P(y = 1), ``(S, *shape of y)``, or of each class, with an axis of K behind.
-    """
+    """Give the probabilities of labels or classes."""
     return distribution.probs
 
 
 def targets(draws: PredictiveDraws, y: Tensor) -> Tensor:
-    """Check targets against the outputs.
-
-    Args:
-        draws: The draws.
-        y: Targets.
-
-    Returns:
-        The targets, on the device of the outputs, whole numbers for classes, else ``float64``.
-
-    Raises:
-        ShapeError: If ``y`` does not belong to the outputs.
-        DataError: If a target is one that the likelihood cannot have produced.
-    """
+    """Check targets against the outputs."""
     f = draws.f
     if y.dim() == 0 or len(y) != draws.num_rows:
         raise ShapeError("y", (draws.num_rows, "..."), y.shape)
@@ -98,30 +58,13 @@ def targets(draws: PredictiveDraws, y: Tensor) -> Tensor:
 
 
 def joint_log_prob(draws: PredictiveDraws, y: Tensor) -> Tensor:
-    """Give the log density of each row's targets under each draw.
-
-    Args:
-        draws: The draws.
-        y: From :func:`targets`.
-
-    Returns:
-        Nats, ``(S, N)``, ``float64``.
-    """
+    """Give the log density of each row's targets under each draw."""
     log_prob = components(draws).log_prob(y)
     return log_prob.flatten(2).sum(2) if log_prob.dim() > 2 else log_prob
 
 
 def quantiles(draws: PredictiveDraws, levels: Sequence[float], seed: int) -> Tensor:
-    """Give quantiles of each target.
-
-    Args:
-        draws: The draws.
-        levels: Probabilities.
-        seed: Of draws of the targets, where those are needed.
-
-    Returns:
-        ``(*shape of y, L)``, ``float64``.
-    """
+    """Give quantiles of each target."""
     found = components(draws)
     if finite(found):
         return torch.stack([_class_quantile(found, level) for level in levels], -1)
@@ -134,19 +77,7 @@ def quantiles(draws: PredictiveDraws, levels: Sequence[float], seed: int) -> Ten
 
 
 def crps(draws: PredictiveDraws, y: Tensor, seed: int) -> Tensor:
-    """Give the continuous ranked probability score of each target.
-
-    Args:
-        draws: The draws.
-        y: From :func:`targets`.
-        seed: Of draws of the targets, where those are needed.
-
-    Returns:
-        In the shape of ``y``, ``float64``.
-
-    Raises:
-        ShapeError: If targets must be drawn and there is one draw.
-    """
+    """Give the continuous ranked probability score of each target."""
     found = components(draws)
     if labels(found):
         return (found.probs.mean(0) - y).square()

@@ -44,20 +44,7 @@ class Plan:
 
     @classmethod
     def of(cls, network: nn.Module, weights: Weights, x: Inputs, max_memory: int) -> Plan:
-        """Fit the sizes to a network and a memory.
-
-        Args:
-            network: The network, in ``eval`` mode.
-            weights: All draws.
-            x: Some rows, as the network takes them.
-            max_memory: Bytes to stay within. Where one row under one draw takes more, that is what is taken.
-
-        Returns:
-            The plan.
-
-        Raises:
-            DataError: If ``max_memory`` is not a whole number above 0.
-        """
+        """Fit the sizes to a network and a memory."""
         if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1:
             raise DataError(f"`max_memory` must be a whole number of bytes above 0; received {max_memory!r}")
         size = Size.of(network, x)
@@ -71,14 +58,7 @@ class Plan:
         return cls(min(pairs, block, max(_WIDE, pairs // weights.num_draws)), pairs, held, block, whole)
 
     def draws(self, rows: int) -> int:
-        """Say how many draws a chunk has.
-
-        Args:
-            rows: Rows of the chunk.
-
-        Returns:
-            Draws, at most those that are in memory together.
-        """
+        """Say how many draws a chunk has."""
         return max(1, min(self.pairs // rows, self.weights))
 
 
@@ -100,15 +80,7 @@ class Size:
 
     @classmethod
     def of(cls, network: nn.Module, x: Inputs) -> Size:
-        """Measure by running the network once, on one or two rows.
-
-        Args:
-            network: The network, in ``eval`` mode.
-            x: Some rows, as the network takes them.
-
-        Returns:
-            The size.
-        """
+        """Measure by running the network once, on one or two rows."""
         few = min(2, rows(x))
         x = take(x, slice(few))
         inputs = x if isinstance(x, tuple) else (x,)

@@ -61,21 +61,7 @@ def predict(
 def predictions(
     network: nn.Module, likelihood: Likelihood | None, weights: Weights, x: Rows, max_memory: int = MAX_MEMORY
 ) -> Iterator[Prediction]:
-    """Compute predictive moments as the rows come; see :func:`predict`.
-
-    Args:
-        network: The network; in ``eval`` mode while it is called.
-        likelihood: What its outputs mean.
-        weights: Draws of all latent sites, at least 2.
-        x: Inputs.
-        max_memory: Bytes to stay within.
-
-    Yields:
-        Moments of blocks of rows, in their order.
-
-    Raises:
-        ShapeError: If there are fewer than two draws: they have no deviation.
-    """
+    """Compute predictive moments as the rows come; see :func:`predict`."""
     likelihood = checked(likelihood)
     if weights.num_draws < 2:
         raise ShapeError("draws", ("S >= 2",), (weights.num_draws,), "Take more draws.")
@@ -86,15 +72,7 @@ def predictions(
 
 
 def write(path: str | os.PathLike[str], parts: Iterator[Prediction]) -> int:
-    """Write predictions to a file as they come.
-
-    Args:
-        path: A ``.parquet`` or ``.csv`` file; it appears when all is written.
-        parts: Predictions of blocks of rows.
-
-    Returns:
-        The number of rows written.
-    """
+    """Write predictions to a file as they come."""
     written = 0
     with table_files.writing(path) as write_rows:
         for part in parts:
@@ -104,32 +82,14 @@ def write(path: str | os.PathLike[str], parts: Iterator[Prediction]) -> int:
 
 
 def checked(likelihood: Likelihood | None) -> Likelihood:
-    """Refuse a model without a likelihood.
-
-    Args:
-        likelihood: What the outputs mean, if anything.
-
-    Returns:
-        The same.
-
-    Raises:
-        SiteError: If there is none.
-    """
+    """Refuse a model without a likelihood."""
     if likelihood is None:
         raise SiteError("the model has no likelihood, so no targets to predict; give one to BayesianModel")
     return likelihood
 
 
 def latents_of(likelihood: Likelihood, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pick the draws of the likelihood's own sites.
-
-    Args:
-        likelihood: The likelihood.
-        draws: Draws of all sites, ``(S, *shape)``.
-
-    Returns:
-        Draws with an axis for the rows, ``(S, 1, *shape)``.
-    """
+    """Pick the draws of the likelihood's own sites."""
     like = next(iter(draws.values()))
     return {name: draws[name].unsqueeze(1) for name in likelihood.sites(like.new_empty(()))}
 

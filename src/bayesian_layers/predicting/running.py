@@ -37,14 +37,7 @@ class RunningMoments:
         self._mean, self._spread, self._variance = zeros
 
     def add(self, rows: slice, before: int, mean: Tensor, variance: Tensor) -> None:
-        """Take in a piece.
-
-        Args:
-            rows: Which rows.
-            before: Draws of these rows that were added before.
-            mean: Means under each of ``s`` draws, ``(s, rows, ...)``.
-            variance: Variances, of the same shape.
-        """
+        """Take in a piece."""
         size = len(mean)
         center = mean.sum(0, dtype=self._mean.dtype) / size
         near = center.to(mean.dtype)
@@ -55,13 +48,6 @@ class RunningMoments:
         self._variance[rows] += variance.sum(0, dtype=center.dtype)
 
     def prediction(self, num_draws: int) -> Prediction:
-        """Give the moments over all draws.
-
-        Args:
-            num_draws: Draws S that were added.
-
-        Returns:
-            Moments in the dtype of what was added. The deviation over draws is the population's, divided by S.
-        """
+        """Give the moments over all draws."""
         epistemic, aleatoric = ((total / num_draws).sqrt_() for total in (self._spread, self._variance))
         return Prediction(*(each.to(self._dtype) for each in (self._mean, epistemic, aleatoric)))

@@ -37,14 +37,8 @@ class Chunk(NamedTuple):
 
 @contextmanager
 def quietly(network: nn.Module) -> Iterator[None]:
-    """Run a network for its outputs alone: in ``eval`` mode, without gradients, the caller's random state untouched.
-
-    Args:
-        network: The network; every module gets its own mode back.
-
-    Yields:
-        Nothing.
-    """
+    """Run a network for its outputs alone: in ``eval`` mode, without gradients."""
+    # The caller's random state untouched.
     with evaluating(network), torch.no_grad(), seeded(0):
         yield
 
@@ -64,17 +58,7 @@ class Task(NamedTuple):
 
 
 def begin(network: nn.Module, weights: Weights, x: Rows, max_memory: int) -> Task:
-    """Look at the first rows, and plan.
-
-    Args:
-        network: The network.
-        weights: All draws.
-        x: Inputs.
-        max_memory: Bytes to stay within.
-
-    Returns:
-        What is to be done.
-    """
+    """Look at the first rows, and plan."""
     blocks = blocks_of(x)
     first = next(blocks)
     with quietly(network):
@@ -85,17 +69,7 @@ def begin(network: nn.Module, weights: Weights, x: Rows, max_memory: int) -> Tas
 
 
 def sweep(network: nn.Module, weights: Weights, x: Inputs, plan: Plan) -> Iterator[Chunk]:
-    """Call the network on a block of rows under all draws: the draws outside, so that each is made once.
-
-    Args:
-        network: The network, in ``eval`` mode.
-        weights: All draws.
-        x: The block, as the network takes it.
-        plan: Sizes of the chunks.
-
-    Yields:
-        Chunks; for each row they come in the order of the draws.
-    """
+    """Call the network on a block of rows under all draws: the draws outside, so that each is made once."""
     n = rows(x)
     outputs = caller(network, x)
     parts = [slice(start, min(start + plan.rows, n)) for start in range(0, n, plan.rows)]
@@ -107,15 +81,8 @@ def sweep(network: nn.Module, weights: Weights, x: Inputs, plan: Plan) -> Iterat
 
 
 def caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], Inputs], Tensor]:
-    """Choose how to call a network under many draws: as a stack of dense layers where it is one, else vectorized.
-
-    Args:
-        network: The network, in ``eval`` mode.
-        x: Inputs, for their number of axes.
-
-    Returns:
-        A function of draws, ``(s, *shape)`` a site, and inputs; gives outputs, ``(s, N, *axes)``.
-    """
+    """Choose how to call a network under many draws: as a stack of dense layers where it is one."""
+    # Else vectorized.
     names = list(parameter_sites(network))
     stack = Stack(network) if Stack.fits(network, x) else None
 

@@ -24,17 +24,7 @@ _NUMBERS = {"bool", "halffloat", "float", "double"} | {
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Tensor]:
-    """Read the rows of a file, a block at a time; all its columns are inputs, in their order.
-
-    Args:
-        path: A ``.parquet`` file, or a ``.csv`` file with a header, of numbers.
-
-    Yields:
-        Blocks, ``(rows, D)``, ``float64``.
-
-    Raises:
-        DataError: If there is no such file, it holds something else, or a value is missing.
-    """
+    """Read the rows of a file, a block at a time; all its columns are inputs, in their order."""
     path = Path(path)
     batches = _parquet_batches(path) if _kind(path) == ".parquet" else _csv_batches(path)
     first = 0
@@ -46,17 +36,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Tensor]:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
-    """Write a table as its rows come; the file appears when all is written, or not at all.
-
-    Args:
-        path: A ``.parquet`` or ``.csv`` file; one that is there is replaced.
-
-    Yields:
-        A function that writes some rows: column to array, ``(rows,)``, ``float32`` or ``float64``, always the same.
-
-    Raises:
-        DataError: If the path ends otherwise, or is a folder.
-    """
+    """Write a table as its rows come; the file appears when all is written, or not at all."""
     path = Path(path)
     kind = _kind(path)
     if path.is_dir():

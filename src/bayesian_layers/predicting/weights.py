@@ -34,14 +34,7 @@ class Weights:
 
     @classmethod
     def of(cls, draws: Mapping[str, Tensor]) -> Weights:
-        """Take draws that are in memory.
-
-        Args:
-            draws: Site name to draws, ``(S, *shape)``; at least one site.
-
-        Returns:
-            The same draws; pieces are views.
-        """
+        """Take draws that are in memory."""
 
         def piece(count: int, start: int) -> Draws:
             return {name: value[start : start + count] for name, value in draws.items()}
@@ -54,13 +47,6 @@ class Weights:
         return max(1, sum(value.numel() * value.element_size() for value in self.draw(1, 0).values()))
 
     def pieces(self, size: int) -> Iterator[tuple[int, Draws]]:
-        """Go through all draws.
-
-        Args:
-            size: Draws a piece; the last has what is left.
-
-        Yields:
-            Number of the piece's first draw, and the piece.
-        """
+        """Go through all draws."""
         for start in range(0, self.num_draws, size):
             yield start, self.draw(min(size, self.num_draws - start), start)

@@ -219,45 +219,19 @@ class Site:
 
 
 def needed(prior: Prior, scale: Tensor | None) -> Tensor:
-    """Refuse a call that forgets the value of the scale's site.
-
-    Args:
-        prior: A prior whose scale is a site of its own.
-        scale: What was passed.
-
-    Returns:
-        The value.
-
-    Raises:
-        TypeError: If there is none.
-    """
+    """Refuse a call that forgets the value of the scale's site."""
     if scale is None:
         raise TypeError(f"the scale of {prior} is a latent site of its own: pass its value as `scale`")
     return scale
 
 
 def not_needed(prior: Prior, scale: Tensor | None) -> None:
-    """Refuse a call that brings a scale where the prior has its own.
-
-    Args:
-        prior: A prior whose scale is given.
-        scale: What was passed.
-
-    Raises:
-        TypeError: If it is not ``None``.
-    """
+    """Refuse a call that brings a scale where the prior has its own."""
     if scale is not None:
         raise TypeError(f"the scale of {prior} is given, so `scale` must be None; received {scale}")
 
 
 def check_is_prior(prior: object) -> None:
-    """Refuse what is neither a prior nor ``None``.
-
-    Args:
-        prior: What the caller passed.
-
-    Raises:
-        TypeError: If it is something else.
-    """
+    """Refuse what is neither a prior nor ``None``."""
     if not isinstance(prior, Prior | None):
         raise TypeError(f"a prior must be one of bl.priors; received {prior!r}")

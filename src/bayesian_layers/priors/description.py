@@ -43,17 +43,7 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def to_document(prior: Prior | None) -> dict[str, Any] | None:
-    """Describe a prior in JSON's types, but for arrays (see :func:`arrays`).
-
-    Args:
-        prior: A prior, or ``None`` for a point estimate.
-
-    Returns:
-        Its name and arguments, or ``None``.
-
-    Raises:
-        StorageError: If it is of a class that the library does not know.
-    """
+    """Describe a prior in JSON's types, but for arrays (see :func:`arrays`)."""
     if prior is None:
         return None
     if type(prior) is ElementwiseNormal:
@@ -74,19 +64,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_document(document: Any, like: Tensor | None = None) -> Prior | None:
-    """Build the prior that :func:`to_document` described.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-        like: The parameter, where it is one of a network. A prior with arrays needs it.
-
-    Returns:
-        The prior, or ``None`` for a point estimate. A prior with arrays stands open, and refuses to be used,
-        until :func:`with_arrays` takes its place.
-
-    Raises:
-        StorageError: If the description is not one of a known prior.
-    """
+    """Build the prior that :func:`to_document` described."""
     if document is None:
         return None
     if document == {"name": "ElementwiseNormal"} and like is not None:
@@ -103,16 +81,7 @@ def from_document(document: Any, like: Tensor | None = None) -> Prior | None:
 
 
 def arrays(prior: Prior | None, like: Tensor) -> dict[str, Tensor]:
-    """Give the arrays of a prior, which no JSON document holds.
-
-    Args:
-        prior: A prior, or ``None``.
-        like: The parameter.
-
-    Returns:
-        ``loc`` and ``scale`` in the shape, dtype and device of the parameter, or nothing for priors that a
-        document holds whole.
-    """
+    """Give the arrays of a prior, which no JSON document holds."""
     if isinstance(prior, _Awaited):  # what is read must be like these
         return {"loc": like.detach(), "scale": like.detach()}
     if not isinstance(prior, ElementwiseNormal):
@@ -122,17 +91,7 @@ def arrays(prior: Prior | None, like: Tensor) -> dict[str, Tensor]:
 
 
 def with_arrays(loaded: dict[str, Tensor]) -> Prior:
-    """Build a prior from the arrays that :func:`arrays` gave.
-
-    Args:
-        loaded: ``loc`` and ``scale``, as read from a file.
-
-    Returns:
-        The prior.
-
-    Raises:
-        StorageError: If they are no means and deviations.
-    """
+    """Build a prior from the arrays that :func:`arrays` gave."""
     try:
         return ElementwiseNormal(loaded["loc"], loaded["scale"])
     except DataError as error:

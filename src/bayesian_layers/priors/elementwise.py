@@ -57,18 +57,7 @@ class ElementwiseNormal(Prior):
         self.scale = scale.detach().clone()
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give means and standard deviations; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scales are given.
-
-        Returns:
-            Means and deviations with the parameter's shape, dtype and device.
-
-        Raises:
-            ShapeError: If the parameter has another shape than the prior.
-        """
+        """Give means and standard deviations; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         if like.shape != self.loc.shape:
             raise ShapeError("parameter", self.loc.shape, like.shape, "Its prior has a mean for each entry.")

@@ -41,58 +41,27 @@ class Entrywise(dist.TorchDistribution):
         return constraints.independent(kind, len(self.event_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Entrywise:
-        """Give the same for more draws; see torch.
-
-        Args:
-            batch_shape: The new shape.
-
-        Returns:
-            A distribution of that shape.
-        """
+        """Give the same for more draws; see torch."""
         new: Any = self._get_checked_instance(Entrywise, _instance)
         new.prior, new._like, new._scale = self.prior, self._like, self._scale
         dist.TorchDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute the log density of values.
-
-        Args:
-            value: Values, ``(*sample, *batch, *shape)``.
-
-        Returns:
-            Nats, ``(*sample, *batch)``.
-        """
+        """Compute the log density of values."""
         u = value.log() if self.prior.positive else value
         found = self.prior.log_density(u, self._like, self._scale)
         return _summed(found - u if self.prior.positive else found, len(self.event_shape))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Draw, in a program that has no value for the site.
-
-        Args:
-            *args: As for :meth:`sample`.
-            **kwargs: As for :meth:`sample`.
-
-        Returns:
-            A draw.
-
-        Raises:
-            SiteError: If the prior is improper.
-        """
+        """Draw, in a program that has no value for the site."""
         if not self.prior.proper:
             raise SiteError(no_draws(self.prior))
         return super().__call__(*args, **kwargs)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw; of an improper prior ones, by which Pyro's tools see the shapes of a program whose sites have values.
-
-        Args:
-            sample_shape: How many.
-
-        Returns:
-            Draws, ``(*sample, *batch, *shape)``.
-        """
+        """Draw; of an improper prior ones."""
+        # By which Pyro's tools see the shapes of a program whose sites have values.
         shape = self._extended_shape(sample_shape)
         if not self.prior.proper:
             return self._like.new_ones(shape)
@@ -102,14 +71,7 @@ class Entrywise(dist.TorchDistribution):
 
 
 def no_draws(prior: Prior) -> str:
-    """Say that an improper prior has no draws.
-
-    Args:
-        prior: The prior.
-
-    Returns:
-        A sentence.
-    """
+    """Say that an improper prior has no draws."""
     return (
         f"the prior {prior} is improper, so there are no draws from it and no chains on it; fit a guide with bl.fit or "
         "pyro.infer.SVI, or use a proper prior such as bl.priors.Horseshoe"

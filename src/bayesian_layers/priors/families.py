@@ -61,28 +61,13 @@ class Normal(Prior):
         check_scale(self.scale, ", or 'learned' or 'fan_in'")
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the site of a learned scale; see :meth:`Prior.hypers`.
-
-        Args:
-            like: Any tensor with the parameter's dtype and device.
-
-        Returns:
-            ``prior_scale``, a positive point estimate that begins at 1; nothing unless the scale is ``"learned"``.
-        """
+        """Give the site of a learned scale; see :meth:`Prior.hypers`."""
         if self.scale != "learned":
             return {}
         return {PRIOR_SCALE: Site(like.detach().new_ones(()), None, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site of a learned scale, shape ``(*batch,)``; else ``None``.
-
-        Returns:
-            Mean, and deviation ``(*batch, *shape)``.
-        """
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
         if self.scale == "learned":
             return filled(like, self.loc), spread(like, needed(self, scale))
         not_needed(self, scale)
@@ -116,15 +101,7 @@ class LogNormal(Prior):
         check_scale(self.scale)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, self.loc), filled(like, self.scale)
 
@@ -168,36 +145,17 @@ class HierarchicalNormal(Prior):
             )
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the site of the scale; see :meth:`Prior.hypers`.
-
-        Args:
-            like: Any tensor with the parameter's dtype and device.
-
-        Returns:
-            ``prior_scale``, a positive site that begins at the median of its prior.
-        """
+        """Give the site of the scale; see :meth:`Prior.hypers`."""
         median = self.scale.unconstrained(like.detach().new_empty(()))[0].exp()
         return {PRIOR_SCALE: Site(median, self.scale, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Value of the site of the scale, shape ``(*batch,)``.
-
-        Returns:
-            Mean, and deviation ``(*batch, *shape)``.
-        """
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
         return filled(like, self.loc), spread(like, needed(self, scale))
 
 
 def default() -> Prior:
-    """Give the library's default prior, N(0, 1).
-
-    Returns:
-        The prior that layers and ``bayesianize`` use where none is named.
-    """
+    """Give the library's default prior, N(0, 1)."""
     return Normal(0.0, 1.0)
 
 

@@ -49,43 +49,17 @@ class HalfCauchy(Prior):
         check_scale(self.scale)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, math.log(self.scale)), filled(like, math.pi / 2)
 
     def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density of logarithms; see :meth:`Prior.log_density`.
-
-        Args:
-            u: Logarithms, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Nats, ``(*batch, *shape)``.
-        """
+        """Compute the log density of logarithms; see :meth:`Prior.log_density`."""
         not_needed(self, scale)
         off = u - math.log(self.scale)
         return off - softplus(2 * off) + math.log(2 / math.pi)  # -log(pi cosh), which would overflow
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Turn standard normal noise into draws of the logarithm; see :meth:`Prior.from_normal`.
-
-        Args:
-            noise: Standard normal, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Logarithms, ``(*batch, *shape)``.
-        """
+        """Turn standard normal noise into draws of the logarithm; see :meth:`Prior.from_normal`."""
         not_needed(self, scale)
         return (torch.tan(math.pi / 2 * uniform(noise)).log() + math.log(self.scale)).to(noise)

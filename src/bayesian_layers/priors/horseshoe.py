@@ -54,14 +54,7 @@ class Horseshoe(Prior):
         check_scale(self.layer_scale, name="layer_scale")
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the sites of the scales; see :meth:`Prior.hypers`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-
-        Returns:
-            ``unit_scale``, one for each entry of the first axis, and ``layer_scale``; both begin at their medians.
-        """
+        """Give the sites of the scales; see :meth:`Prior.hypers`."""
         units, layer = like.detach().new_empty(like.shape[:1]), like.detach().new_empty(())
         return {
             "unit_scale": Site(
@@ -73,13 +66,5 @@ class Horseshoe(Prior):
         }
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Products of the units' scales and the layer's, ``(*batch, K)``.
-
-        Returns:
-            Mean, and deviation ``(*batch, *shape)``.
-        """
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
         return filled(like, 0.0), spread(like, needed(self, scale), min(like.dim(), 1))

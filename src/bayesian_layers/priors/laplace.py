@@ -46,42 +46,17 @@ class Laplace(Prior):
         check_scale(self.scale)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, self.loc), filled(like, self.scale)
 
     def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density; see :meth:`Prior.log_density`.
-
-        Args:
-            u: Values, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Nats, ``(*batch, *shape)``.
-        """
+        """Compute the log density; see :meth:`Prior.log_density`."""
         not_needed(self, scale)
         return self._log_density_at((u - self.loc).abs())
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
-        """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`.
-
-        Args:
-            loc: Means.
-            variance: Variances, in the shape of ``loc``.
-
-        Returns:
-            Nats, in the shape of ``loc``.
-        """
+        """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`."""
         deviation = variance.sqrt()
         z = (loc - self.loc) / deviation
         near = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
@@ -91,16 +66,7 @@ class Laplace(Prior):
         return -distance * (math.sqrt(2) / self.scale) - math.log(math.sqrt(2) * self.scale)
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`.
-
-        Args:
-            noise: Standard normal, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is given.
-
-        Returns:
-            Values, ``(*batch, *shape)``.
-        """
+        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`."""
         not_needed(self, scale)
         tail = uniform(-noise.abs())  # of one side: at most a half
         return self.loc - (self.scale / math.sqrt(2)) * (noise.sign() * torch.log(2 * tail)).to(noise)

@@ -53,55 +53,21 @@ class LogUniform(Prior):
     proper = False
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean 0 and an infinite standard deviation; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: there is none.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean 0 and an infinite standard deviation; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, 0.0), filled(like, math.inf)
 
     def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density, up to the constant; see :meth:`Prior.log_density`.
-
-        Args:
-            u: Values, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: there is none.
-
-        Returns:
-            Nats, ``(*batch, *shape)``.
-        """
+        """Compute the log density, up to the constant; see :meth:`Prior.log_density`."""
         not_needed(self, scale)
         return _LOG_CONSTANT - u.abs().log()
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
-        """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`.
-
-        Args:
-            loc: Means.
-            variance: Variances, in the shape of ``loc``.
-
-        Returns:
-            Nats, in the shape of ``loc``.
-        """
+        """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`."""
         return -_divergence(loc, variance) - 0.5 * (variance.log() + math.log(2 * math.pi * math.e))
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Refuse: there are no draws.
-
-        Args:
-            noise: Standard normal, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: there is none.
-
-        Raises:
-            SiteError: Always.
-        """
+        """Refuse: there are no draws."""
         raise SiteError(no_draws(self))
 
 

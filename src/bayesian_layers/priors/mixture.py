@@ -57,48 +57,22 @@ class ScaleMixture(Prior):
         object.__setattr__(self, "scales", tuple(self.scales))
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and deviation of the mixture; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scales are given.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean and deviation of the mixture; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         one, two = self.scales
         return filled(like, 0.0), filled(like, math.sqrt(self.weight * one**2 + (1 - self.weight) * two**2))
 
     def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density; see :meth:`Prior.log_density`.
-
-        Args:
-            u: Values, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scales are given.
-
-        Returns:
-            Nats, ``(*batch, *shape)``.
-        """
+        """Compute the log density; see :meth:`Prior.log_density`."""
         not_needed(self, scale)
         one, two = (-0.5 * (u / each).square() - math.log(each) for each in self.scales)
         both = torch.logaddexp(one + math.log(self.weight), two + math.log1p(-self.weight))
         return both - 0.5 * math.log(2 * math.pi)
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`.
-
-        The lowest share of the numbers is the first Normal's: their ranks among themselves are uniform again.
-
-        Args:
-            noise: Standard normal, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scales are given.
-
-        Returns:
-            Values, ``(*batch, *shape)``.
-        """
+        """Turn standard normal noise into draws; see :meth:`Prior.from_normal`."""
+        # The lowest share of the numbers is the first Normal's: their ranks among themselves are uniform
+        # again.
         not_needed(self, scale)
         rank, share = uniform(noise), self.weight
         first = rank < share

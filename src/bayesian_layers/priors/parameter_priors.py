@@ -12,34 +12,17 @@ _ATTRIBUTE = "parameter_priors"
 
 
 def remember(module: nn.Module, priors: Mapping[str, Prior | None]) -> None:
-    """Write down the priors of a module's own parameters, on the module.
-
-    Args:
-        module: The module that owns the parameters.
-        priors: Name of a parameter of ``module`` to its prior; ``None`` means point-estimated.
-    """
+    """Write down the priors of a module's own parameters, on the module."""
     setattr(module, _ATTRIBUTE, {**recall(module), **priors})
 
 
 def recall(module: nn.Module) -> dict[str, Prior | None]:
-    """Read what :func:`remember` wrote.
-
-    Args:
-        module: Any module.
-
-    Returns:
-        Name of a parameter of ``module`` to its prior; empty where nothing was written.
-    """
+    """Read what :func:`remember` wrote."""
     return dict(getattr(module, _ATTRIBUTE, {}))
 
 
 def remember_all(network: nn.Module, priors: Mapping[int, Prior | None]) -> None:
-    """Write down priors on every module that owns the parameters, so that owners of a tied one agree.
-
-    Args:
-        network: The network.
-        priors: ``id`` of a parameter to its prior; ``None`` means point-estimated.
-    """
+    """Write down priors on every module that owns the parameters, so that owners of a tied one agree."""
     for module in network.modules():
         own = module.named_parameters(recurse=False, remove_duplicate=False)
         found = {name: priors[id(parameter)] for name, parameter in own if id(parameter) in priors}

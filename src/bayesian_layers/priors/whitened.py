@@ -11,15 +11,7 @@ from .base import Prior, not_needed
 
 class _Standard(Prior):
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean 0 and deviation 1; see :meth:`Prior.unconstrained`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: ``None``: the scale is 1.
-
-        Returns:
-            Mean and deviation with the parameter's shape.
-        """
+        """Give mean 0 and deviation 1; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         like = like.detach()
         return like.new_zeros(()).expand(like.shape), like.new_ones(()).expand(like.shape)

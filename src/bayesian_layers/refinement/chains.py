@@ -41,14 +41,7 @@ def nested_rhat(start: Tensor, end: Tensor) -> Tensor:
 
 
 def superchain_size(num_chains: int) -> int:
-    """Divide chains into about as many superchains as each has chains.
-
-    Args:
-        num_chains: Number of chains.
-
-    Returns:
-        Chains in a superchain; 0 where there are too few to tell anything.
-    """
+    """Divide chains into about as many superchains as each has chains."""
     size = math.ceil(math.sqrt(num_chains))
     return size if num_chains // size >= _FEWEST else 0
 

@@ -33,15 +33,7 @@ class State:
 
     @classmethod
     def at(cls, density: Density, position: Tensor) -> State:
-        """Evaluate the density at a position.
-
-        Args:
-            density: Gives log densities and gradients.
-            position: Unconstrained, ``(S, P)``.
-
-        Returns:
-            The state.
-        """
+        """Evaluate the density at a position."""
         return cls(position, *density(position))
 
 
@@ -159,11 +151,7 @@ class StepSize:
         self._average = 0.0
 
     def update(self, acceptance: float) -> None:
-        """Learn from a transition.
-
-        Args:
-            acceptance: Mean over the chains.
-        """
+        """Learn from a transition."""
         self._count += 1
         t = self._count
         rate = 1 / (t + _OFFSET)

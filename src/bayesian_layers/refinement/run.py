@@ -71,30 +71,13 @@ class Settings:
             raise DataError(f"`seconds` must be a finite number above 0; received {self.seconds!r}")
 
     def adapting(self, done: int, elapsed: float) -> bool:
-        """Whether the next transition still belongs to the adaptation: the first half does.
-
-        Args:
-            done: Transitions made.
-            elapsed: Seconds since the beginning.
-
-        Returns:
-            The answer.
-        """
+        """Whether the next transition still belongs to the adaptation: the first half does."""
         if self.iterations is not None:
             return done < self.iterations // 2
         return self.seconds is not None and elapsed < self.seconds / 2
 
     def enough(self, done: int, elapsed: float, last: float) -> bool:
-        """Whether there is no time for another transition; the first is always made.
-
-        Args:
-            done: Transitions made.
-            elapsed: Seconds since the beginning.
-            last: Seconds that the last transition took.
-
-        Returns:
-            The answer.
-        """
+        """Whether there is no time for another transition; the first is always made."""
         if self.iterations is not None:
             return done >= self.iterations
         return done > 0 and self.seconds is not None and elapsed + last > self.seconds
@@ -110,26 +93,7 @@ def refine(
     notes: Sequence[str] = (),
     progress: bool = False,
 ) -> tuple[dict[str, Tensor], Refinement]:
-    """Move draws of a source to the posterior of a model.
-
-    Args:
-        model: The model.
-        source: Where the chains begin: at draws 0 to S - 1 of ``settings.seed``.
-        x: All inputs.
-        y: All targets.
-        settings: How long, how many, how.
-        notes: Sentences for the record's warnings.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        Site name to draws, ``(S, *shape)``, the last state of each chain; and the record.
-
-    Raises:
-        SiteError: If the model has no likelihood, or nothing has a prior.
-        DataError: If the data hold what the model cannot take.
-        ShapeError: If they do not belong together.
-        TypeError: If they are no tensors.
-    """
+    """Move draws of a source to the posterior of a model."""
     begun = time.perf_counter()
     layout = Layout.of(model.sites())
     x, y = _check(model, layout, x, y)

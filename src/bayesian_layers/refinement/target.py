@@ -50,15 +50,7 @@ class Target:
         self._chains = max(1, _NUMBERS // (rows(x) * width))
 
     def __call__(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate.
-
-        Args:
-            flat: One position a chain, ``(S, P)``.
-
-        Returns:
-            Log densities in nats, ``(S,)``, and their gradients, ``(S, P)``; whatever is not finite in one chain
-            is so in that chain alone.
-        """
+        """Evaluate."""
         pairs = zip(flat.split(self._chains), self._point.split(self._chains), strict=True)
         parts = [self._evaluate(each, point) for each, point in pairs]
         if len(parts) == 1:
@@ -76,30 +68,13 @@ class Target:
 
     @torch.no_grad()
     def function_values(self, flat: Tensor) -> Tensor:
-        """Evaluate the network at some of the rows, spread over the data.
-
-        Args:
-            flat: One position a chain, ``(S, P)``.
-
-        Returns:
-            Outputs, ``(S, C)``, with C at most 64.
-        """
+        """Evaluate the network at some of the rows, spread over the data."""
         f = self._outputs(flat, self._point).reshape(len(flat), -1)
         return (f if f.shape[1] else flat)[:, :_MOST_SHOWN]  # a density without inputs has no outputs
 
     @torch.no_grad()
     def outputs(self, flat: Tensor) -> torch.Size:
-        """Tell the shape of a row's outputs.
-
-        Args:
-            flat: One position a chain, ``(S, P)``, of which the first is tried.
-
-        Returns:
-            At least one axis.
-
-        Raises:
-            ShapeError: If the network does not give rows with at least one axis.
-        """
+        """Tell the shape of a row's outputs."""
         f = self._outputs(flat[:1], self._point[:1])
         if f.dim() < 3:
             raise ShapeError(

@@ -28,16 +28,8 @@ _DOTS = 2000  # entries of a site that are drawn; more would be one blot
 
 
 def reliability_diagram(table: Reliability, title: str, event: str = "the predicted class") -> Figure:
-    """Draw how often an event came against its probability, with error bars, and how many rows stand behind each bar.
-
-    Args:
-        table: Of ``bl.metrics.reliability``.
-        title: What is shown.
-        event: What the probability is of.
-
-    Returns:
-        The figure.
-    """
+    """Draw how often an event came against its probability, with error bars."""
+    # And how many rows stand behind each bar.
     figure = _figure(5.0, 5.8)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     full = table.count > 0
@@ -60,16 +52,8 @@ def reliability_diagram(table: Reliability, title: str, event: str = "the predic
 
 
 def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: float = 0.95) -> Figure:
-    """Draw the share of targets inside central intervals against their level, with the band of right intervals.
-
-    Args:
-        curves: Name of a method to its curve, of ``bl.metrics.coverage_curve``; four at most.
-        title: What is shown.
-        level: Probability with which a right curve stays inside the band, all of it.
-
-    Returns:
-        The figure; the band is that of the method with the fewest rows.
-    """
+    """Draw the share of targets inside central intervals against their level."""
+    # With the band of right intervals.
     figure = _figure(5.0, 5.4)
     axes = figure.subplots()
     fewest = min(curves.values(), key=lambda each: each.count)
@@ -94,15 +78,7 @@ def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: flo
 
 
 def pit_diagram(tables: Mapping[str, PitHistogram], title: str) -> Figure:
-    """Draw histograms of probability integral transforms, with the band in which right ones lie.
-
-    Args:
-        tables: Name of a method to its histogram, of ``bl.metrics.pit_histogram``.
-        title: What is shown.
-
-    Returns:
-        The figure, a panel a method; bins outside the band are hatched.
-    """
+    """Draw histograms of probability integral transforms, with the band in which right ones lie."""
     figure, panels = _panels(len(tables), title)
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         _pit_panel(axes, table, name)
@@ -112,16 +88,7 @@ def pit_diagram(tables: Mapping[str, PitHistogram], title: str) -> Figure:
 
 
 def check_diagram(check: PredictiveCheck, title: str, unit: str = "") -> Figure:
-    """Draw statistics of data that the model has made, and where those of the data lie.
-
-    Args:
-        check: Of ``posterior.predictive_check``, ``posterior.prior_check`` or ``bl.metrics.predictive_check``.
-        title: What is shown.
-        unit: Unit of the targets, for the axes.
-
-    Returns:
-        The figure, a panel a statistic.
-    """
+    """Draw statistics of data that the model has made, and where those of the data lie."""
     figure, panels = _panels(len(check.names), title)
     parts = zip(panels, check.names, check.observed, check.replicated.T, check.tail_probability, strict=True)
     for axes, name, observed, made, tail in parts:
@@ -136,18 +103,7 @@ def check_diagram(check: PredictiveCheck, title: str, unit: str = "") -> Figure:
 
 
 def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed: int = 0) -> Figure:
-    """Draw each weight's mean and deviation in units of its prior's: which ones have left it.
-
-    Args:
-        posterior: A posterior.
-        title: What is shown.
-        num_draws: Draws to take the moments from, where the guide does not know them.
-        seed: Which draws.
-
-    Returns:
-        The figure, a panel a site; a weight that stayed is at the cross; outside the shade the data have told its
-        sign. Of a large site two thousand entries are drawn, evenly chosen.
-    """
+    """Draw each weight's mean and deviation in units of its prior's: which ones have left it."""
     found = marginals(posterior, num_draws, seed)
     figure, panels = _panels(len(found), title)
     for axes, (name, each) in zip(panels, found.items(), strict=True):
@@ -173,17 +129,7 @@ def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed
 
 
 def signal_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed: int = 0) -> Figure:
-    """Draw how signal-to-noise ratios are distributed in each site, in decibels.
-
-    Args:
-        posterior: A posterior.
-        title: What is shown.
-        num_draws: Draws to take the moments from, where the guide does not know them.
-        seed: Which draws.
-
-    Returns:
-        The figure, a panel a site.
-    """
+    """Draw how signal-to-noise ratios are distributed in each site, in decibels."""
     found = posterior.signal_to_noise(num_draws, seed)
     figure, panels = _panels(len(found), title)
     decibels = {name: 20 * np.log10(each.cpu().numpy().reshape(-1) + 1e-6) for name, each in found.items()}
@@ -200,16 +146,7 @@ def signal_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed
 
 
 def calibration_diagram(result: CalibrationResult, title: str, bins: int = 10) -> Figure:
-    """Draw where the truth fell in its posteriors, for each quantity.
-
-    Args:
-        result: Of ``bl.calibrate``.
-        title: What is shown.
-        bins: Bins of the histograms.
-
-    Returns:
-        The figure, a panel a quantity: flat is right, a U too narrow, a hump too wide, a slope biased.
-    """
+    """Draw where the truth fell in its posteriors, for each quantity."""
     figure, panels = _panels(len(result.names), title)
     tables = [pit_histogram(values, bins) for values in result.probabilities.T]
     for axes, name, table, verdict in zip(panels, result.names, tables, result.verdicts(), strict=True):

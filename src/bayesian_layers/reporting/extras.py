@@ -10,18 +10,7 @@ from ..errors import MissingExtraError
 
 
 def require(module: str, package: str) -> Any:
-    """Import a module that only reports need.
-
-    Args:
-        module: Its name.
-        package: The package that brings it, as pip knows it.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
+    """Import a module that only reports need."""
     try:
         with warnings.catch_warnings():  # scikit-learn and SciPy add filters of their own to the process
             return importlib.import_module(module)

@@ -26,14 +26,7 @@ _T = np.linspace(-1.0, 1.0, 201)
 
 
 def png(figure: Figure) -> bytes:
-    """Draw a figure as a small PNG file.
-
-    Args:
-        figure: Any figure.
-
-    Returns:
-        The file's content, the same for the same figure.
-    """
+    """Draw a figure as a small PNG file."""
     image = require("PIL.Image", "matplotlib")
     raw, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=_DPI, facecolor="white")
@@ -46,16 +39,7 @@ def png(figure: Figure) -> bytes:
 
 
 def scatter(x: np.ndarray, labels: np.ndarray, title: str) -> Figure:
-    """Draw points of the square, coloured by label, with the parabola.
-
-    Args:
-        x: Points, ``(N, 2)``.
-        labels: 0 (blue) or 1 (red), ``(N,)``.
-        title: What the colours mean.
-
-    Returns:
-        The figure.
-    """
+    """Draw points of the square, coloured by label, with the parabola."""
     figure, axes = _square(title)
     for label, marker in ((0, "o"), (1, "s")):
         chosen = x[np.asarray(labels) == label]
@@ -68,19 +52,7 @@ def scatter(x: np.ndarray, labels: np.ndarray, title: str) -> Figure:
 
 
 def heat_map(values: np.ndarray, title: str, label: str, largest: float | None = None) -> Figure:
-    """Draw values on the article's mesh of the square as colours, with the parabola.
-
-    Args:
-        values: One value a point of ``np.meshgrid(np.linspace(-1, 1), -np.linspace(-1, 1))``, shape
-            ``(2500,)`` or ``(50, 50)``: the first row of the array is the uppermost.
-        title: What is shown.
-        label: What the colours mean, with the unit.
-        largest: End of the colour scale of a deviation, which begins at 0, so that maps can be compared;
-            ``None`` for a probability, from 0 (blue) to 1 (red).
-
-    Returns:
-        The figure.
-    """
+    """Draw values on the article's mesh of the square as colours, with the parabola."""
     figure, axes = _square(title)
     size = round(np.size(values) ** 0.5)
     half = 1 / (size - 1)  # each value is the middle of its cell
@@ -102,17 +74,7 @@ def heat_map(values: np.ndarray, title: str, label: str, largest: float | None =
 
 
 def curves(values: Mapping[str, np.ndarray], title: str, xlabel: str, ylabel: str) -> Figure:
-    """Draw one or more curves over steps or epochs.
-
-    Args:
-        values: Name to one value a step, the first at step 1.
-        title: What is shown.
-        xlabel: What is counted.
-        ylabel: What the values are, with the unit.
-
-    Returns:
-        The figure.
-    """
+    """Draw one or more curves over steps or epochs."""
     figure, axes = _square(title)
     for (name, each), colour in zip(values.items(), METHOD_COLOURS, strict=False):
         axes.plot(np.arange(1, len(each) + 1), each, color=colour, lw=1.0, label=name)
@@ -126,18 +88,7 @@ def curves(values: Mapping[str, np.ndarray], title: str, xlabel: str, ylabel: st
 def histogram(
     values: Mapping[str, np.ndarray], title: str, xlabel: str, span: tuple[float, float], counted: str
 ) -> Figure:
-    """Draw how often values occur, one group on top of the other.
-
-    Args:
-        values: Name of a group to its values.
-        title: What is shown.
-        xlabel: What the values are, with the unit.
-        span: The axis's ends.
-        counted: What is counted.
-
-    Returns:
-        The figure.
-    """
+    """Draw how often values occur, one group on top of the other."""
     figure, axes = _square(title)
     groups = [np.asarray(each) for each in values.values()]
     colours = METHOD_COLOURS[: len(groups)]
@@ -150,17 +101,7 @@ def histogram(
 
 
 def reliability(answers: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, bins: int = 10) -> Figure:
-    """Draw the share of right answers against the confidence.
-
-    Args:
-        answers: Name of a method to its confidence (the probability of the class that it predicts) and
-            whether it was right, each ``(N,)``.
-        title: What is shown.
-        bins: Number of bins of equal width from 0 to 1; empty ones are not drawn.
-
-    Returns:
-        The figure.
-    """
+    """Draw the share of right answers against the confidence."""
     figure, axes = _square(title)
     edges = np.linspace(0.0, 1.0, bins + 1)
     axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1.0, label="calibrated")
@@ -188,19 +129,7 @@ def reliability(answers: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
 def predicted_against_actual(
     y: np.ndarray, mean: np.ndarray, half_width: np.ndarray, title: str, unit: str, span: tuple[float, float]
 ) -> Figure:
-    """Draw predictions with their intervals against what came.
-
-    Args:
-        y: What came, ``(N,)``.
-        mean: Predictions, ``(N,)``.
-        half_width: Half of each interval, ``(N,)``.
-        title: What is shown.
-        unit: Name of the target.
-        span: Ends of both axes, so that pictures can be compared.
-
-    Returns:
-        The figure; intervals that miss are drawn in the second colour.
-    """
+    """Draw predictions with their intervals against what came."""
     figure, axes = _square(title)
     inside = np.abs(y - mean) <= half_width
     for chosen, colour, name in zip((inside, ~inside), METHOD_COLOURS, ("covered", "missed"), strict=False):
@@ -223,16 +152,7 @@ def predicted_against_actual(
 
 
 def coverage_curves(levels: np.ndarray, covered: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Draw the share of targets inside intervals against the level of the intervals.
-
-    Args:
-        levels: Levels of the intervals, ``(L,)``.
-        covered: Name of a method to the share covered at each level, ``(L,)``.
-        title: What is shown.
-
-    Returns:
-        The figure.
-    """
+    """Draw the share of targets inside intervals against the level of the intervals."""
     figure, axes = _square(title)
     axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1.0, label="calibrated")
     for (name, share), colour, marker in zip(covered.items(), METHOD_COLOURS, "osD^", strict=False):

@@ -20,14 +20,7 @@ _GENERATOR = "bayesian-layers"
 
 
 def check_report_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that :func:`write_report` would refuse, before the work whose result it is for.
-
-    Args:
-        folder: Where one means to write.
-
-    Raises:
-        StorageError: If something is there that is not, or not only, a report of this library.
-    """
+    """Refuse a folder that :func:`write_report` would refuse, before the work whose result it is for."""
     target = Path(os.path.realpath(folder))
     try:
         if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -44,22 +37,8 @@ def check_report_folder(folder: str | os.PathLike[str]) -> None:
 def write_report(
     folder: str | os.PathLike[str], page: str, pictures: Mapping[str, bytes], metrics: Mapping[str, Any]
 ) -> Path:
-    """Write a report: ``index.html``, its pictures as PNG files, ``metrics.json``.
-
-    The files go to a temporary sibling, which takes the folder's place by renaming.
-
-    Args:
-        folder: Where; a new name, an empty folder, or a report of this library, which is replaced.
-        page: The page's HTML.
-        pictures: File stem to PNG file.
-        metrics: Every number; NaN and infinities are written as null.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        StorageError: If the folder is not ours to replace, or the disk fails; what was there is still there.
-    """
+    """Write a report: ``index.html``, its pictures as PNG files, ``metrics.json``."""
+    # The files go to a temporary sibling, which takes the folder's place by renaming.
     check_report_folder(folder)
     target = Path(os.path.realpath(folder))
     files = {_PAGE: page.encode("utf-8"), **{f"{name}.png": data for name, data in pictures.items()}}

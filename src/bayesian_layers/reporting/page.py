@@ -185,14 +185,7 @@ class Page:
     footer: str
 
     def pictures(self) -> dict[str, bytes]:
-        """Gather the pictures.
-
-        Returns:
-            File stem to PNG file.
-
-        Raises:
-            DataError: If two pictures have one name.
-        """
+        """Gather the pictures."""
         found: dict[str, bytes] = {}
         for picture in self._all_pictures():
             if picture.name in found:
@@ -201,11 +194,7 @@ class Page:
         return found
 
     def captions(self) -> dict[str, str]:
-        """Gather what is said under the pictures, numbers included.
-
-        Returns:
-            File stem to caption.
-        """
+        """Gather what is said under the pictures, numbers included."""
         return {picture.name: picture.caption for picture in self._all_pictures()}
 
     def _all_pictures(self) -> Iterator[Picture]:
@@ -216,14 +205,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Write a page as HTML.
-
-    Args:
-        page: The page; its texts are plain and are escaped.
-
-    Returns:
-        A document that needs no other file and no network.
-    """
+    """Write a page as HTML."""
     jinja2 = require("jinja2", "jinja2")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -232,14 +214,7 @@ def render(page: Page) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turn numbers and containers of them into what JSON can hold.
-
-    Args:
-        value: Mappings, sequences, arrays, numbers, text, ``None``.
-
-    Returns:
-        The same with plain numbers; NaN and infinities become ``None``.
-    """
+    """Turn numbers and containers of them into what JSON can hold."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers, torch's tensors

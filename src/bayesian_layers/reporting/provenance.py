@@ -16,16 +16,7 @@ _PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
 
 
 def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) -> dict[str, Any]:
-    """Gather what a report needs to be made again.
-
-    Args:
-        seeds: Every seed.
-        hashes: Name of a data set to its hash.
-        command: The command line, without folders of the machine.
-
-    Returns:
-        Seeds, hashes, versions, command and date.
-    """
+    """Gather what a report needs to be made again."""
     versions = documents.versions()
     for name in _PACKAGES:
         try:
@@ -43,14 +34,7 @@ def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) ->
 
 
 def hash_of(*arrays: Any) -> str:
-    """Compute the SHA-256 of arrays: of dtype, shape and little-endian content of each.
-
-    Args:
-        *arrays: Anything that NumPy reads.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Compute the SHA-256 of arrays: of dtype, shape and little-endian content of each."""
     digest = hashlib.sha256()
     for each in arrays:
         array = np.ascontiguousarray(each)
@@ -61,26 +45,12 @@ def hash_of(*arrays: Any) -> str:
 
 
 def hash_of_table(frame: Any) -> str:
-    """Compute the SHA-256 of a table as a CSV file in UTF-8, without row numbers.
-
-    Args:
-        frame: A pandas ``DataFrame``.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Compute the SHA-256 of a table as a CSV file in UTF-8, without row numbers."""
     return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode("utf-8")).hexdigest()
 
 
 def as_points(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Lay a record of :func:`provenance` out as a list.
-
-    Args:
-        record: What :func:`provenance` returned.
-
-    Returns:
-        Headings and values.
-    """
+    """Lay a record of :func:`provenance` out as a list."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
         ("Command:", record["command"] or "called from Python"),

@@ -38,18 +38,7 @@ class Metric:
     goal: float = 0.0
 
     def gain(self, ours: Sequence[float], theirs: Sequence[float]) -> np.ndarray:
-        """Tell how much better one method is than another, run by run.
-
-        Args:
-            ours: Scores of the one, ``(runs,)``.
-            theirs: Scores of the other in the same runs.
-
-        Returns:
-            Positive where ``ours`` is better, ``(runs,)``.
-
-        Raises:
-            ShapeError: If they are not as many.
-        """
+        """Tell how much better one method is than another, run by run."""
         one, other = (np.asarray(each, dtype=float) for each in (ours, theirs))
         if one.shape != other.shape:
             raise ShapeError("theirs", one.shape, other.shape)
@@ -74,30 +63,13 @@ class Estimate:
     runs: int
 
     def text(self, digits: int = 4, sign: bool = False) -> str:
-        """Write it down.
-
-        Args:
-            digits: Digits after the point.
-            sign: Whether a positive mean shows its sign.
-
-        Returns:
-            For instance ``0.9331 ± 0.0012``.
-        """
+        """Write it down."""
         mean = number(self.mean, digits, sign)
         return mean if self.error is None else f"{mean} ± {number(self.error, digits)}"
 
 
 def number(value: float, digits: int = 4, sign: bool = False) -> str:
-    """Write a number down.
-
-    Args:
-        value: The number.
-        digits: Digits after the point.
-        sign: Whether a positive one shows its sign.
-
-    Returns:
-        Text; an infinity is the sign for it, NaN a hyphen.
-    """
+    """Write a number down."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
@@ -132,15 +104,7 @@ def estimate(values: Sequence[float] | np.ndarray, test_to_train: float = 0.0) -
 
 
 def outcome(gain: Estimate) -> Outcome:
-    """Judge a gain.
-
-    Args:
-        gain: How much better one method is than another.
-
-    Returns:
-        ``better``, ``worse`` or ``unclear``; for one run, which cannot tell luck from merit, ``ahead``, ``behind`` or
-        ``unclear``.
-    """
+    """Judge a gain."""
     if math.isnan(gain.mean) or gain.mean == 0:
         return "unclear"
     if gain.error is None:
@@ -173,32 +137,13 @@ class Duel:
 
 
 def duel(metric: Metric, ours: Sequence[float], theirs: Sequence[float], test_to_train: float = 0.0) -> Duel:
-    """Compare two methods by one metric.
-
-    Args:
-        metric: The metric.
-        ours: Scores of the one, ``(runs,)``.
-        theirs: Scores of the other in the same runs.
-        test_to_train: As in :func:`estimate`.
-
-    Returns:
-        Scores and gain.
-    """
+    """Compare two methods by one metric."""
     one, other, gain = (estimate(each, test_to_train) for each in (ours, theirs, metric.gain(ours, theirs)))
     return Duel(metric, one, other, gain)
 
 
 def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
-    """Say who wins on what, by how much.
-
-    Args:
-        duels: One for each metric.
-        ours: Name of the one method.
-        theirs: Name of the other.
-
-    Returns:
-        One or more sentences.
-    """
+    """Say who wins on what, by how much."""
     won, lost, open_ = (
         [each for each in duels if each.outcome in outcomes]
         for outcomes in (("better", "ahead"), ("worse", "behind"), ("unclear",))
@@ -214,14 +159,7 @@ def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
 
 
 def caveat(runs: int) -> str:
-    """Say what the number of runs does not allow to say.
-
-    Args:
-        runs: Number of seeds or splits.
-
-    Returns:
-        A sentence, or nothing.
-    """
+    """Say what the number of runs does not allow to say."""
     return (
         "There was one run, which cannot tell merit from luck; more runs give standard errors."
         if runs < 2

@@ -65,14 +65,7 @@ class ArraySpec:
 
     @classmethod
     def of(cls, array: Tensor) -> ArraySpec:
-        """Describe a tensor.
-
-        Args:
-            array: Any tensor.
-
-        Returns:
-            Its dtype and shape.
-        """
+        """Describe a tensor."""
         return cls(array.dtype, tuple(array.shape))
 
     @property
@@ -85,17 +78,7 @@ class ArraySpec:
 
 
 def encode(arrays: Mapping[str, Tensor]) -> bytes:
-    """Write tensors as the bytes of a safetensors file.
-
-    Args:
-        arrays: Name to tensor, on any device; views of one memory are written apart.
-
-    Returns:
-        The bytes; equal arrays give equal bytes.
-
-    Raises:
-        StorageError: If an array could not be read back: another dtype or layout, NaN, an odd name.
-    """
+    """Write tensors as the bytes of a safetensors file."""
     copies = {}
     for name, array in arrays.items():
         if not isinstance(name, str) or name in {"", _METADATA}:
@@ -116,19 +99,7 @@ def encode(arrays: Mapping[str, Tensor]) -> bytes:
 
 
 def header_end(start: bytes, size: int, where: str) -> int:
-    """Find where the header of a safetensors file ends.
-
-    Args:
-        start: The first 8 bytes of the file, fewer if it has fewer.
-        size: Size of the file in bytes.
-        where: What to call the file in an error.
-
-    Returns:
-        The offset of the first byte after the header.
-
-    Raises:
-        StorageError: If a file of this size cannot begin like this.
-    """
+    """Find where the header of a safetensors file ends."""
     disguise = {b"PK": "a zip archive", b"\x80": "a pickle"}
     kind = next((kind for magic, kind in disguise.items() if start.startswith(magic)), "something else")
     length = int.from_bytes(start, "little")
@@ -145,19 +116,7 @@ def header_end(start: bytes, size: int, where: str) -> int:
 
 
 def read_header(beginning: bytes, size: int, where: str) -> dict[str, ArraySpec]:
-    """Read what arrays a safetensors file holds, and check that they fill it exactly.
-
-    Args:
-        beginning: The file up to the end of its header.
-        size: Size of the whole file in bytes.
-        where: What to call the file in an error.
-
-    Returns:
-        Name to dtype and shape, in the order of the file.
-
-    Raises:
-        StorageError: If the header is not of the format, or not that of a file of this size.
-    """
+    """Read what arrays a safetensors file holds, and check that they fill it exactly."""
     entries = strict_json.parse(beginning[8:], f"the header of {where}")
     metadata = entries.pop(_METADATA, {})
     try:
@@ -194,22 +153,7 @@ def _entry(entry: Any) -> tuple[ArraySpec, tuple[int, int]]:
 def read_arrays(
     file: BinaryIO, beginning: bytes, header: Mapping[str, ArraySpec], sha256: str, where: str
 ) -> dict[str, Tensor]:
-    """Load the arrays of a safetensors file whose header was judged, each straight into its own memory.
-
-    Args:
-        file: The open file.
-        beginning: The file up to the end of its header, as it was judged.
-        header: What :func:`read_header` gave for it.
-        sha256: Hash of the whole file, in hexadecimal digits.
-        where: What to call the file in an error.
-
-    Returns:
-        Name to tensor, on the CPU, in the order of ``header``.
-
-    Raises:
-        StorageError: If the file is another one by now, or a value is NaN, infinite, or no boolean where one
-            must be.
-    """
+    """Load the arrays of a safetensors file whose header was judged, each straight into its own memory."""
     if sys.byteorder != "little":
         raise StorageError(f"{where} must be read on a little-endian machine, as its format is little-endian")
     if file.read(len(beginning)) != beginning:
@@ -255,16 +199,7 @@ def _is_good(array: Tensor) -> Tensor:
 
 
 def check_same(expected: Mapping[str, ArraySpec], header: Mapping[str, ArraySpec], where: str) -> None:
-    """Refuse a header that is not what its reader needs.
-
-    Args:
-        expected: Name to dtype and shape, as the reader needs them.
-        header: The same, as the file has them.
-        where: What to call the file in an error.
-
-    Raises:
-        StorageError: If names, dtypes or shapes differ; it names the first that does.
-    """
+    """Refuse a header that is not what its reader needs."""
     for name in [*expected, *header]:
         if expected.get(name) != header.get(name):
             raise StorageError(

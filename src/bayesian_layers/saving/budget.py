@@ -38,15 +38,7 @@ take; received 60, after 60 before it. If you trust the folder, pass a larger `m
             raise DataError(f"`max_bytes` must be a whole number above 0, or None; received {self.most!r}")
 
     def take(self, nbytes: int, what: str) -> None:
-        """Ask for memory.
-
-        Args:
-            nbytes: How much.
-            what: What it is for, for the error.
-
-        Raises:
-            StorageError: If it is more than what is left.
-        """
+        """Ask for memory."""
         if self.most is not None and self.taken + nbytes > self.most:
             raise StorageError(
                 f"{what} must fit into the {self.most} bytes that reading may take; received {nbytes}, "

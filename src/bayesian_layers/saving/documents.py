@@ -26,11 +26,7 @@ _PACKAGES = ("bayesian-layers", "torch", "pyro-ppl", "numpy", "arviz", "safetens
 
 
 def versions() -> dict[str, str]:
-    """Tell which versions of Python and of the core packages run.
-
-    Returns:
-        Package to version; a package that is not installed is absent.
-    """
+    """Tell which versions of Python and of the core packages run."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -41,17 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def describe_model(model: BayesianModel) -> dict[str, Any]:
-    """Describe a model, but for its arrays.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Network (``None`` where it is not made of known modules alone), priors and likelihood.
-
-    Raises:
-        StorageError: If a prior or the likelihood is of a class that the library does not know.
-    """
+    """Describe a model, but for its arrays."""
     return {
         "network": architecture.describe(model.network),
         "parameters": architecture.describe_parameters(model.network, remembered_priors(model.network)),
@@ -85,29 +71,12 @@ def _build_likelihood(document: Any, header: Mapping[str, ArraySpec]) -> Likelih
 
 
 def likelihood_module(model: BayesianModel) -> nn.Module:
-    """Find the module that a likelihood has, whose arrays are stored under ``likelihood.``.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The module; one without arrays for most likelihoods.
-    """
+    """Find the module that a likelihood has, whose arrays are stored under ``likelihood.``."""
     return model.likelihood.program if isinstance(model.likelihood, Flow) else nn.Module()
 
 
 def check_posterior(document: Any) -> dict[str, Any]:
-    """Check a posterior's document against its schema, but for the modules of the network.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-
-    Returns:
-        The document, with the fields that version 1 did not have.
-
-    Raises:
-        StorageError: If a field is missing, unknown, or of another type.
-    """
+    """Check a posterior's document against its schema, but for the modules of the network."""
     if not isinstance(document, dict):
         raise StorageError("the folder must hold a posterior; it holds something else. Check the path.")
     version = document.get("version", 1)
@@ -121,17 +90,7 @@ def check_posterior(document: Any) -> dict[str, Any]:
 
 
 def data_schema(document: Any) -> DataSchema | None:
-    """Build the data schema of a posterior's document.
-
-    Args:
-        document: What was read from a file and fits its schema; ``None`` where there is none.
-
-    Returns:
-        The data schema, or ``None``.
-
-    Raises:
-        StorageError: If it does not hold together.
-    """
+    """Build the data schema of a posterior's document."""
     try:
         return None if document is None else DataSchema.from_document(document)
     except DataError as error:
@@ -139,19 +98,7 @@ def data_schema(document: Any) -> DataSchema | None:
 
 
 def build_model(document: Any, network: nn.Module | None, header: Mapping[str, ArraySpec]) -> BayesianModel:
-    """Build the model that :func:`describe_model` described; its arrays are filled later.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-        network: The caller's own network, which is copied, or ``None`` to build the described one.
-        header: Dtypes and shapes of the stored arrays, not loaded yet.
-
-    Returns:
-        A model; without ``network`` its parameters have the stored shapes and types, and no values yet.
-
-    Raises:
-        StorageError: If the description does not hold together, or there is none and no network.
-    """
+    """Build the model that :func:`describe_model` described; its arrays are filled later."""
     MODEL.check(document, "model")
     if network is None and document["network"] is None:
         raise StorageError(
@@ -173,14 +120,7 @@ def _model(network: nn.Module, likelihood: Likelihood | None) -> BayesianModel:
 
 
 def check_model(model: BayesianModel) -> None:
-    """Refuse a model whose loaded arrays are finite, but such as no model has.
-
-    Args:
-        model: A model whose arrays are filled.
-
-    Raises:
-        StorageError: If a positive parameter is not positive, or a variance of batch normalization negative.
-    """
+    """Refuse a model whose loaded arrays are finite, but such as no model has."""
     _model(model.network, model.likelihood)
     for name, value in model.network.named_buffers():
         if name.rpartition(".")[2] == "running_var" and bool((value < 0).any()):
@@ -188,10 +128,8 @@ def check_model(model: BayesianModel) -> None:
 
 
 def _allocate(network: nn.Module, header: Mapping[str, ArraySpec], prefix: str) -> None:
-    """Give a described network stand-ins of the stored types, where the stored arrays have its shapes.
-
-    By hand, since torch's functions on ``meta`` tensors import its compiler.
-    """
+    """Give a described network stand-ins of the stored types, where the stored arrays have its shapes."""
+    # By hand, since torch's functions on ``meta`` tensors import its compiler.
     for path, module in network.named_modules():
         for tensors in (module._parameters, module._buffers):
             for name, value in tensors.items():
@@ -215,15 +153,7 @@ def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
 
 
 def prior_arrays(network: nn.Module) -> dict[str, Tensor]:
-    """Gather the arrays of priors that have a mean and a deviation for each entry.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        ``prior.<parameter>.loc`` and ``prior.<parameter>.scale``, as the parameter in shape, dtype and device;
-        empty for most networks.
-    """
+    """Gather the arrays of priors that have a mean and a deviation for each entry."""
     remembered = remembered_priors(network)
     return {
         f"prior.{name}.{field}": value
@@ -233,15 +163,7 @@ def prior_arrays(network: nn.Module) -> dict[str, Tensor]:
 
 
 def fill_priors(network: nn.Module, arrays: Mapping[str, Tensor]) -> None:
-    """Give a network's priors the arrays that :func:`prior_arrays` gathered.
-
-    Args:
-        network: Its priors are replaced; every owner of a tied parameter is told.
-        arrays: Array name to values, names and shapes already checked.
-
-    Raises:
-        StorageError: If a stored deviation is not positive.
-    """
+    """Give a network's priors the arrays that :func:`prior_arrays` gathered."""
     found = {}
     for name, parameter in network.named_parameters():
         fields = {field: arrays.get(f"prior.{name}.{field}") for field in ("loc", "scale")}
@@ -252,15 +174,7 @@ def fill_priors(network: nn.Module, arrays: Mapping[str, Tensor]) -> None:
 
 
 def fill(module: nn.Module, arrays: Mapping[str, Tensor], prefix: str, *, keep_tensors: bool) -> None:
-    """Put loaded arrays into a module.
-
-    Args:
-        module: Its state has exactly these names, shapes and dtypes.
-        arrays: Array name to values.
-        prefix: What the names of this module's arrays begin with.
-        keep_tensors: Copy into the module's own tensors (with their ties), rather than take the loaded ones
-            (on their device).
-    """
+    """Put loaded arrays into a module."""
     own = {
         name: arrays[f"{prefix}{name}"].to(like.device)
         for name, like in module.state_dict(keep_vars=True).items()

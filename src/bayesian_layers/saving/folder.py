@@ -39,31 +39,12 @@ class StoredFolder:
     _budget: Budget = field(repr=False)
 
     def reserve(self, nbytes: int, what: str) -> None:
-        """Count memory that the caller is about to take on behalf of the folder, beside that of its files.
-
-        Args:
-            nbytes: How much.
-            what: What it is for, for the error.
-
-        Raises:
-            StorageError: If that is more than the folder may take.
-        """
+        """Count memory that the caller is about to take on behalf of the folder, beside that of its files."""
         self._budget.take(nbytes, what)
 
     def load_arrays(self, expected: Mapping[str, ArraySpec]) -> dict[str, Tensor]:
-        """Load the arrays, if they are the expected ones.
-
-        Nothing is allocated before names, dtypes and shapes are found equal; then once the file's size.
-
-        Args:
-            expected: Name to dtype and shape of every array that must be there.
-
-        Returns:
-            Name to tensor, on the CPU, bit for bit as written.
-
-        Raises:
-            StorageError: If the folder holds other arrays, damaged ones, or NaN or infinite values.
-        """
+        """Load the arrays, if they are the expected ones."""
+        # Nothing is allocated before names, dtypes and shapes are found equal; then once the file's size.
         path = self.path / ARRAYS
         array_files.check_same(expected, self.header, str(path))
 
@@ -75,22 +56,8 @@ class StoredFolder:
 
 
 def read_folder(folder: str | os.PathLike[str], max_bytes: int | None = None) -> StoredFolder:
-    """Read the documents of a folder, and which arrays it has.
-
-    A hard link is a regular file like any other; a symbolic link is refused, but as the folder itself.
-
-    Args:
-        folder: What :func:`write_folder` wrote. Notes, and files that the manifest does not list, are not opened.
-        max_bytes: The most memory that the folder's files may take, its arrays included, in bytes. ``None``
-            leaves the arrays to the caller, who loads only those it expects.
-
-    Returns:
-        The documents, and the arrays ready to be judged and loaded.
-
-    Raises:
-        StorageError: If anything in the folder is not as :func:`write_folder` leaves it, or it is too large.
-        DataError: If ``max_bytes`` is no whole number above 0.
-    """
+    """Read the documents of a folder, and which arrays it has."""
+    # A hard link is a regular file like any other; a symbolic link is refused, but as the folder itself.
     budget = Budget(max_bytes)
     path = _resolved(folder)
     try:
@@ -202,14 +169,7 @@ def write_folder(
 
 
 def check_replaceable(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that :func:`write_folder` would refuse, before the work whose result it is for.
-
-    Args:
-        folder: Where one means to write.
-
-    Raises:
-        StorageError: If something is there that the library did not write, or cannot be read.
-    """
+    """Refuse a folder that :func:`write_folder` would refuse, before the work whose result it is for."""
     target = _resolved(folder)
     try:
         _check_replaceable(target, set())

@@ -42,45 +42,17 @@ class Entry:
 
     @classmethod
     def of(cls, data: bytes) -> Entry:
-        """Describe the content of a file.
-
-        Args:
-            data: The content.
-
-        Returns:
-            Its size and hash.
-        """
+        """Describe the content of a file."""
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
     def check_size(self, size: int, path: Path) -> int:
-        """Refuse a file of another size, before it is read.
-
-        Args:
-            size: Of the file, in bytes.
-            path: Of the file, for the error.
-
-        Returns:
-            The size.
-
-        Raises:
-            StorageError: If the size is not the listed one.
-        """
+        """Refuse a file of another size, before it is read."""
         if size != self.size:
             raise StorageError(f"{path} must have {self.size} bytes; received {size}. {AGAIN}")
         return size
 
     def read(self, path: Path) -> bytes:
-        """Read a listed file.
-
-        Args:
-            path: The file.
-
-        Returns:
-            Its content.
-
-        Raises:
-            StorageError: If the file is not there, or not the listed one.
-        """
+        """Read a listed file."""
         data = regular_files.read(path, lambda file, size: file.read(self.check_size(size, path)))
         if Entry.of(data) != self:
             raise StorageError(
@@ -90,14 +62,7 @@ class Entry:
 
 
 def make(files: Mapping[str, bytes]) -> bytes:
-    """Write the manifest of some files.
-
-    Args:
-        files: File name to content.
-
-    Returns:
-        The content of ``manifest.json``.
-    """
+    """Write the manifest of some files."""
     entries = {name: Entry.of(data) for name, data in files.items()}
     listed = {name: {"bytes": entry.size, "sha256": entry.sha256} for name, entry in entries.items()}
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "files": listed}
@@ -106,30 +71,12 @@ def make(files: Mapping[str, bytes]) -> bytes:
 
 
 def is_note(name: str) -> bool:
-    """Tell whether a file is for people only.
-
-    Args:
-        name: Name of the file.
-
-    Returns:
-        Whether it is the name of a note.
-    """
+    """Tell whether a file is for people only."""
     return _NOTE.fullmatch(name) is not None
 
 
 def read(folder: Path, budget: Budget | None = None) -> dict[str, Entry]:
-    """Read and check the manifest of a folder.
-
-    Args:
-        folder: The folder.
-        budget: The memory that it may take; ``None`` for what its own limits allow.
-
-    Returns:
-        Name of each listed file to its entry; the arrays' file is among them.
-
-    Raises:
-        StorageError: If there is none, or not one that :func:`make` writes.
-    """
+    """Read and check the manifest of a folder."""
     if not folder.is_dir():
         raise StorageError(
             f"{folder} must be a folder that this library wrote; there is none. Check the path."

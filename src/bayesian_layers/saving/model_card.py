@@ -18,17 +18,7 @@ def write(
     others: Sequence[str] = (),
     k_hat: float | None = None,
 ) -> str:
-    """Write the card.
-
-    Args:
-        document: What ``posterior.json`` states.
-        shapes: Name of each of the network's parameters to its shape.
-        others: Names of further documents in the folder.
-        k_hat: The fit's k-hat, where it is known.
-
-    Returns:
-        Markdown; names from the document are escaped.
-    """
+    """Write the card."""
     sections = {
         "Network": _network(document["model"]["network"]),
         "Parameters and priors": _parameters(document["model"]["parameters"], shapes),

@@ -15,18 +15,7 @@ AGAIN = "Save it again, or take an undamaged copy."
 
 
 def read(path: Path, choose: Callable[[BinaryIO, int], Read]) -> Read:
-    """Read from a regular file, through one descriptor.
-
-    Args:
-        path: The file; its last part must not be a link.
-        choose: Reads what it needs, given the open file and its size in bytes; it may refuse the size.
-
-    Returns:
-        What ``choose`` returns.
-
-    Raises:
-        StorageError: If there is no such regular file, or it cannot be read.
-    """
+    """Read from a regular file, through one descriptor."""
     if path.is_symlink():  # for the better message; the flag below is what guards
         raise StorageError(f"{path} must be a regular file; received a symbolic link. {AGAIN}")
     try:
@@ -45,12 +34,7 @@ def _open_unfollowed(path: str, flags: int) -> int:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it.
-
-    Args:
-        path: The file, which must not exist.
-        data: Its content.
-    """
+    """Write a new file and wait until the disk has it."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -58,11 +42,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the disk has the names in a folder.
-
-    Args:
-        path: The folder.
-    """
+    """Wait until the disk has the names in a folder."""
     if os.name != "posix":  # elsewhere a folder cannot be opened
         return
     descriptor = os.open(path, os.O_RDONLY)

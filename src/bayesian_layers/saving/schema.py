@@ -57,14 +57,7 @@ class Problem:
     value: Any
 
     def inside(self, name: str) -> Problem:
-        """Say that the problem is in a part of something.
-
-        Args:
-            name: Name of the part.
-
-        Returns:
-            The problem of the whole.
-        """
+        """Say that the problem is in a part of something."""
         return Problem(f".{name}{self.place}", self.kind, self.value)
 
 
@@ -77,28 +70,10 @@ class Schema(ABC):
 
     @abstractmethod
     def _problem(self, value: Any) -> Problem | None:
-        """Find what is wrong with a value.
-
-        Args:
-            value: Anything that JSON can hold.
-
-        Returns:
-            Where it is and what was expected there; ``None`` if the value fits.
-        """
+        """Find what is wrong with a value."""
 
     def check(self, value: Any, where: str) -> Any:
-        """Refuse a value that does not fit.
-
-        Args:
-            value: Anything that JSON can hold.
-            where: What to call the value in an error.
-
-        Returns:
-            The value.
-
-        Raises:
-            StorageError: If it does not fit.
-        """
+        """Refuse a value that does not fit."""
         found = self._problem(value)
         if found is not None:
             kind, value = found.kind, found.value
@@ -221,14 +196,7 @@ class Null(Schema):
 
 
 def optional(kind: Schema) -> Schema:
-    """Allow ``null`` too.
-
-    Args:
-        kind: A schema.
-
-    Returns:
-        One that also takes ``null``.
-    """
+    """Allow ``null`` too."""
     return AnyOf((kind, Null()))
 
 

@@ -78,18 +78,7 @@ def _parse(text: bytes) -> dict[str, Any]:
 
 
 def dump(document: Mapping[str, Any], where: str) -> bytes:
-    """Write a document as JSON that :func:`parse` gives back.
-
-    Args:
-        document: Dicts with text keys, lists (tuples become lists), text, finite numbers, booleans, ``None``.
-        where: What to call the document in an error.
-
-    Returns:
-        UTF-8 text with a newline at its end.
-
-    Raises:
-        StorageError: If the document holds anything else, or is beyond one of the limits.
-    """
+    """Write a document as JSON that :func:`parse` gives back."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
@@ -104,11 +93,7 @@ def dump(document: Mapping[str, Any], where: str) -> bytes:
 
 
 def _check_limits(text: bytes) -> None:
-    """Refuse, before any parsing, what would take much memory or a deep stack.
-
-    Raises:
-        _RefusedError: If a limit is exceeded; the text completes "received ...".
-    """
+    """Refuse, before any parsing, what would take much memory or a deep stack."""
     if len(text) > MAX_BYTES:
         raise _RefusedError(f"{len(text)} bytes, more than the {MAX_BYTES} allowed")
     values = _most_values(text)

@@ -151,44 +151,18 @@ def _join(pieces: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def pack(tensors: list[Tensor], several: bool, weighted: bool) -> tuple[Any, ...]:
-    """Make a batch of its tensors.
-
-    Args:
-        tensors: ``[*x, y]``, or ``[*x, y, weight]``.
-        several: Whether x is a tuple.
-        weighted: Whether the last one is the weight.
-
-    Returns:
-        ``(x, y)`` or ``(x, y, weight)``.
-    """
+    """Make a batch of its tensors."""
     inputs = len(tensors) - 1 - weighted
     return (tuple(tensors[:inputs]) if several else tensors[0], *tensors[inputs:])
 
 
 def check_finite(where: str, values: np.ndarray) -> None:
-    """Refuse NaN and infinities.
-
-    Args:
-        where: What holds the values, as an error begins.
-        values: An array of any dtype.
-
-    Raises:
-        DataError: If a value is not finite.
-    """
+    """Refuse NaN and infinities."""
     if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
         raise DataError(f"{where} has {int((~finite).sum())} values that are NaN or infinite; {CLEAN}")
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse what is no whole number, or too small.
-
-    Args:
-        name: What the value is, as the caller knows it.
-        value: Any object.
-        least: The smallest number that will do.
-
-    Raises:
-        DataError: If the value will not do.
-    """
+    """Refuse what is no whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")

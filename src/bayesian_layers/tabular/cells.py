@@ -28,14 +28,7 @@ _SHOWN = 10
 
 
 def import_pandas() -> Any:
-    """Import pandas, which only tables need.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingExtraError: If pandas is not installed.
-    """
+    """Import pandas, which only tables need."""
     try:
         return importlib.import_module("pandas")
     except ImportError as error:
@@ -74,11 +67,7 @@ class Cells:
         return "numbers" if all(_is_number(cell) for cell in present) else "text"
 
     def numbers(self) -> np.ndarray:
-        """Read the cells as numbers.
-
-        Returns:
-            ``float64`` of shape ``(N,)``, NaN where a cell is missing or no number.
-        """
+        """Read the cells as numbers."""
         if self._plain:
             return self._series.to_numpy(np.float64)
         if self.kind == "text":
@@ -91,32 +80,17 @@ class Cells:
         return np.where(self.missing, np.nan, np.asarray(read, dtype=np.float64))
 
     def texts(self) -> list[str]:
-        """Write each cell as text, the same for equal values of different types.
-
-        Returns:
-            ``N`` texts; what a missing cell gives has no meaning.
-        """
+        """Write each cell as text, the same for equal values of different types."""
         return [text_of(cell) for cell in self._cells()]
 
     def labels(self) -> list[Label]:
-        """Read the cells as names of classes, in their own type.
-
-        Returns:
-            ``N`` booleans, numbers or texts, by ``kind``; what a missing cell gives has no meaning.
-        """
+        """Read the cells as names of classes, in their own type."""
         if self.kind == "text":
             return list(self.texts())
         return [_as_label(cell) for cell in self._cells()]
 
     def place(self, row: int) -> str:
-        """Tell where a cell is.
-
-        Args:
-            row: Its position, from 0.
-
-        Returns:
-            Its line in the file where that is known, else its row's label.
-        """
+        """Tell where a cell is."""
         label = self._series.index[row]
         first_line = self._series.attrs.get(FIRST_LINE)
         if isinstance(first_line, int) and isinstance(label, (int, np.integer)):
@@ -124,14 +98,7 @@ class Cells:
         return f"row {label}"
 
     def example(self, rows: np.ndarray) -> str:
-        """Show the first of some cells.
-
-        Args:
-            rows: Which cells, shape ``(N,)``, at least one true.
-
-        Returns:
-            The cell and its place.
-        """
+        """Show the first of some cells."""
         row = int(np.argmax(rows))
         return f"{self.texts()[row][:40]!r} in {self.place(row)}"
 
@@ -166,39 +133,18 @@ def _as_label(cell: Any) -> Any:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Tell a number that fits a float from everything else.
-
-    Args:
-        value: Anything, for instance from a file.
-
-    Returns:
-        Whether it is a Python number, no boolean, finite as a float.
-    """
+    """Tell a number that fits a float from everything else."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def text_of(cell: Any) -> str:
-    """Write one cell as text.
-
-    Args:
-        cell: Anything.
-
-    Returns:
-        Text that is equal for equal values: ``1`` and ``1.0`` both give ``"1"``.
-    """
+    """Write one cell as text."""
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     return str(cell)
 
 
 def some(values: list[Any]) -> str:
-    """List values for a message, the first few if there are many.
-
-    Args:
-        values: What to list.
-
-    Returns:
-        The values, quoted and separated by commas.
-    """
+    """List values for a message, the first few if there are many."""
     shown = ", ".join(repr(value) if isinstance(value, str) else str(value) for value in values[:_SHOWN])
     return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

@@ -15,14 +15,7 @@ _MANY = 20
 
 
 def refuse_duplicates(names: Iterable[str]) -> None:
-    """Refuse names that do not say which column is meant.
-
-    Args:
-        names: The names of all columns.
-
-    Raises:
-        TableError: If a name comes twice.
-    """
+    """Refuse names that do not say which column is meant."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise TableError(
             f"columns must have different names; received twice: {some(twice)}. Rename one of each."
@@ -30,28 +23,14 @@ def refuse_duplicates(names: Iterable[str]) -> None:
 
 
 def refuse_missing(columns: Iterable[Cells]) -> None:
-    """Refuse missing cells, in one message for all columns.
-
-    Args:
-        columns: The columns that must have none.
-
-    Raises:
-        TableError: If there is one.
-    """
+    """Refuse missing cells, in one message for all columns."""
     counts = [(cells, cells.missing) for cells in columns if cells.missing.any()]
     if counts:
         raise TableError(f"cells must not be missing; {_counted(counts)}. Fill them, or drop their rows.")
 
 
 def refuse_infinite(columns: Iterable[Cells]) -> None:
-    """Refuse infinite cells, in one message for all columns.
-
-    Args:
-        columns: The columns that must hold finite numbers.
-
-    Raises:
-        TableError: If there is one.
-    """
+    """Refuse infinite cells, in one message for all columns."""
     counts = [(cells, bad) for cells in columns if (bad := np.isinf(cells.numbers())).any()]
     if counts:
         raise TableError(f"numbers must be finite; infinite cells: {_counted(counts)}. Correct them.")
@@ -65,14 +44,7 @@ def _counted(counts: list[tuple[Cells, np.ndarray]]) -> str:
 
 
 def refuse_typos(cells: Cells) -> None:
-    """Refuse a text column of which at least half, but not all, are numbers.
-
-    Args:
-        cells: Its cells, none missing.
-
-    Raises:
-        TableError: If it is one.
-    """
+    """Refuse a text column of which at least half, but not all, are numbers."""
     bad = np.isnan(cells.numbers())
     if cells.kind == "text" and bad.any() and 2 * bad.sum() <= len(cells):
         raise TableError(
@@ -83,30 +55,12 @@ def refuse_typos(cells: Cells) -> None:
 
 
 def is_too_many(distinct: int, rows: int) -> bool:
-    """Tell identifiers from categories.
-
-    Args:
-        distinct: Number of different values.
-        rows: Number of rows.
-
-    Returns:
-        Whether these are too many different values for categories.
-    """
+    """Tell identifiers from categories."""
     return distinct > _MANY and 2 * distinct > rows
 
 
 def finite_numbers(cells: Cells) -> np.ndarray:
-    """Read a column that must hold finite numbers.
-
-    Args:
-        cells: Its ``N`` cells, none missing.
-
-    Returns:
-        ``float64`` of shape ``(N,)``.
-
-    Raises:
-        TableError: If a cell is text, or infinite.
-    """
+    """Read a column that must hold finite numbers."""
     values = cells.numbers()
     if (text := np.isnan(values)).any():
         raise TableError(
@@ -118,18 +72,7 @@ def finite_numbers(cells: Cells) -> np.ndarray:
 
 
 def find(cells: Cells, names: tuple[str, ...]) -> np.ndarray:
-    """Look up each cell in a list of names.
-
-    Args:
-        cells: ``N`` cells, none missing.
-        names: The known names.
-
-    Returns:
-        Position of each cell in ``names``, shape ``(N,)``.
-
-    Raises:
-        TableError: If a cell is not there.
-    """
+    """Look up each cell in a list of names."""
     position = {name: index for index, name in enumerate(names)}
     found = np.array([position.get(text, -1) for text in cells.texts()], dtype=np.int64)
     if (unseen := found < 0).any():
@@ -141,28 +84,12 @@ def find(cells: Cells, names: tuple[str, ...]) -> np.ndarray:
 
 
 def check_name(name: Any) -> None:
-    """Refuse what cannot be the name of a column.
-
-    Args:
-        name: Anything.
-
-    Raises:
-        TableError: If it is not text, or empty.
-    """
+    """Refuse what cannot be the name of a column."""
     if not isinstance(name, str) or not name:
         raise TableError(f"the name of a column must be text; received {name!r}")
 
 
 def check_mean_and_scale(name: str, mean: Any, scale: Any) -> None:
-    """Refuse what cannot standardize a column.
-
-    Args:
-        name: The column's.
-        mean: Anything.
-        scale: Anything.
-
-    Raises:
-        TableError: If they are not finite numbers, the second above 0.
-    """
+    """Refuse what cannot standardize a column."""
     if not (is_finite_number(mean) and is_finite_number(scale) and scale > 0):
         raise TableError(f"column `{name}` must have a finite mean and a finite scale above 0")

@@ -13,18 +13,7 @@ from .checks import check_mean_and_scale, check_name, find, finite_numbers, is_t
 
 
 def center(values: np.ndarray, name: str) -> tuple[float, float]:
-    """Find the mean and the standard deviation that standardize a column.
-
-    Args:
-        values: Its numbers, shape ``(N,)``, finite.
-        name: Its name, for the error.
-
-    Returns:
-        Mean and population standard deviation; for a constant column the constant and 1.
-
-    Raises:
-        TableError: If the numbers are so large that their squares are not finite.
-    """
+    """Find the mean and the standard deviation that standardize a column."""
     if values.min() == values.max():  # the deviation of equal floats can come out as 1e-17
         return float(values[0]), 1.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -81,11 +70,7 @@ class NumericColumn:
             return ((values - self.mean) / self.scale)[:, None]
 
     def to_document(self) -> dict[str, Any]:
-        """Describe the column in JSON's types.
-
-        Returns:
-            Its kind and attributes.
-        """
+        """Describe the column in JSON's types."""
         return {"kind": "numeric", **asdict(self)}
 
 
@@ -134,11 +119,7 @@ class CategoricalColumn:
         return np.eye(len(self.categories))[find(cells, self.categories)]
 
     def to_document(self) -> dict[str, Any]:
-        """Describe the column in JSON's types.
-
-        Returns:
-            Its kind and attributes.
-        """
+        """Describe the column in JSON's types."""
         return {"kind": "categorical", "name": self.name, "categories": list(self.categories)}
 
 
@@ -146,17 +127,7 @@ Column = NumericColumn | CategoricalColumn
 
 
 def infer_column(cells: Cells) -> Column:
-    """Find out what an input column is.
-
-    Args:
-        cells: Its cells, none missing.
-
-    Returns:
-        Numeric for numbers; categorical for text, booleans and pandas' own categories.
-
-    Raises:
-        TableError: If it seems to be numbers with a slip of the pen, or identifiers.
-    """
+    """Find out what an input column is."""
     if cells.kind == "numbers" and not cells.declared:
         return NumericColumn(cells.name, *center(finite_numbers(cells), cells.name))
     if not cells.declared:

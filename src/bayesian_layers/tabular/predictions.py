@@ -19,18 +19,7 @@ if TYPE_CHECKING:
 def predictions_frame(
     target: Target, mean: Any, epistemic_std: Any, aleatoric_std: Any, std: Any
 ) -> pandas.DataFrame:
-    """Write predictions as a table; see :meth:`TableSchema.predictions_frame`.
-
-    Args:
-        target: The target column.
-        mean: Predictive means, ``(N,)``, or ``(N, K)`` for ``K`` classes.
-        epistemic_std: Their deviations over the draws.
-        aleatoric_std: The deviations of the noise.
-        std: The total deviations.
-
-    Returns:
-        One row a prediction.
-    """
+    """Write predictions as a table; see :meth:`TableSchema.predictions_frame`."""
     given = {"mean": mean, "epistemic_std": epistemic_std, "aleatoric_std": aleatoric_std, "std": std}
     moments = {name: torch.as_tensor(each).detach().to("cpu", torch.float64) for name, each in given.items()}
     _check_shapes(target, moments)

@@ -204,11 +204,7 @@ class TableSchema:
         return predictions_frame(self.target, mean, epistemic_std, aleatoric_std, std)
 
     def to_document(self) -> dict[str, Any]:
-        """Describe the schema in JSON's types.
-
-        Returns:
-            What :meth:`from_document` takes.
-        """
+        """Describe the schema in JSON's types."""
         return {
             "columns": [column.to_document() for column in self.columns],
             "target": self.target.to_document(),
@@ -216,17 +212,7 @@ class TableSchema:
 
     @classmethod
     def from_document(cls, document: Any) -> TableSchema:
-        """Build the schema that :meth:`to_document` described.
-
-        Args:
-            document: What was read from a file; nothing in it is trusted.
-
-        Returns:
-            The schema.
-
-        Raises:
-            StorageError: If it describes no schema.
-        """
+        """Build the schema that :meth:`to_document` described."""
         try:
             fields = dict(document)
             columns, target = fields.pop("columns"), fields.pop("target")

@@ -69,11 +69,7 @@ class RegressionTarget:
         return torch.from_numpy(values)
 
     def to_document(self) -> dict[str, Any]:
-        """Describe the target in JSON's types.
-
-        Returns:
-            Its attributes and task.
-        """
+        """Describe the target in JSON's types."""
         numbers = {"mean": self.mean, "scale": self.scale}
         return {"task": self.task, "name": self.name, **numbers, "reason": self.reason}
 
@@ -128,11 +124,7 @@ class ClassTarget:
         return positions.to(torch.float32) if self.task == "binary" else positions
 
     def to_document(self) -> dict[str, Any]:
-        """Describe the target in JSON's types.
-
-        Returns:
-            Its attributes.
-        """
+        """Describe the target in JSON's types."""
         return {"task": self.task, "name": self.name, "classes": list(self.classes), "reason": self.reason}
 
 
@@ -140,19 +132,7 @@ Target = RegressionTarget | ClassTarget
 
 
 def infer_target(cells: Cells, task: str | None) -> Target:
-    """Find out what a target column asks for, or check that it can serve what is asked.
-
-    Args:
-        cells: Its cells, none missing.
-        task: One of the tasks, or ``None``: text and booleans are classes; numbers are two classes if they
-            have two values, classes if they are 3 to 10 different whole numbers, and quantities otherwise.
-
-    Returns:
-        The target.
-
-    Raises:
-        TableError: If the column cannot serve the task, or no task.
-    """
+    """Find out what a target column asks for, or check that it can serve what is asked."""
     if task is not None and task not in TASKS:
         raise TableError(f"a task must be one of {some(list(TASKS))}; received {task!r}")
     if task == "regression":

@@ -84,13 +84,7 @@ class Keeper:
         return
 
     def begin(self, run: Run, batches: Batches, said: list[str]) -> None:
-        """Take a fit to where it stood, or note where it begins.
-
-        Args:
-            run: The fit; its guide is where it began.
-            batches: Its data.
-            said: What the fit has to say so far about divergences; filled, and read at each write.
-        """
+        """Take a fit to where it stood, or note where it begins."""
 
     def boundary(self) -> None:
         """Write if it is time to, or if the process was told to end; call it between two steps."""
@@ -99,30 +93,14 @@ class Keeper:
         """Write that the fit is finished."""
 
     def warnings(self) -> list[str]:
-        """Tell what went otherwise than it should.
-
-        Returns:
-            Sentences.
-        """
+        """Tell what went otherwise than it should."""
         return []
 
 
 def keeper(
     checkpoint: str | os.PathLike[str] | Checkpoint | None, identity: Callable[[], Fingerprint]
 ) -> Keeper:
-    """Make what keeps a fit, and read what is kept already.
-
-    Args:
-        checkpoint: As ``fit`` takes it.
-        identity: Gives the fingerprint of the fit; called only where there is a checkpoint.
-
-    Returns:
-        A context for the fit.
-
-    Raises:
-        StorageError: If the folder holds something else than a checkpoint of this very fit.
-        TypeError: If ``checkpoint`` is neither a path nor a ``Checkpoint``.
-    """
+    """Make what keeps a fit, and read what is kept already."""
     if checkpoint is None:
         return Keeper()
     if not isinstance(checkpoint, Checkpoint):
@@ -198,16 +176,7 @@ class FolderKeeper(Keeper):
         _set_threads(self._threads_before)
 
     def begin(self, run: Run, batches: Batches, said: list[str]) -> None:
-        """Take a fit to where it stood, or write where it begins; see :meth:`Keeper.begin`.
-
-        Args:
-            run: The fit; its guide is where it began.
-            batches: Its data.
-            said: Texts about divergences.
-
-        Raises:
-            StorageError: If what is stored does not fit, or nothing can be written.
-        """
+        """Take a fit to where it stood, or write where it begins; see :meth:`Keeper.begin`."""
         self._run, self._batches, self._said = run, batches, said
         self._interruption.__enter__()
         self._began = {name: value.detach().clone() for name, value in run.guide.named_parameters()}
@@ -244,12 +213,7 @@ class FolderKeeper(Keeper):
             )
 
     def boundary(self) -> None:
-        """Write if it is time to, or if the process was told to end; see :meth:`Keeper.boundary`.
-
-        Raises:
-            KeyboardInterrupt: After a SIGINT.
-            SystemExit: After a SIGTERM.
-        """
+        """Write if it is time to, or if the process was told to end; see :meth:`Keeper.boundary`."""
         received = self._interruption.received
         if received is not None:
             end(received, self._stopped(self._try(finished=False)))
@@ -257,12 +221,7 @@ class FolderKeeper(Keeper):
             self._try(finished=False)
 
     def finish(self) -> None:
-        """Write that the fit is finished; see :meth:`Keeper.finish`.
-
-        Raises:
-            KeyboardInterrupt: After a SIGINT that came after the last step.
-            SystemExit: After a SIGTERM.
-        """
+        """Write that the fit is finished; see :meth:`Keeper.finish`."""
         saved = self.finished or self._try(finished=True)
         self._interruption.__exit__()
         received = self._interruption.received
@@ -313,11 +272,7 @@ class FolderKeeper(Keeper):
         self._written = time.monotonic()
 
     def warnings(self) -> list[str]:
-        """Tell what went otherwise than it should; see :meth:`Keeper.warnings`.
-
-        Returns:
-            Sentences.
-        """
+        """Tell what went otherwise than it should; see :meth:`Keeper.warnings`."""
         said = list(self._notes)
         if self._ran is not None and self._run.stepper.mode != self._ran:
             said.append(

@@ -26,19 +26,7 @@ def fingerprint(
     batches: Batches,
     settings: Mapping[str, Any],
 ) -> dict[str, dict[str, str]]:
-    """Describe a fit before its first step.
-
-    Args:
-        model: The model, as the caller gave it.
-        guide: The guide, where it begins.
-        data: Name to tensor, tuples of tensors or ``None``, as the caller gave them; a source of batches is left
-            out, its first batch stands for it.
-        batches: The data, ready to be read.
-        settings: Name to value of each argument of ``fit`` that decides its numbers.
-
-    Returns:
-        Groups of names, each with a text that is equal for equal fits, in any process.
-    """
+    """Describe a fit before its first step."""
     site_hashes = {
         name: digest(tuple(site.initial.shape), site.prior, dict(site.scale_sites))
         for name, site in model.sites().items()
@@ -68,15 +56,7 @@ def fingerprint(
 def differences(
     stored: Mapping[str, Mapping[str, str]], own: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, list[str]]:
-    """Tell in what two fits differ, in words.
-
-    Args:
-        stored: Fingerprint of one fit.
-        own: Fingerprint of another.
-
-    Returns:
-        The first group that differs, and a phrase for each difference in it; empty where the fits are the same.
-    """
+    """Tell in what two fits differ, in words."""
     for group, expected in own.items():
         found = stored.get(group, {})
         names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]

@@ -51,18 +51,8 @@ class Interruption:
 
 
 def end(received: signal.Signals, message: str) -> NoReturn:
-    """End a fit after a signal.
-
-    Python prints no text of a ``SystemExit`` with a status, so it is printed here.
-
-    Args:
-        received: SIGINT or SIGTERM.
-        message: Where the fit stands, and how to go on.
-
-    Raises:
-        KeyboardInterrupt: After SIGINT.
-        SystemExit: After SIGTERM, with 143, the status that shells give to a terminated process.
-    """
+    """End a fit after a signal."""
+    # Python prints no text of a ``SystemExit`` with a status, so it is printed here.
     if received == signal.SIGINT:
         raise KeyboardInterrupt(message)
     print(message, file=sys.stderr, flush=True)

@@ -29,14 +29,7 @@ _COUNTS = ("threads", "step", "evaluated_at", "evaluations")
 
 
 def arrays(state: State) -> dict[str, Tensor]:
-    """Gather the numbers of a state as bits: exact, and free of the storage's rule that all be finite.
-
-    Args:
-        state: At a step's boundary.
-
-    Returns:
-        Name to whole numbers of the same size.
-    """
+    """Gather the numbers of a state as bits: exact, and free of the storage's rule that all be finite."""
     found = {
         **dict(zip(_VECTORS, state.position.tensors(), strict=True)),
         "history": torch.tensor(state.history, dtype=torch.float64),
@@ -54,19 +47,7 @@ def _bits(value: Tensor) -> Tensor:
 
 
 def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> State:
-    """Load a state.
-
-    Args:
-        kept: The document, checked.
-        stored: The folder with the arrays that :func:`arrays` gave.
-        like: The parameters of the fit that goes on.
-
-    Returns:
-        The state.
-
-    Raises:
-        StorageError: If the arrays are not those of such a fit.
-    """
+    """Load a state."""
     vector = ArraySpec(_BITS[like.dtype.itemsize], tuple(like.shape))
     expected = {
         **dict.fromkeys(_VECTORS, vector),
@@ -106,19 +87,7 @@ def _evaluation(doubles: Mapping[str, Tensor], i: int, device: torch.device) -> 
 
 
 def schedule(document: Mapping[str, Any], own: Schedule) -> Schedule:
-    """Build the stored schedule: the fit's own, but for a learning rate that a divergence made smaller.
-
-    Args:
-        document: Its fields.
-        own: The schedule of the fit that goes on.
-
-    Returns:
-        The schedule.
-
-    Raises:
-        StorageError: If it is no such schedule.
-        DataError: If a number is out of range.
-    """
+    """Build the stored schedule: the fit's own, but for a learning rate that a divergence made smaller."""
     if document.keys() != asdict(own).keys() or not isinstance(document["learning_rate"], float | int):
         raise StorageError(f"its schedule must have the fields {list(asdict(own))}.")
     found = Schedule(**document)
@@ -128,14 +97,7 @@ def schedule(document: Mapping[str, Any], own: Schedule) -> Schedule:
 
 
 def check(documents: Mapping[str, Any]) -> None:
-    """Refuse what no fit has written.
-
-    Args:
-        documents: Name to document, as read.
-
-    Raises:
-        StorageError: If a field is missing, or of another type, or out of range.
-    """
+    """Refuse what no fit has written."""
     kept = documents.get(DOCUMENT)
     if not isinstance(kept, dict) or kept.keys() != _KINDS.keys():
         raise StorageError("it must hold a checkpoint of a fit; it holds something else.")

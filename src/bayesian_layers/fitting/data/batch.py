@@ -52,61 +52,26 @@ class Batches(Protocol):
         ...
 
     def next(self) -> Batch:
-        """Give the next batch.
-
-        Returns:
-            A batch; after an epoch's last the next epoch's first. The MEAN of the scaled log likelihoods over
-            an epoch, or over its shuffles, is the whole data set's.
-        """
+        """Give the next batch."""
         ...
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows once, in order; the position of :meth:`next` stays.
-
-        Returns:
-            Batches; the SUM of their scaled log likelihoods is the whole data set's.
-        """
+        """Give all rows once, in order; the position of :meth:`next` stays."""
         ...
 
     def state(self) -> dict[str, int]:
-        """Tell the position.
-
-        Returns:
-            Numbers for :meth:`restore`, to be kept in JSON.
-        """
+        """Tell the position."""
         ...
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position.
-
-        Args:
-            state: What :meth:`state` gave for the same data and settings.
-
-        Raises:
-            DataError: If it was given for others.
-        """
+        """Go to a position."""
         ...
 
 
 def placed(
     x: Inputs, y: Tensor, weight: Tensor | None, network: nn.Module
 ) -> tuple[Inputs, Tensor, Tensor | None]:
-    """Check rows, and move them to the network's device, floating ones to its dtype.
-
-    Args:
-        x: Inputs.
-        y: Targets.
-        weight: Weights of the rows, or ``None``.
-        network: The network that will see them.
-
-    Returns:
-        The same three.
-
-    Raises:
-        TypeError: If something is no tensor.
-        ShapeError: If there are no rows, or rows differ.
-        DataError: If a value is NaN or infinite, or a weight negative.
-    """
+    """Check rows, and move them to the network's device, floating ones to its dtype."""
     dtype, device = dtype_and_device(network)
     x = place(x, network)
     y = check_targets(y, rows(x))
@@ -134,16 +99,7 @@ def _checked_weight(weight: Tensor, n: int) -> Tensor:
 
 
 def check_num_data(num_data: int, given: int, what: str) -> None:
-    """Refuse a size of the whole data set below that of a part of it.
-
-    Args:
-        num_data: Rows of the whole data set, as the caller says.
-        given: Rows of the part.
-        what: What the part is.
-
-    Raises:
-        DataError: If it is too small.
-    """
+    """Refuse a size of the whole data set below that of a part of it."""
     if num_data < given:
         raise DataError(
             f"`num_data` is the number of rows of the whole data set, at least the {given} rows of {what}; "
@@ -152,15 +108,7 @@ def check_num_data(num_data: int, given: int, what: str) -> None:
 
 
 def check_position(state: Mapping[str, int], own: Mapping[str, int]) -> None:
-    """Refuse a position that was taken in other batches.
-
-    Args:
-        state: The position, with the settings that it was taken under.
-        own: A position in the batches of now.
-
-    Raises:
-        DataError: If a setting differs, or the numbers are no position.
-    """
+    """Refuse a position that was taken in other batches."""
     for name in ("num_data", "batch_rows", "seed"):
         if state.get(name) != own.get(name):
             raise DataError(

@@ -44,28 +44,7 @@ def make_batches(
     sample_weight: Tensor | None = None,
     check: Check | None = None,
 ) -> Batches:
-    """Make the batches of a fit of what the caller gave.
-
-    Args:
-        x: A tensor, a tuple of tensors, or a source of batches: a ``bl.streams`` stream, a ``DataLoader``, or any
-            re-iterable of ``(x, y)`` or ``(x, y, sample_weight)``.
-        y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
-        network: Decides device and dtype.
-        batch_size: Rows a step, for tensors; ``None`` takes all.
-        seed: Seed of the order; a stream has its own.
-        num_data: Rows of the whole data set: needed for sources that cannot tell, else their rows.
-        sample_weight: Factor of each row's log likelihood, ``(N,)``, finite and 0 or more: a row of weight 2
-            counts as if it were there twice, as in scikit-learn.
-        check: Called with inputs and targets, to refuse them: once for tensors, for each batch of a source.
-
-    Returns:
-        The batches.
-
-    Raises:
-        TypeError: If something is no tensor, and no source of batches.
-        ShapeError: If rows differ.
-        DataError: If a value or setting is out of range, or settings contradict each other.
-    """
+    """Make the batches of a fit of what the caller gave."""
     if y is None:
         _refuse_settings_of_tensors(x, batch_size, sample_weight)
         return StreamBatches(x, network=network, seed=seed, num_data=num_data, check=check)
@@ -128,39 +107,20 @@ class FullBatch:
         self._epoch = 0
 
     def next(self) -> Batch:
-        """Give all rows; see :meth:`Batches.next`.
-
-        Returns:
-            The same batch each time.
-        """
+        """Give all rows; see :meth:`Batches.next`."""
         self._epoch += 1
         return self.all
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows; see :meth:`Batches.once`.
-
-        Yields:
-            One batch.
-        """
+        """Give all rows; see :meth:`Batches.once`."""
         yield self.all
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`.
-
-        Returns:
-            Numbers.
-        """
+        """Tell the position; see :meth:`Batches.state`."""
         return {"epoch": self._epoch, "num_data": self.num_data, "batch_rows": self.batch_rows}
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`.
-
-        Args:
-            state: What :meth:`state` gave.
-
-        Raises:
-            DataError: If it was given for other batches.
-        """
+        """Go to a position; see :meth:`Batches.restore`."""
         check_position(state, self.state())
         self._epoch = state["epoch"]
 
@@ -207,11 +167,7 @@ class ShuffledBatches:
         self._order = torch.from_numpy(shuffled(self._given, self._seed, epoch)).to(self._all.y.device)
 
     def next(self) -> Batch:
-        """Give the next batch; see :meth:`Batches.next`.
-
-        Returns:
-            A batch.
-        """
+        """Give the next batch; see :meth:`Batches.next`."""
         if self._index == self.num_batches:
             self._go(self._epoch + 1, 0)
         start = self._index * self.batch_rows
@@ -221,11 +177,7 @@ class ShuffledBatches:
         return self._pick(lambda part: part.index_select(0, index), self.num_data / len(index))
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows in order; see :meth:`Batches.once`.
-
-        Yields:
-            Batches.
-        """
+        """Give all rows in order; see :meth:`Batches.once`."""
         for start in range(0, self._given, self.batch_rows):
             stretch = slice(start, start + self.batch_rows)
             yield self._pick(itemgetter(stretch), self.num_data / self._given)
@@ -236,11 +188,7 @@ class ShuffledBatches:
         return Batch(picked, pick(self._all.y), None if weight is None else pick(weight), scale)
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`.
-
-        Returns:
-            Numbers.
-        """
+        """Tell the position; see :meth:`Batches.state`."""
         return {
             "epoch": self._epoch,
             "index": self._index,
@@ -250,13 +198,6 @@ class ShuffledBatches:
         }
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`.
-
-        Args:
-            state: What :meth:`state` gave.
-
-        Raises:
-            DataError: If it was given for another seed or size of batches.
-        """
+        """Go to a position; see :meth:`Batches.restore`."""
         check_position(state, self.state())
         self._go(state["epoch"], state["index"])

@@ -83,14 +83,7 @@ class StreamBatches:
         return self._whole[1] if self._whole else math.ceil(self.num_data / self.batch_rows)
 
     def next(self) -> Batch:
-        """Give the next batch; see :meth:`Batches.next`.
-
-        Returns:
-            A batch.
-
-        Raises:
-            DataError: If the batch is not what one must be, or an epoch ends without any.
-        """
+        """Give the next batch; see :meth:`Batches.next`."""
         element = next(self._batches, _END)
         if element is _END:
             self._end_epoch()
@@ -114,12 +107,7 @@ class StreamBatches:
         self._batches = self._source.epoch(self._epoch)
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows once; see :meth:`Batches.once`.
-
-        Yields:
-            Batches. Where a foreign source gives fewer than ``num_data`` rows (``drop_last``), the scale makes
-            up for them once an epoch has ended.
-        """
+        """Give all rows once; see :meth:`Batches.once`."""
         scale = self.num_data / self._whole[0] if self._whole else 1.0
         for index, element in enumerate(self._source):
             yield Batch(*self._take(element, index), scale)
@@ -138,11 +126,7 @@ class StreamBatches:
         return batch
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`.
-
-        Returns:
-            Numbers.
-        """
+        """Tell the position; see :meth:`Batches.state`."""
         rows, count = self._whole or (0, 0)
         return {
             "epoch": self._epoch,
@@ -156,14 +140,7 @@ class StreamBatches:
         }
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`.
-
-        Args:
-            state: What :meth:`state` gave.
-
-        Raises:
-            DataError: If it was given for another seed or size of batches.
-        """
+        """Go to a position; see :meth:`Batches.restore`."""
         check_position(state, self.state())
         self._epoch, self._index, self._rows = state["epoch"], state["index"], state["rows"]
         if state["epoch_batches"]:

@@ -108,20 +108,7 @@ class Captured:
 
 
 def capture(function: Function, inputs: Sequence[Tensor], *, overloads: bool = False) -> Captured:
-    """Record a function by running it once; it is run for real, so inputs that it writes to are changed.
-
-    Args:
-        function: Takes tensors, returns a tuple of tensors. What it does may depend on shapes, not on values.
-        inputs: Tensors to run it on.
-        overloads: Whether the recording calls the overloads that torch's compiler understands, or the kernels' own
-            entry points, which cost less.
-
-    Returns:
-        The recording.
-
-    Raises:
-        CaptureError: If the function looks at values (``.item()``, ``if tensor``), or returns no tensors.
-    """
+    """Record a function by running it once; it is run for real, so inputs that it writes to are changed."""
     with _Recorder(inputs) as recorder:
         outputs = function(*inputs)
     if not all(isinstance(output, Tensor) for output in outputs):

@@ -25,22 +25,11 @@ class FlatParameters:
         }
 
     def gather(self) -> Tensor:
-        """Copy the guide's present values.
-
-        Returns:
-            A vector of its own memory.
-        """
+        """Copy the guide's present values."""
         return torch.cat([parameter.detach().reshape(-1) for parameter in self._trained.values()])
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Cut a vector into the parameters.
-
-        Args:
-            flat: As :meth:`gather` gives it.
-
-        Returns:
-            Parameter name to a view.
-        """
+        """Cut a vector into the parameters."""
         parts = flat.split([parameter.numel() for parameter in self._trained.values()])
         return {
             name: part.view(parameter.shape)
@@ -49,10 +38,6 @@ class FlatParameters:
 
     @torch.no_grad()
     def scatter(self, flat: Tensor) -> None:
-        """Write a vector into the guide.
-
-        Args:
-            flat: As :meth:`gather` gives it.
-        """
+        """Write a vector into the guide."""
         for name, value in self.views(flat).items():
             self._trained[name].copy_(value)

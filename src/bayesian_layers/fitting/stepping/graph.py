@@ -70,14 +70,7 @@ class Operation:
         return torch.Tag.nondeterministic_seeded in self.function.tags
 
     def renamed(self, names: Mapping[int, int]) -> Operation:
-        """Give the operation on other slots.
-
-        Args:
-            names: Slot to the slot in its place.
-
-        Returns:
-            The operation.
-        """
+        """Give the operation on other slots."""
 
         def other(leaf: Any) -> Any:
             return Slot(names.get(leaf.index, leaf.index)) if isinstance(leaf, Slot) else leaf
@@ -104,16 +97,9 @@ class Tape:
 
 
 def simplify(tape: Tape) -> Tape:
-    """Leave out what changes no number: repetitions, products with 1, chains of views, what is always the same.
-
-    Memory that any operation writes to is left as it is.
-
-    Args:
-        tape: A recording.
-
-    Returns:
-        A shorter one that gives the same.
-    """
+    """Leave out what changes no number: repetitions, products with 1, chains of views."""
+    # What is always the same.
+    # Memory that any operation writes to is left as it is.
     passes: list[Callable[[Tape, set[int]], Tape]] = [_fold, _rename_views, _rename_repeated]
     written = _written(tape)
     for one in passes:

@@ -40,18 +40,6 @@ class Objective(nn.Module):
         weight: Tensor | None,
         scale: float,
     ) -> Tensor:
-        """Estimate the objective.
-
-        Args:
-            noise: The guide's noise, ``(S, noise_size)``.
-            row_noise: The estimator's noise.
-            x: Inputs of a batch.
-            y: Its targets.
-            weight: Weights of its rows, or ``None``.
-            scale: Factor from the batch's log likelihood to the whole data set's.
-
-        Returns:
-            Nats, a scalar.
-        """
+        """Estimate the objective."""
         log_p = self.estimator(self.guide, noise, row_noise, x, y, scale=scale, weight=weight)
         return self.guide.kl_estimate(self.priors, noise) - log_p

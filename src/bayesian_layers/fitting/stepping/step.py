@@ -31,14 +31,7 @@ _FEWEST_TO_RECORD = 10
 
 
 def choose_mode(schedule: Schedule) -> Mode:
-    """Choose how to run the steps of a fit, before the first.
-
-    Args:
-        schedule: How many steps there may be.
-
-    Returns:
-        A mode.
-    """
+    """Choose how to run the steps of a fit, before the first."""
     return "captured" if schedule.max_steps >= _FEWEST_TO_RECORD else "eager"
 
 
@@ -58,14 +51,7 @@ class Position:
 
     @classmethod
     def start(cls, theta: Tensor) -> Position:
-        """Begin at a point.
-
-        Args:
-            theta: The parameters; kept, not copied.
-
-        Returns:
-            A position without momentum.
-        """
+        """Begin at a point."""
         return cls(theta, torch.zeros_like(theta), torch.zeros_like(theta))
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,16 +125,7 @@ class Stepper:
         self.note = ""
 
     def take(self, position: Position, draws: Draws, batch: Batch) -> list[float]:
-        """Take steps on one batch.
-
-        Args:
-            position: Written to in place.
-            draws: What is random in each step.
-            batch: The rows.
-
-        Returns:
-            The objective before each step, in nats of the whole data set.
-        """
+        """Take steps on one batch."""
         inputs = (*position.tensors(), *draws.tensors(), *_tensors(batch))
         function = self._function(draws, batch, inputs)
         with torch.no_grad():

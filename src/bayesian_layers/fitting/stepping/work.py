@@ -16,18 +16,10 @@ from ...noise import seeded
 
 
 def multiplications(network: nn.Module, x: Inputs) -> int:
-    """Count about how many multiplications the network does for one row: each parameter at each of its places.
-
-    A dense layer on ``(N, D)`` uses its weight at one place, on ``(N, T, D)`` at T; a convolution at each pixel of
-    its output, a recurrent layer at each step.
-
-    Args:
-        network: Any module; it is run once, on one or two rows.
-        x: Inputs with N rows in front, or a tuple of inputs.
-
-    Returns:
-        A number, about the size of the parameters for a network of dense layers.
-    """
+    """Count about how many multiplications the network does for one row."""
+    # Each parameter at each of its places.
+    # A dense layer on ``(N, D)`` uses its weight at one place, on ``(N, T, D)`` at T; a convolution at each
+    # pixel of its output, a recurrent layer at each step.
     few = take(x, slice(2))
     counting = _Counting(network, rows(few))
     with evaluating(network), seeded(0), torch.no_grad(), counting:

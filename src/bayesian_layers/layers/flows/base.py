@@ -44,34 +44,11 @@ class Reversible(nn.Module, ABC):
         self.context = context
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map vectors, for a density from the data's side to the noise's.
-
-        Args:
-            x: Vectors, ``(*batch, K)``.
-            context: What they depend on, ``(*batch, C)``, or what expands to it; ``None`` where C is 0.
-
-        Returns:
-            ``z``, ``(*batch, K)``, and the logarithm of the Jacobian's absolute determinant, ``(*batch,)``.
-
-        Raises:
-            ShapeError: If x or the context has another number of entries.
-        """
+        """Map vectors, for a density from the data's side to the noise's."""
         return self._forward(x, self._checked("x", x, context))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo :meth:`forward`: for a density, from noise to data.
-
-        Args:
-            z: Vectors, ``(*batch, K)``.
-            context: As in :meth:`forward`.
-
-        Returns:
-            ``x``, ``(*batch, K)``, and the logarithm of the absolute determinant of THIS map's Jacobian,
-            ``(*batch,)``: the negative of what :meth:`forward` gives at x.
-
-        Raises:
-            ShapeError: If z or the context has another number of entries.
-        """
+        """Undo :meth:`forward`: for a density, from noise to data."""
         return self._inverse(z, self._checked("z", z, context))
 
     @abstractmethod
@@ -119,18 +96,7 @@ class ReversibleStack(Reversible):
 
 
 def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: Any) -> MakeLinear:
-    """Choose the dense layers that the networks inside a reversible layer are made of.
-
-    Args:
-        prior: Prior of the weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
-            weights and biases point estimates.
-        bias_prior: Prior of the biases, as in ``bl.Linear``.
-        device: As in torch.
-        dtype: As in torch.
-
-    Returns:
-        Makes a layer of its numbers of inputs and outputs.
-    """
+    """Choose the dense layers that the networks inside a reversible layer are made of."""
 
     def make(inputs: int, outputs: int) -> nn.Linear:
         layer = nn.Linear(inputs, outputs, device=device, dtype=dtype)
@@ -143,17 +109,7 @@ def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: A
 
 
 def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) -> nn.Sequential:
-    """Build a network that is 0 everywhere at first, so that what it steers begins as the identity.
-
-    Args:
-        inputs: Numbers that come in.
-        hidden: Widths of the hidden layers.
-        outputs: Numbers that go out.
-        linear: Makes a dense layer.
-
-    Returns:
-        Dense layers with SiLU between them: smooth, and since silu(a) - silu(-a) = a, pairs of units are linear.
-    """
+    """Build a network that is 0 everywhere at first, so that what it steers begins as the identity."""
     sizes = [inputs, *hidden, outputs]
     parts: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
@@ -163,53 +119,23 @@ def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) 
 
 
 def joined(kept: Tensor, context: Tensor) -> Tensor:
-    """Put entries and context together; without a copy where there is no context.
-
-    Args:
-        kept: Entries, ``(*batch, K)``.
-        context: Context, ``(*batch, C)``.
-
-    Returns:
-        ``(*batch, K + C)``.
-    """
+    """Put entries and context together; without a copy where there is no context."""
     return torch.cat([kept, context], -1) if context.shape[-1] else kept
 
 
 def start_at_zero(layer: Any) -> None:
-    """Set the parameters of a dense layer to 0.
-
-    Args:
-        layer: The layer.
-    """
+    """Set the parameters of a dense layer to 0."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
 
 
 def bounded(log_scale: Tensor) -> Tensor:
-    """Keep the logarithm of a scale between -3 and 3, with slope 1 at 0: a step multiplies by 20 at most.
-
-    Args:
-        log_scale: Any numbers.
-
-    Returns:
-        Numbers between the bounds.
-    """
+    """Keep the logarithm of a scale between -3 and 3, with slope 1 at 0: a step multiplies by 20 at most."""
     return 3 * (log_scale / 3).tanh()
 
 
 def check_sizes(hidden: Sequence[int], layers: int) -> tuple[int, ...]:
-    """Refuse sizes that no network has.
-
-    Args:
-        hidden: Widths of hidden layers.
-        layers: Number of steps.
-
-    Returns:
-        The widths, as a tuple.
-
-    Raises:
-        DataError: If there is no hidden layer, or a number is not a whole one above 0.
-    """
+    """Refuse sizes that no network has."""
     if not isinstance(hidden, Sequence) or not hidden:
         raise DataError(
             f"`hidden` must list the width of each hidden layer, at least one; received {hidden!r}"
@@ -221,15 +147,6 @@ def check_sizes(hidden: Sequence[int], layers: int) -> tuple[int, ...]:
 
 
 def check_count(name: str, value: object, least: int) -> None:
-    """Refuse what counts nothing.
-
-    Args:
-        name: Name of the argument.
-        value: What came.
-        least: The least that is allowed.
-
-    Raises:
-        DataError: If it is no whole number, or a smaller one.
-    """
+    """Refuse what counts nothing."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")

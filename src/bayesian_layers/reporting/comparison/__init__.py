@@ -19,16 +19,7 @@ __all__ = ["ComparisonRun", "compare_table", "comparison_page", "run_comparison"
 
 
 def compare_table(frame: pandas.DataFrame, target: str, **options: Any) -> Report:
-    """Compare both methods on a table.
-
-    Args:
-        frame: The table.
-        target: Name of the target column.
-        **options: Those of :func:`run_comparison`.
-
-    Returns:
-        Page, pictures and numbers, ready for ``write_report``.
-    """
+    """Compare both methods on a table."""
     return comparison_page(run_comparison(frame, target, **options))
 
 
@@ -38,16 +29,7 @@ def write_comparison(
     folder: str | os.PathLike[str],
     **options: Any,
 ) -> Path:
-    """Compare both methods on a table, and write the report; a folder that cannot be used is refused first.
-
-    Args:
-        frame: The table.
-        target: Name of the target column.
-        folder: Where to write.
-        **options: Those of :func:`run_comparison`.
-
-    Returns:
-        Path of the page.
-    """
+    """Compare both methods on a table, and write the report."""
+    # A folder that cannot be used is refused first.
     check_report_folder(folder)
     return write_report(folder, *compare_table(frame, target, **options))

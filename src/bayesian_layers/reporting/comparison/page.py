@@ -15,14 +15,7 @@ from .run import PATIENCE, VALIDATION_SHARE
 
 
 def comparison_page(run: ComparisonRun) -> Report:
-    """Lay a comparison out as a report.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Page, pictures and numbers, ready for ``write_report``.
-    """
+    """Lay a comparison out as a report."""
     lead = (
         f"The column {run.target} of the table {run.name}, predicted from {run.inputs} inputs by a Bayesian network "
         f"and by a Keras network of the same layers, on {_splits(run)} of {run.train_rows} rows to learn from and "
@@ -65,14 +58,7 @@ _ABOUT_ANSWERS = (
 
 
 def duels(run: ComparisonRun) -> list[Duel]:
-    """Compare both methods by all metrics, split by split.
-
-    Args:
-        run: The run.
-
-    Returns:
-        One comparison a metric.
-    """
+    """Compare both methods by all metrics, split by split."""
     return [
         duel(each, run.scores(OURS, each.key), run.scores(KERAS, each.key), run.overlap)
         for each in run.metrics
@@ -80,14 +66,7 @@ def duels(run: ComparisonRun) -> list[Duel]:
 
 
 def in_short(run: ComparisonRun) -> tuple[tuple[str, str], ...]:
-    """Say what came out.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Headings and sentences.
-    """
+    """Say what came out."""
     seconds = {
         method: float(np.mean([each.seconds[method] for each in run.splits])) for method in (OURS, KERAS)
     }
@@ -181,14 +160,7 @@ def _every_split(run: ComparisonRun) -> Folded:
 
 
 def metrics(run: ComparisonRun) -> dict[str, Any]:
-    """Gather every number of a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        What becomes ``metrics.json``.
-    """
+    """Gather every number of a run."""
     means = {
         method: {
             each.key: _plain(estimate(run.scores(method, each.key), run.overlap)) for each in run.metrics

@@ -15,14 +15,7 @@ _LEVELS = np.linspace(0.05, 0.95, 19)
 
 
 def losses(run: ComparisonRun) -> Gallery:
-    """Draw the objective of the fit and the loss of Keras.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Two pictures.
-    """
+    """Draw the objective of the fit and the loss of Keras."""
     first = run.splits[0]
     names = {"loss": "training rows", "val_loss": "validation rows"}
     curves = {names[key]: each for key, each in first.keras_history.items()}
@@ -48,14 +41,7 @@ def losses(run: ComparisonRun) -> Gallery:
 
 
 def answers(run: ComparisonRun) -> Gallery:
-    """Draw how good the answers are.
-
-    Args:
-        run: The run.
-
-    Returns:
-        For classes calibration and deviations; for regression predictions, coverage and deviations.
-    """
+    """Draw how good the answers are."""
     first = run.splits[0]
     if run.task == "regression":
         both = tuple(_predicted(run, first, method) for method in (OURS, KERAS))
@@ -64,14 +50,7 @@ def answers(run: ComparisonRun) -> Gallery:
 
 
 def likeliest(answer: Answer) -> tuple[np.ndarray, np.ndarray]:
-    """Find the predicted class and its probability.
-
-    Args:
-        answer: Of a task with classes.
-
-    Returns:
-        Class and confidence, each ``(N,)``.
-    """
+    """Find the predicted class and its probability."""
     p = answer.mean if answer.mean.ndim == 2 else np.stack([1 - answer.mean, answer.mean], axis=1)
     return p.argmax(axis=1), p.max(axis=1)
 

@@ -28,14 +28,7 @@ _REGRESSION = (
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:
-    """List the metrics of a task.
-
-    Args:
-        task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
-
-    Returns:
-        The metrics, in the order of the page.
-    """
+    """List the metrics of a task."""
     return _REGRESSION if task == "regression" else _CLASSES
 
 
@@ -148,13 +141,5 @@ class ComparisonRun:
         return self.test_rows / self.train_rows
 
     def scores(self, method: str, key: str) -> list[float]:
-        """Gather a score.
-
-        Args:
-            method: Which method.
-            key: Which score.
-
-        Returns:
-            One value a split.
-        """
+        """Gather a score."""
         return [each.scores[method][key] for each in self.splits]

@@ -44,25 +44,7 @@ def run_comparison(
     command: str = "",
     progress: bool = True,
 ) -> ComparisonRun:
-    """Fit both methods on random splits of a table, and score them on what they have not seen.
-
-    Args:
-        frame: The table.
-        target: Name of the target column.
-        task: ``"binary"``, ``"multiclass"``, ``"regression"``, or ``None``: found from the target.
-        splits: Number of splits; a quarter of the rows is for testing.
-        hidden: Units of each hidden layer, of both networks.
-        prior_scale: Standard deviation of the prior of all weights and biases.
-        keras_epochs: The most epochs of Keras; it stops early by a fifth of its training rows.
-        max_steps: Steps of the fits; ``None`` takes the default.
-        seed: Of the first split, its fits and draws; the others count on.
-        name: Of the table.
-        command: The command line, for the record.
-        progress: Whether to say on stderr what is done.
-
-    Returns:
-        All results.
-    """
+    """Fit both methods on random splits of a table, and score them on what they have not seen."""
     whole = TableSchema.infer(frame, target, task)
     parts = split(frame, whole, splits, seed)
     prepared = [_prepare(frame, whole, each) for each in parts]
@@ -194,16 +176,7 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def score(task: str, y: np.ndarray, answer: Answer) -> dict[str, float]:
-    """Compute all metrics of a task.
-
-    Args:
-        task: Which.
-        y: What came, ``(N,)``.
-        answer: What was said.
-
-    Returns:
-        Metric to value.
-    """
+    """Compute all metrics of a task."""
     if task != "regression":
         return {each.key: getattr(metrics, each.key)(y, answer.mean) for each in metrics_of(task)}
     half = NormalDist().inv_cdf(0.5 + LEVEL / 2) * np.asarray(answer.std)

@@ -34,21 +34,7 @@ class Split:
 
 
 def split(frame: pandas.DataFrame, schema: TableSchema, count: int, seed: int) -> list[Split]:
-    """Split a table at random, several times; each class keeps its share in both parts.
-
-    Args:
-        frame: The table.
-        schema: Its schema.
-        count: Number of splits.
-        seed: Of the first; the others count on.
-
-    Returns:
-        The splits.
-
-    Raises:
-        DataError: If ``count`` is below 1.
-        TableError: If there are too few rows, or too few of a class.
-    """
+    """Split a table at random, several times; each class keeps its share in both parts."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise DataError(f"the number of splits must be a whole number, 1 or more; received {count!r}")
     selection = require("sklearn.model_selection", "scikit-learn")
@@ -63,12 +49,5 @@ def split(frame: pandas.DataFrame, schema: TableSchema, count: int, seed: int) -
 
 
 def overlap(splits: Sequence[Split]) -> float:
-    """Compute what :func:`~bayesian_layers.reporting.scores.estimate` needs to know of the splits.
-
-    Args:
-        splits: The splits.
-
-    Returns:
-        Rows of a test part over those of a training part.
-    """
+    """Compute what :func:`~bayesian_layers.reporting.scores.estimate` needs to know of the splits."""
     return len(splits[0].test) / len(splits[0].train)

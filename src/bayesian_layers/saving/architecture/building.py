@@ -18,32 +18,12 @@ _BYTES_A_MODULE = (
 
 
 def build(document: Any) -> nn.Module:
-    """Build the network that was described, on the ``meta`` device: it takes no memory.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-
-    Returns:
-        A network whose parameters have shapes and no values.
-
-    Raises:
-        StorageError: If a class is not on the list or its arguments do not fit.
-    """
+    """Build the network that was described, on the ``meta`` device: it takes no memory."""
     return _build(document, 0, [0])
 
 
 def most_memory(document: Any) -> int:
-    """Bound the memory that a described network takes, but for its arrays.
-
-    Args:
-        document: What was read from a file; nothing in it is trusted.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        StorageError: If a class is not on the list or its arguments do not fit.
-    """
+    """Bound the memory that a described network takes, but for its arrays."""
     return _BYTES_A_MODULE * _count(document, 0)
 
 

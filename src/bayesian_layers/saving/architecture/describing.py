@@ -13,15 +13,7 @@ from .known import NAMES, argument, arguments_of
 
 
 def describe(network: nn.Module) -> dict[str, Any] | None:
-    """Describe a network that is made of listed modules alone.
-
-    Args:
-        network: Any module.
-
-    Returns:
-        Class, constructor arguments and children, or ``None`` where a module is not on the list, or
-        carries what its constructor does not say (hooks, parametrizations, tied or added parameters).
-    """
+    """Describe a network that is made of listed modules alone."""
     try:
         document = _describe(network)
         twin = build(document)

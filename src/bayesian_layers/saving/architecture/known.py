@@ -83,30 +83,13 @@ _TWINS = {base: kind for kind in NAMES if (base := _torch_base(kind))}
 
 @functools.cache
 def signature(kind: type[nn.Module]) -> Mapping[str, inspect.Parameter]:
-    """List what a constructor takes; where torch's signature is stars, its twin's says it.
-
-    Args:
-        kind: A class of :data:`CLASSES`.
-
-    Returns:
-        Name to parameter, in the constructor's order.
-    """
+    """List what a constructor takes; where torch's signature is stars, its twin's says it."""
     return inspect.signature(_TWINS.get(kind, kind)).parameters
 
 
 @functools.cache
 def arguments_of(kind: type[nn.Module]) -> dict[str, Schema]:
-    """List the constructor's arguments that a description carries; priors go with the parameters.
-
-    Args:
-        kind: A class of :data:`CLASSES`.
-
-    Returns:
-        Name of an argument to what its value must be, in the constructor's order.
-
-    Raises:
-        StorageError: If no file says what an argument must be.
-    """
+    """List the constructor's arguments that a description carries; priors go with the parameters."""
     own = _said_by_family(kind, "ARGUMENTS")
     found = {}
     for name, it in signature(kind).items():
@@ -121,18 +104,7 @@ def arguments_of(kind: type[nn.Module]) -> dict[str, Schema]:
 
 
 def argument(module: nn.Module, name: str) -> Any:
-    """Read off a module with which argument it was built.
-
-    Args:
-        module: Of a class of :data:`CLASSES`.
-        name: The argument.
-
-    Returns:
-        Its value; a module where the argument is one.
-
-    Raises:
-        StorageError: If the module does not keep it.
-    """
+    """Read off a module with which argument it was built."""
     read: Callable[[Any], Any] = _said_by_family(type(module), "READ").get(name, operator.attrgetter(name))
     try:
         value = read(module)
@@ -144,15 +116,8 @@ def argument(module: nn.Module, name: str) -> Any:
 
 
 def modules_in(kind: type[nn.Module], arguments: Mapping[str, Any]) -> int:
-    """Count the modules that one with these arguments is made of, itself included, or what takes as much memory.
-
-    Args:
-        kind: A class of :data:`CLASSES`.
-        arguments: Checked arguments of its constructor.
-
-    Returns:
-        How many, 1 or more.
-    """
+    """Count the modules that one with these arguments is made of, itself included."""
+    # Or what takes as much memory.
     counts: dict[str, Callable[[Mapping[str, Any]], int]] = _said_by_family(kind, "MODULES")
     count = counts.get(kind.__name__)
     return 1 if count is None else max(1, count(arguments))

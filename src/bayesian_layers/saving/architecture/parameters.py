@@ -13,15 +13,7 @@ from ..schema import show
 
 
 def describe_parameters(network: nn.Module, remembered: dict[int, Any]) -> dict[str, Any]:
-    """Say of each parameter which prior it has and whether it is frozen.
-
-    Args:
-        network: Any module.
-        remembered: As ``network.remembered_priors`` gives it.
-
-    Returns:
-        Parameter name to ``{"prior": ..., "frozen": ...}``.
-    """
+    """Say of each parameter which prior it has and whether it is frozen."""
     return {
         name: {"prior": priors.to_document(remembered.get(id(value))), "frozen": not value.requires_grad}
         for name, value in network.named_parameters()
@@ -29,15 +21,7 @@ def describe_parameters(network: nn.Module, remembered: dict[int, Any]) -> dict[
 
 
 def apply_parameters(network: nn.Module, document: Any) -> None:
-    """Give a network the priors and frozen parameters that :func:`describe_parameters` described.
-
-    Args:
-        network: Written to.
-        document: What was read from a file; nothing in it is trusted.
-
-    Raises:
-        StorageError: If names differ from the network's, or an entry is malformed.
-    """
+    """Give a network the priors and frozen parameters that :func:`describe_parameters` described."""
     names = [name for name, _ in network.named_parameters()]
     PARAMETERS.check(document, "model.parameters")
     if document.keys() != set(names):

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ... import metrics
-from ...calibration import CalibrationResult
-from ...errors import DataError
-from ...fitting import FitResult
-from ...likelihoods import Bernoulli, Categorical
-from ...metrics import EceInterval, PredictiveCheck, Reliability
-from ...posterior import Posterior
-from ...posterior.diagnostics import WeightTable
+from bayesian_layers import metrics
+from bayesian_layers.calibration import CalibrationResult
+from bayesian_layers.errors import DataError
+from bayesian_layers.fitting import FitResult
+from bayesian_layers.likelihoods import Bernoulli, Categorical
+from bayesian_layers.metrics import EceInterval, PredictiveCheck, Reliability
+from bayesian_layers.posterior import Posterior
+from bayesian_layers.posterior.diagnostics import WeightTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +68,7 @@ class DiagnosisRun:
 def diagnose(
     name: str, result: FitResult, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0
 ) -> Diagnosis:
-    """Ask a fit everything that it can say about itself.
-
-    Args:
-        name: What was fitted, in a few words.
-        result: The fit.
-        train: Inputs and targets that it has seen, all of them.
-        test: Inputs and targets that it has not seen.
-        seed: Of all draws.
-
-    Returns:
-        Every number of the report.
-
-    Raises:
-        DataError: If the likelihood is ``Categorical``: classes without an order have no transforms.
-    """
+    """Ask a fit everything that it can say about itself."""
     posterior = result.posterior
     likelihood = posterior.model.likelihood
     if isinstance(likelihood, Categorical):

@@ -8,24 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from ...calibration import CalibrationResult
-from ...metrics import coverage_curve, pit_histogram
-from .. import diagnostics, figures
-from ..page import Gallery, Page, Picture, Points, Printed, Report, Section, Table, render
-from ..provenance import as_points
-from ..scores import number
+from bayesian_layers.calibration import CalibrationResult
+from bayesian_layers.metrics import coverage_curve, pit_histogram
+from bayesian_layers.reporting import diagnostics, figures
+from bayesian_layers.reporting.page import (
+    Gallery,
+    Page,
+    Picture,
+    Points,
+    Printed,
+    Report,
+    Section,
+    Table,
+    render,
+)
+from bayesian_layers.reporting.provenance import as_points
+from bayesian_layers.reporting.scores import number
+
 from .run import Diagnosis, DiagnosisRun
 
 
 def diagnosis_page(run: DiagnosisRun) -> Report:
-    """Lay diagnostics out as a report.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Page, pictures and numbers, ready for ``write_report``.
-    """
+    """Lay diagnostics out as a report."""
     lead = (
         "What posteriors of this library say about themselves: how far their weights left the prior, whether "
         "importance weights could correct them, whether data look like data drawn from the model, whether "

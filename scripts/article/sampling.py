@@ -10,10 +10,11 @@ import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-from ... import datasets, metrics
-from ...model import BayesianModel
-from ...noise import seeded
-from ...posterior import Posterior
+from bayesian_layers import datasets, metrics
+from bayesian_layers.model import BayesianModel
+from bayesian_layers.noise import seeded
+from bayesian_layers.posterior import Posterior
+
 from .methods import mesh
 from .results import NUM_DRAWS, Sampled
 
@@ -27,18 +28,7 @@ def refined(
     seed: int,
     iterations: int | None = None,
 ) -> Sampled:
-    """Refine a fit's posterior, a chain for each of 1000 draws.
-
-    Args:
-        posterior: Of the fit.
-        data: Training rows.
-        test: Test rows.
-        seed: Of the chains.
-        iterations: Transitions a chain; ``None`` takes the default.
-
-    Returns:
-        What the refined draws say.
-    """
+    """Refine a fit's posterior, a chain for each of 1000 draws."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it says is in the record too, and on the page
         found = posterior.refine(
@@ -57,19 +47,8 @@ def nuts(
     seed: int,
     progress: bool = False,
 ) -> Sampled:
-    """Draw from the posterior by Pyro's NUTS, two chains one after the other, each with half its draws for warm-up.
-
-    Args:
-        model: The model.
-        data: Training rows.
-        test: Test rows.
-        draws: Draws a chain.
-        seed: Of the chains.
-        progress: Whether to show Pyro's progress bar.
-
-    Returns:
-        What the draws say.
-    """
+    """Draw from the posterior by Pyro's NUTS, two chains one after the other."""
+    # Each with half its draws for warm-up.
     start = time.perf_counter()
     chains = [_chain(model, data, draws, (seed, number), progress) for number in range(CHAINS)]
     seconds = time.perf_counter() - start

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import figures
-from ..page import Block, Gallery, Picture, Points, Section, Table, Text
-from ..scores import number
+from bayesian_layers.reporting import figures
+from bayesian_layers.reporting.page import Block, Gallery, Picture, Points, Section, Table, Text
+from bayesian_layers.reporting.scores import number
+
 from .methods import DEFAULT, KERAS, near_and_far
 from .results import ArticleRun
 from .words import METRICS
@@ -25,27 +26,12 @@ _LEAD = (
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Average how far two maps are apart.
-
-    Args:
-        one: One value a point.
-        other: The same.
-
-    Returns:
-        Mean absolute difference.
-    """
+    """Average how far two maps are apart."""
     return float(np.mean(np.abs(one - other)))
 
 
 def section(run: ArticleRun) -> Section:
-    """Lay the panel out.
-
-    Args:
-        run: A run whose ``sampled`` has the refined draws.
-
-    Returns:
-        Pictures, the table, and what the chains say about themselves.
-    """
+    """Lay the panel out."""
     blocks: tuple[Block, ...] = (Text((_LEAD,)), *_maps(run), table(run), Points(_chains(run)))
     return Section("From the mean field to the posterior itself", blocks)
 
@@ -95,14 +81,7 @@ def _title(name: str) -> str:
 
 
 def table(run: ArticleRun) -> Table:
-    """Put the four beside each other.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Scores on the test rows of the first seed, deviations, and with NUTS the distances from it.
-    """
+    """Put the four beside each other."""
     facts = metrics(run)
     columns = ["deviation", "near", "far"]
     header = ["", *(each.label for each in METRICS), "mean deviation", "near", "far"]
@@ -137,14 +116,7 @@ def _spent(own: Mapping[str, Any]) -> str:
 
 
 def metrics(run: ArticleRun) -> dict[str, dict[str, Any]]:
-    """Gather the numbers of the panel.
-
-    Args:
-        run: The run.
-
-    Returns:
-        By method: scores, deviations, and what else there is.
-    """
+    """Gather the numbers of the panel."""
     scores = {KERAS: run.of(KERAS)[0].scores, MEAN_FIELD: run.of(DEFAULT)[0].scores}
     facts: dict[str, dict[str, Any]] = {KERAS: {"scores": dict(scores[KERAS])}}
     truth = run.sampled.get(NUTS)

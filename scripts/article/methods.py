@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ... import likelihoods
-from ...layers import Linear
-from ...metrics import numeric_array
-from ...model import BayesianModel
-from ...noise import seeded
-from ...priors import Normal
+from bayesian_layers import likelihoods
+from bayesian_layers.layers import Linear
+from bayesian_layers.metrics import numeric_array
+from bayesian_layers.model import BayesianModel
+from bayesian_layers.noise import seeded
+from bayesian_layers.priors import Normal
 
 NOISE_SCALE = 0.1  # of the data's rule
 KERAS, RECIPE, DEFAULT, WIDE, LIMIT = "keras", "recipe", "default", "wide", "limit"
@@ -30,18 +30,10 @@ Recipe = tuple[BayesianModel, dict[str, Any]]
 
 
 def article_recipe(seed: int) -> Recipe:
-    """Build the article's Bayesian network, with the weights of the KL that make its loss.
-
-    Kernels have the prior N(0, 1), biases are point estimates. The article's loss is the MEAN cross-entropy
-    plus 0.01 times, for each layer, the MEAN of its kernel's KL; times 200 rows, that is a KL weight of
-    200 * 0.01 / size a kernel.
-
-    Args:
-        seed: Of the network's initial values.
-
-    Returns:
-        The model, and the options for :func:`bayesian_layers.fit`.
-    """
+    """Build the article's Bayesian network, with the weights of the KL that make its loss."""
+    # Kernels have the prior N(0, 1), biases are point estimates. The article's loss is the MEAN cross-
+    # entropy plus 0.01 times, for each layer, the MEAN of its kernel's KL; times 200 rows, that is a KL
+    # weight of 200 * 0.01 / size a kernel.
     with seeded(seed):
         network = nn.Sequential(Linear(2, 10, bias_prior=None), nn.Tanh(), Linear(10, 1, bias_prior=None))
     kl_weight = {"0.weight": 200 * 0.01 / 20, "2.weight": 200 * 0.01 / 10}
@@ -49,15 +41,7 @@ def article_recipe(seed: int) -> Recipe:
 
 
 def normal_prior(seed: int, scale: float = 1.0) -> Recipe:
-    """Build the same network with the prior N(0, scale^2) on all 41 weights and biases.
-
-    Args:
-        seed: Of the network's initial values.
-        scale: Standard deviation of the prior.
-
-    Returns:
-        The model, and no options: the default fit.
-    """
+    """Build the same network with the prior N(0, scale^2) on all 41 weights and biases."""
     prior = Normal(scale=scale)
     with seeded(seed):
         network = nn.Sequential(Linear(2, 10, prior=prior), nn.Tanh(), Linear(10, 1, prior=prior))
@@ -65,15 +49,7 @@ def normal_prior(seed: int, scale: float = 1.0) -> Recipe:
 
 
 def build(method: str, seed: int) -> Recipe:
-    """Build the model of one of the Bayesian methods.
-
-    Args:
-        method: One of ``BAYESIAN``.
-        seed: Of the network's initial values.
-
-    Returns:
-        The model, and the options for :func:`bayesian_layers.fit`.
-    """
+    """Build the model of one of the Bayesian methods."""
     if method == RECIPE:
         return article_recipe(seed)
     return normal_prior(seed, 2.0 if method == WIDE else 1.0)
@@ -100,24 +76,13 @@ def limit(x: Any) -> np.ndarray:
 
 
 def mesh() -> np.ndarray:
-    """Give the article's mesh of the square.
-
-    Returns:
-        50 x 50 points, row by row from the uppermost, ``float32`` of shape ``(2500, 2)``.
-    """
+    """Give the article's mesh of the square."""
     grid = np.meshgrid(np.linspace(-1, 1), -np.linspace(-1, 1))
     return np.stack([each.ravel() for each in grid], axis=1).astype(np.float32)
 
 
 def near_and_far(deviation: np.ndarray) -> tuple[float, float]:
-    """Average a map of deviations near the parabola and far from it.
-
-    Args:
-        deviation: One value a point of :func:`mesh`, ``(2500,)``.
-
-    Returns:
-        Means over the points within 0.1 of the parabola, vertically, and beyond 0.4.
-    """
+    """Average a map of deviations near the parabola and far from it."""
     points = mesh().astype(np.float64)
     distance = np.abs(points[:, 1] - points[:, 0] ** 2)
     near, far = (float(np.mean(deviation[chosen])) for chosen in (distance <= 0.1, distance > 0.4))

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import datasets, metrics
-from ...baselines import KerasFit, fit_keras
-from ...errors import DataError
-from ...fitting import FitResult, fit
-from ...model import sample
-from ...posterior import Posterior
-from ..beside import one_at_a_time
-from ..provenance import hash_of, provenance
+from bayesian_layers import datasets, metrics
+from bayesian_layers.baselines import KerasFit, fit_keras
+from bayesian_layers.errors import DataError
+from bayesian_layers.fitting import FitResult, fit
+from bayesian_layers.model import sample
+from bayesian_layers.posterior import Posterior
+from bayesian_layers.reporting.beside import one_at_a_time
+from bayesian_layers.reporting.provenance import hash_of, provenance
+
 from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
 from .panel import NUTS, REFINED
 from .results import (
@@ -45,26 +46,9 @@ def run_article(
     progress: bool = True,
     command: str = "",
 ) -> ArticleRun:
-    """Run the article: Keras, the article's recipe, N(0, 1), N(0, 2) and the limit under each seed.
-
-    All learn from the 200 rows of ``bl.datasets.parabola()`` and answer for the 20,000 of
-    ``bl.datasets.parabola(20000, seed=4243)``. Keras trains in a process beside the fits.
-
-    Args:
-        seeds: One or more.
-        keras_epochs: Epochs of the Keras networks.
-        max_steps: Steps of the fits; ``None`` takes the default.
-        refine_iterations: Iterations of the refinement; ``None`` takes the default.
-        nuts_draws: Draws a chain of Pyro's NUTS, to compare with; many minutes. ``None`` runs none.
-        progress: Whether to say on stderr what is done.
-        command: The command line, for the record.
-
-    Returns:
-        All results.
-
-    Raises:
-        DataError: If there is no seed, or one comes twice.
-    """
+    """Run the article: Keras, the article's recipe, N(0, 1), N(0, 2) and the limit under each seed."""
+    # All learn from the 200 rows of ``bl.datasets.parabola()`` and answer for the 20,000 of
+    # ``bl.datasets.parabola(20000, seed=4243)``. Keras trains in a process beside the fits.
     if not seeds or len(set(seeds)) < len(seeds):
         raise DataError(f"`seeds` must be one or more different whole numbers; received {list(seeds)}")
     data, test = datasets.parabola(), datasets.parabola(TEST_ROWS, seed=TEST_SEED)

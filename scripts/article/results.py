@@ -145,12 +145,5 @@ class ArticleRun:
     sampled: Mapping[str, Sampled] = field(default_factory=dict)
 
     def of(self, method: str) -> tuple[MethodRun, ...]:
-        """Select the runs of a method.
-
-        Args:
-            method: Which.
-
-        Returns:
-            One run a seed, in the order of the seeds.
-        """
+        """Select the runs of a method."""
         return tuple(each for each in self.runs if each.method == method)

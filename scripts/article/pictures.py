@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import figures
-from ..page import Gallery, Picture, Printed
-from ..scores import number
+from bayesian_layers.reporting import figures
+from bayesian_layers.reporting.page import Gallery, Picture, Printed
+from bayesian_layers.reporting.scores import number
+
 from .methods import DEFAULT, LABELS, RECIPE, TITLES, near_and_far
 from .results import HISTOGRAM_AT, SEPARATE_AT, ArticleRun
 from .words import ratio
@@ -15,14 +16,7 @@ SIDE_BY_SIDE = (RECIPE, DEFAULT)
 
 
 def data(run: ArticleRun) -> Gallery:
-    """Draw the data, and what Keras makes of them.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Pictures 1 to 4.
-    """
+    """Draw the data, and what Keras makes of them."""
     shown = run.keras
     sure = float(np.mean(np.abs(shown.mesh - 0.5) > 0.49))
     other_side = int(np.sum((run.x[:, 0] ** 2 < run.x[:, 1]) != (run.y == 1)))
@@ -44,14 +38,7 @@ def data(run: ArticleRun) -> Gallery:
 
 
 def losses(run: ArticleRun) -> Gallery:
-    """Draw the objective of both fits.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Picture 5, twice.
-    """
+    """Draw the objective of both fits."""
     pictures = []
     for method in SIDE_BY_SIDE:
         shown = run.bayes[method]
@@ -70,26 +57,12 @@ def losses(run: ArticleRun) -> Gallery:
 
 
 def coloured(run: ArticleRun) -> Gallery:
-    """Draw the data coloured by the mean prediction of both fits.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Picture 6, twice.
-    """
+    """Draw the data coloured by the mean prediction of both fits."""
     return Gallery(tuple(_coloured(run, each, TITLES[each], run.bayes[each].train) for each in SIDE_BY_SIDE))
 
 
 def printed(run: ArticleRun) -> tuple[Printed, ...]:
-    """Print the three separate predictions and the one call with three rows.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Values 7 and 8.
-    """
+    """Print the three separate predictions and the one call with three rows."""
     separate, together = [], []
     for method in SIDE_BY_SIDE:
         shown = run.bayes[method]
@@ -118,14 +91,7 @@ def printed(run: ArticleRun) -> tuple[Printed, ...]:
 
 
 def histograms(run: ArticleRun) -> Gallery:
-    """Draw a thousand predictions at one point, for both fits.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Picture 9, twice.
-    """
+    """Draw a thousand predictions at one point, for both fits."""
     pictures = []
     for method in SIDE_BY_SIDE:
         p = run.bayes[method].point
@@ -146,14 +112,7 @@ def histograms(run: ArticleRun) -> Gallery:
 
 
 def maps(run: ArticleRun) -> tuple[Gallery, Gallery]:
-    """Draw mean and deviation over the square, for both fits.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Pictures 10 and 11, each twice and on the same scale.
-    """
+    """Draw mean and deviation over the square, for both fits."""
     largest = max(float(run.bayes[method].mesh_std.max()) for method in SIDE_BY_SIDE)
     means, deviations = [], []
     for method in SIDE_BY_SIDE:

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..scores import Duel, Estimate, Metric, caveat, duel, estimate, number, outcome, verdict
+from bayesian_layers.reporting.scores import (
+    Duel,
+    Estimate,
+    Metric,
+    caveat,
+    duel,
+    estimate,
+    number,
+    outcome,
+    verdict,
+)
+
 from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, TITLES, WIDE
 from .results import ArticleRun
 
@@ -20,57 +31,23 @@ ELBO = Metric("elbo", "ELBO", "higher", digits=2)
 
 
 def scores(run: ArticleRun, method: str, key: str) -> list[float]:
-    """Gather a score.
-
-    Args:
-        run: The run.
-        method: Which method.
-        key: Which score.
-
-    Returns:
-        One value a seed.
-    """
+    """Gather a score."""
     return [each.scores[key] for each in run.of(method)]
 
 
 def field(run: ArticleRun, method: str, name: str) -> Estimate | None:
-    """Average a fact about the fits over the seeds.
-
-    Args:
-        run: The run.
-        method: Which method.
-        name: An attribute of ``MethodRun``.
-
-    Returns:
-        The mean, or ``None`` where the method has no such fact.
-    """
+    """Average a fact about the fits over the seeds."""
     values = [getattr(each, name) for each in run.of(method)]
     return None if None in values else estimate(values)
 
 
 def duels(run: ArticleRun, ours: str, theirs: str = KERAS) -> list[Duel]:
-    """Compare two methods by all metrics, seed by seed.
-
-    Args:
-        run: The run.
-        ours: The one.
-        theirs: The other.
-
-    Returns:
-        One comparison a metric.
-    """
+    """Compare two methods by all metrics, seed by seed."""
     return [duel(each, scores(run, ours, each.key), scores(run, theirs, each.key)) for each in METRICS]
 
 
 def in_short(run: ArticleRun) -> tuple[tuple[str, str], ...]:
-    """Say what came out.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Headings and sentences.
-    """
+    """Say what came out."""
     against = [
         (
             f"Keras or {LABELS[method]}?",
@@ -90,14 +67,7 @@ def in_short(run: ArticleRun) -> tuple[tuple[str, str], ...]:
 
 
 def tempering(run: ArticleRun) -> str:
-    """Say which of the fits are tempered, and how.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Sentences.
-    """
+    """Say which of the fits are tempered, and how."""
     tempered = [method for method in BAYESIAN if run.bayes[method].tempered]
     plain = [LABELS[method] for method in BAYESIAN if method not in tempered]
     said = [
@@ -153,15 +123,7 @@ def _near_far(run: ArticleRun) -> str:
 
 
 def ratio(near: float, far: float) -> str:
-    """Divide the deviation near the parabola by that far from it.
-
-    Args:
-        near: The one.
-        far: The other.
-
-    Returns:
-        The ratio as text.
-    """
+    """Divide the deviation near the parabola by that far from it."""
     return number(near / far, 1) if far > 0 else number(float("inf"))
 
 
@@ -178,16 +140,7 @@ def _limit(run: ArticleRun) -> str:
 
 
 def best_of(run: ArticleRun, metric: Metric, methods: Sequence[str]) -> str:
-    """Find the method with the best mean.
-
-    Args:
-        run: The run.
-        metric: By which metric.
-        methods: Among which methods.
-
-    Returns:
-        The method.
-    """
+    """Find the method with the best mean."""
     return max(methods, key=lambda method: _goodness(metric, scores(run, method, metric.key)))
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..page import Block, Folded, Page, Points, Report, Section, Table, Text, render
-from ..provenance import as_points
-from ..scores import RULE, Estimate, estimate, number
+from bayesian_layers.reporting.page import Block, Folded, Page, Points, Report, Section, Table, Text, render
+from bayesian_layers.reporting.provenance import as_points
+from bayesian_layers.reporting.scores import RULE, Estimate, estimate, number
+
 from . import panel, pictures
 from .methods import BAYESIAN, KERAS, LABELS, LIMIT, TITLES, near_and_far
 from .results import HISTOGRAM_AT, SEPARATE_AT, ArticleRun
@@ -34,14 +35,7 @@ _METHOD_NOTES = (
 
 
 def article_page(run: ArticleRun) -> Report:
-    """Lay a run of the article out as a report.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Page, pictures and numbers, ready for ``write_report``.
-    """
+    """Lay a run of the article out as a report."""
     page = Page("Bayesian layers: the article, end to end", _LEAD, _sections(run), _footer(run))
     return Report(render(page), page.pictures(), metrics(run) | {"captions": page.captions()})
 
@@ -105,14 +99,7 @@ def _scores_table(run: ArticleRun) -> Table:
 
 
 def scores_as_text(run: ArticleRun) -> str:
-    """Write the table of scores for a terminal.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Lines of text.
-    """
+    """Write the table of scores for a terminal."""
     table = _scores_table(run)
     lines = [table.header, *table.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
@@ -172,14 +159,7 @@ def _summaries(run: ArticleRun) -> tuple[Block, ...]:
 
 
 def metrics(run: ArticleRun) -> dict[str, Any]:
-    """Gather every number of a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        What becomes ``metrics.json``.
-    """
+    """Gather every number of a run."""
     return {
         "report": "article",
         "methods": {method: _method_metrics(run, method) for method in _METHODS},

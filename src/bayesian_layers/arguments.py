@@ -1,0 +1,82 @@
+"""Checks of arguments: one message for one kind of mistake, wherever it is made."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from .errors import DataError
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Check whether a value is an integer; booleans are not, NumPy's integers are."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Check whether a value is a real number; booleans are not, NumPy's numbers are."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: Any, *, least: int, most: int | None = None, hint: str = "") -> int:
+    """Return ``value`` if it is an integer from ``least`` to ``most``; raise DataError otherwise."""
+    if not is_integer(value) or value < least or (most is not None and value > most):
+        allowed = f", {least} or more" if most is None else f" from {least} to {most}"
+        raise DataError(_message(name, f"an integer{allowed}", value, hint))
+    return int(value)
+
+
+def check_positive(name: str, value: Any, *, hint: str = "") -> float:
+    """Return ``value`` if it is a finite number above 0; raise DataError otherwise."""
+    if not is_number(value) or not 0 < value < math.inf:
+        raise DataError(_message(name, "a finite number above 0", value, hint))
+    return value
+
+
+def check_finite(name: str, value: Any, *, hint: str = "") -> float:
+    """Return ``value`` if it is a finite number; raise DataError otherwise."""
+    if not is_number(value) or not math.isfinite(value):
+        raise DataError(_message(name, "a finite number", value, hint))
+    return value
+
+
+def check_fraction(name: str, value: Any, *, hint: str = "") -> float:
+    """Return ``value`` if it is a number strictly between 0 and 1; raise DataError otherwise."""
+    if not is_number(value) or not 0 < value < 1:
+        raise DataError(_message(name, "a number between 0 and 1", value, hint))
+    return float(value)
+
+
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """Return ``value`` if it is one of the allowed texts; raise DataError otherwise."""
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(map(repr, allowed))
+        raise DataError(_message(name, f"one of {listed}", value, ""))
+    return value
+
+
+def check_tensor(name: str, value: Any, *, hint: str = "") -> Tensor:
+    """Return ``value`` if it is a tensor; raise DataError otherwise."""
+    if not isinstance(value, Tensor):
+        raise DataError(_message(name, "a torch tensor", type(value).__name__, hint, shown=False))
+    return value
+
+
+def check_no_nan(name: str, value: Tensor, *, hint: str = "") -> Tensor:
+    """Return ``value`` if no entry is NaN; raise DataError otherwise."""
+    missing = int(torch.isnan(value).sum())
+    if missing:
+        raise DataError(
+            _message(name, "free of NaN", f"{missing} NaN of {value.numel()} values", hint, shown=False)
+        )
+    return value
+
+
+def _message(name: str, needed: str, received: Any, hint: str, *, shown: bool = True) -> str:
+    text = f"{received!r}" if shown else received
+    return f"`{name}` must be {needed}; received {text}" + (f". {hint}" if hint else "")
