@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    saving.check_replaceable(arguments.out)
+    saving.check_replaceable(arguments.out, "posterior")
     frame = read_table(arguments.table)
     schema = TableSchema.infer(frame, arguments.target, arguments.task)
     _say(schema.task_line)

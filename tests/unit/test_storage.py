@@ -23,6 +23,7 @@ from bayesian_layers.saving import ArraySpec, read_folder, strict_json, write_fo
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32]
 DTYPES += [torch.int64, torch.uint8, torch.bool]
 DOCUMENTS = {"model": {"kind": "mean field", "layers": [1, 2.5, None, True, "é 😀"]}, "table_schema": {}}
+NEW = {"model": {"kind": "new"}}
 
 
 def some_arrays() -> dict[str, torch.Tensor]:
@@ -118,8 +119,8 @@ def test_own_folder_is_replaced_and_what_others_added_is_kept(folder, tmp_path):
     (folder / "notes.txt").write_text("mine")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "one.png").write_bytes(b"1")
-    write_folder(folder, {"scale": torch.ones(1)}, {"other": {"a": 1}})
-    assert names_in(folder) == {"arrays.safetensors", "other.json", "manifest.json", "notes.txt", "pictures"}
+    write_folder(folder, {"scale": torch.ones(1)}, NEW)
+    assert names_in(folder) == {"arrays.safetensors", "model.json", "manifest.json", "notes.txt", "pictures"}
     assert (folder / "pictures" / "one.png").read_bytes() == b"1"
     assert list(load(folder)) == ["scale"]
     assert names_in(tmp_path) == {"model"}
@@ -129,8 +130,8 @@ def test_an_empty_folder_and_a_link_to_an_own_folder_may_be_written(folder, tmp_
     (tmp_path / "empty").mkdir()
     write_folder(tmp_path / "empty", {}, {"a": {}})
     (tmp_path / "latest").symlink_to(folder)
-    write_folder(tmp_path / "latest", {}, {"b": {}})
-    assert set(read_folder(folder).documents) == {"b"}
+    write_folder(tmp_path / "latest", {}, NEW)
+    assert read_folder(folder).documents == NEW
     assert (tmp_path / "latest").is_symlink()
 
 
@@ -154,8 +155,16 @@ def test_a_file_is_never_replaced_nor_a_foreign_file_of_a_needed_name(folder, tm
         write_folder(tmp_path / "file", {}, {})
     (folder / "extra.json").write_text("mine")
     with pytest.raises(StorageError, match=r"extra\.json must be absent"):
-        write_folder(folder, {}, {"extra": {}})
+        write_folder(folder, {}, {"model": {}, "extra": {}})
     assert (folder / "extra.json").read_text() == "mine"
+    assert read_folder(folder).documents == DOCUMENTS
+
+
+def test_a_folder_of_another_kind_is_never_replaced(folder):
+    with pytest.raises(
+        StorageError, match=r"hold a checkpoint; .* else there \(model\.json, table_schema\.json\)"
+    ):
+        write_folder(folder, {}, {"checkpoint": {}})
     assert read_folder(folder).documents == DOCUMENTS
 
 
@@ -189,12 +198,12 @@ def test_a_failure_leaves_the_old_state_and_no_temporary(
     with monkeypatch.context() as patched:
         fail_at(patched, name, call, error, then=then)
         with pytest.raises(StorageError if isinstance(error, OSError) else Crash):
-            write_folder(folder, {"new": torch.ones(3)}, {"new": {}})
+            write_folder(folder, {"new": torch.ones(3)}, NEW)
     assert read_folder(folder).documents == DOCUMENTS
     assert torch.equal(load(folder)["loc"], torch.arange(6.0).view(2, 3))
     if (name, call, then) != ("rename", 1, True):  # there the old folder is read where it was put aside
         assert names_in(tmp_path) == {"model"}
-    write_folder(folder, {"new": torch.ones(3)}, {"new": {}})
+    write_folder(folder, {"new": torch.ones(3)}, NEW)
     assert set(load(folder)) == {"new"}
     assert names_in(tmp_path) == {"model"}
 
@@ -209,8 +218,8 @@ def test_a_full_disk_is_named_and_a_first_write_leaves_nothing(tmp_path, monkeyp
 def test_what_a_killed_write_left_behind_is_cleared(folder, tmp_path):
     shutil.copytree(folder, tmp_path / ".model.previous")  # killed after the second rename
     (tmp_path / ".model.previous" / "notes.txt").write_text("mine")
-    write_folder(folder, {}, {"new": {}})
-    assert set(read_folder(folder).documents) == {"new"}
+    write_folder(folder, {}, NEW)
+    assert read_folder(folder).documents == NEW
     assert (folder / "notes.txt").read_text() == "mine"
     assert names_in(tmp_path) == {"model"}
 

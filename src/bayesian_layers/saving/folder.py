@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +12,7 @@ from torch import Tensor
 
 from ..errors import StorageError
 from . import arrays as array_files
-from . import manifest, regular_files, strict_json
+from . import atomic, manifest, regular_files, strict_json
 from .arrays import ArraySpec
 from .budget import Budget
 from .manifest import ARRAYS, MANIFEST, Entry
@@ -59,11 +56,9 @@ def read_folder(folder: str | os.PathLike[str], max_bytes: int | None = None) ->
     """Read the documents of a folder, and which arrays it has."""
     # A hard link is a regular file like any other; a symbolic link is refused, but as the folder itself.
     budget = Budget(max_bytes)
-    path = _resolved(folder)
+    path = atomic.resolved(folder)
     try:
-        if not path.exists() and _previous(path).exists():  # a write was killed between its two renames
-            path = _previous(path)
-        return _read_folder(path, budget)
+        return _read_folder(atomic.current(path), budget)
     except OSError as error:
         raise StorageError(
             f"{path} must be a readable folder; received: {error.strerror}. Check it."
@@ -122,7 +117,8 @@ def write_folder(
     """Write arrays and documents as a folder, all of it or nothing.
 
     The files go to a temporary sibling, are synced, and take the folder's place by renaming. A folder that
-    the library wrote before is replaced; files that others put into it are kept. Parents are made.
+    the library wrote before is replaced if it holds a document with the name of the first one here; files that
+    others put into it are kept. Parents are made.
 
     Args:
         folder: Where; a new name, an empty folder, or one that this function wrote.
@@ -142,7 +138,7 @@ def write_folder(
         ...     stored.documents["model"], stored.load_arrays(stored.header)["loc"]
         ({'kind': 'mean field'}, tensor([0., 0., 0.]))
     """
-    target = _resolved(folder)
+    target = atomic.resolved(folder)
     files = {ARRAYS: array_files.encode(arrays)}
     files |= {
         f"{name}.json": strict_json.dump(each, f"document `{name}`") for name, each in documents.items()
@@ -150,45 +146,33 @@ def write_folder(
     _check_together([files[f"{name}.json"] for name in documents], "the folder to save")
     files |= {f"{name}.md": text.encode() for name, text in (notes or {}).items()}
     files[MANIFEST] = manifest.make(files)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
-    try:
-        _check_replaceable(target, set(files))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        for name, data in files.items():
-            regular_files.write_synced(partial / name, data)
-        regular_files.sync_directory(partial)
-        _swap(partial, target)
-    except OSError as error:
-        raise StorageError(
-            f"{target} must be writable; received: {error.strerror or error}. "
-            "What was there before is unchanged; free some space, or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    check_replaceable(target, next(iter(documents), None), set(files))
+    atomic.write_folder(target, files, _ours)
 
 
-def check_replaceable(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that :func:`write_folder` would refuse, before the work whose result it is for."""
-    target = _resolved(folder)
+def check_replaceable(
+    folder: str | os.PathLike[str], document: str | None, names: Collection[str] = ()
+) -> None:
+    """Raise StorageError if :func:`write_folder` would, before the work whose result it is for."""
+    target = atomic.resolved(folder)
     try:
-        _check_replaceable(target, set())
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        ours = _ours(target)
+        foreign = {path.name for path in target.iterdir()} - ours
     except OSError as error:
         raise StorageError(f"{target} must be writable; received: {error.strerror or error}.") from error
-
-
-def _check_replaceable(target: Path, names: set[str]) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    try:
-        ours = _ours(target)
     except StorageError as error:
         raise StorageError(
             f"{target} exists and must be a folder that this library wrote; received another. "
             "Choose another name, or remove it yourself."
         ) from error
-    foreign = {path.name for path in target.iterdir()} - ours
-    if clash := sorted(foreign & names):
+    if document is not None and f"{document}.json" not in ours:
+        raise StorageError(
+            f"{target} must be absent or hold a {document}; this library wrote something else there "
+            f"({', '.join(sorted(ours - {MANIFEST, ARRAYS}))}). Choose another name, or remove it yourself."
+        )
+    if clash := sorted(foreign & set(names)):
         raise StorageError(
             f"{target / clash[0]} must be absent; this library did not write it. Move it away."
         )
@@ -196,46 +180,3 @@ def _check_replaceable(target: Path, names: set[str]) -> None:
 
 def _ours(folder: Path) -> set[str]:
     return {MANIFEST, *manifest.read(folder)}
-
-
-def _swap(partial: Path, target: Path) -> None:
-    """Put the new folder in the old one's place; the old one is deleted last."""
-    previous = _previous(target)
-    replaces = target.exists()
-    if replaces:
-        _discard(previous, target)
-        target.rename(previous)
-    try:
-        partial.rename(target)
-    except BaseException:
-        if replaces:
-            with contextlib.suppress(OSError):
-                previous.rename(target)
-        raise
-    with contextlib.suppress(OSError, StorageError):  # the new folder stands; the next write tries again
-        regular_files.sync_directory(target.parent)
-        _discard(previous, target)
-
-
-def _discard(previous: Path, heir: Path) -> None:
-    """Delete what the library wrote; what others added moves to the heir, where nothing is overwritten."""
-    if not previous.exists():
-        return
-    ours = _ours(previous) if any(previous.iterdir()) else set()
-    for path in list(previous.iterdir()):
-        if path.name not in ours and not os.path.lexists(heir / path.name):
-            path.rename(heir / path.name)
-    for name in sorted(ours, key=MANIFEST.__eq__):  # the manifest last: as long as it is there, it is ours
-        (previous / name).unlink(missing_ok=True)
-    previous.rmdir()
-
-
-def _resolved(folder: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(os.path.realpath(folder))
-    except (OSError, ValueError) as error:
-        raise StorageError(f"a folder must have a path; received {os.fspath(folder)!a}. Check it.") from error
-
-
-def _previous(target: Path) -> Path:
-    return target.with_name(f".{target.name}.previous")

@@ -1,4 +1,4 @@
-"""One file at a time: read without following links, written through to the disk."""
+"""One file at a time, read without following links."""
 
 from __future__ import annotations
 
@@ -31,22 +31,3 @@ def read(path: Path, choose: Callable[[BinaryIO, int], Read]) -> Read:
 def _open_unfollowed(path: str, flags: int) -> int:
     # Without O_NONBLOCK a named pipe in the folder would be waited for. Windows has neither flag.
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Wait until the disk has the names in a folder."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
