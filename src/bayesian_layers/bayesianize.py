@@ -12,7 +12,7 @@ from torch import nn
 from . import priors
 from .errors import SiteError
 from .layers import NORMALISATION
-from .network import remembered_priors
+from .network import priors_by_id
 from .priors import Prior
 
 Selector = str | nn.Module | type[nn.Module]
@@ -73,7 +73,7 @@ def bayesianize(
 ) -> nn.Module:
     """Put priors on the parameters of any network.
 
-    The network given is not touched: the result is a deep copy of the same classes, whose modules remember
+    The network given is not touched: the result is a deep copy of the same classes, whose modules hold
     the priors. Parameters keep their names, ties and values. Left without a prior, and so
     point-estimated: parameters of normalisation layers unless ``only`` or ``prior`` names them, and what
     ``only`` or ``skip`` leave out. Frozen parameters stay frozen, and layers that already have priors keep
@@ -124,11 +124,11 @@ def bayesianize(
         if nn.parameter.is_lazy(parameter):
             raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
         owner, leaf = _owner(lifted, name)
-        if leaf in priors.recall(owner) or not parameter.requires_grad:
+        if leaf in priors.get_priors(owner) or not parameter.requires_grad:
             continue
         choice = chooses(name)
         reason = _reason_against(name, owner, chosen, left_out, named=choice.named)
-        priors.remember(owner, {leaf: choice.prior if reason is None else None})
+        priors.set_priors(owner, {leaf: choice.prior if reason is None else None})
         setattr(owner, _NOTES, {**getattr(owner, _NOTES, {}), leaf: reason or choice.note})
     return lifted
 
@@ -143,7 +143,7 @@ def lifting_report(network: nn.Module) -> LiftingReport:
         A report that prints as a table.
     """
     rows = []
-    remembered = remembered_priors(network)
+    remembered = priors_by_id(network)
     for name, parameter in network.named_parameters():
         owner, leaf = _owner(network, name)
         prior = remembered.get(id(parameter))

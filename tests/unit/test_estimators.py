@@ -218,7 +218,7 @@ def test_local_of_a_bilinear_layer_is_its_formula(build):
 @pytest.mark.parametrize("random", ["weight", "bias"])
 def test_local_where_only_weight_or_bias_is_random(build, random):
     network = build(lambda: nn.Linear(2, 1).double())
-    bl.priors.remember(network, {"weight": None, "bias": None, random: bl.priors.Normal()})
+    bl.priors.set_priors(network, {"weight": None, "bias": None, random: bl.priors.Normal()})
     model = bl.BayesianModel(network, bl.likelihoods.Normal(0.5))
     guide = bl.guides.MeanFieldNormal(model)
     x, y = randn(5, 2), randn(5)

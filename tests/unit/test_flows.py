@@ -12,7 +12,7 @@ import bayesian_layers as bl
 from bayesian_layers.draw_sources import sources
 from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
 from bayesian_layers.noise import seeded, standard_normal
-from bayesian_layers.priors import recall
+from bayesian_layers.priors import get_priors
 from bayesian_layers.saving import ArraySpec
 
 KINDS = (bl.RealNVP, bl.MADE, bl.MAF, bl.NeuralSpline)
@@ -22,7 +22,7 @@ def all_priors(flow):
     return {
         f"{path}.{name}": prior
         for path, module in flow.named_modules()
-        for name, prior in recall(module).items()
+        for name, prior in get_priors(module).items()
     }
 
 

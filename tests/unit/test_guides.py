@@ -169,7 +169,7 @@ def test_joint_guides_refuse_what_they_cannot_hold(model, build):
     with pytest.raises(bl.errors.DataError, match="Use LowRankNormal"):
         FullRankNormal(large)
     points = build(lambda: bl.Linear(2, 1))
-    bl.priors.remember(points, {"weight": None, "bias": None})
+    bl.priors.set_priors(points, {"weight": None, "bias": None})
     for family in JOINT:
         with pytest.raises(bl.errors.SiteError, match="point-estimated"):
             family(bl.BayesianModel(points, bl.likelihoods.Bernoulli()))

@@ -34,7 +34,7 @@ class Wiggle(nn.Module):
         super().__init__()
         self.values = nn.Parameter(torch.linspace(-1, 1, 2 * size).reshape(2, size))
         self.noise = nn.Parameter(torch.zeros(2, size))
-        priors.remember(self, {"values": priors.Whitened(), "noise": priors.Noise()})
+        priors.set_priors(self, {"values": priors.Whitened(), "noise": priors.Noise()})
 
     def forward(self, x):
         return x @ (self.values + self.noise.sin()).T
@@ -80,7 +80,7 @@ def test_the_layout_tells_apart_what_is_sought_what_is_drawn_and_what_belongs_to
 
 def test_a_model_with_nothing_to_learn_but_the_noise_scale_can_still_have_a_guide(build):
     network = build(lambda: nn.Linear(1, 1, bias=False))
-    priors.remember(network, {"weight": priors.Noise()})
+    priors.set_priors(network, {"weight": priors.Noise()})
     guide = default_guide(bl.BayesianModel(network, bl.likelihoods.Normal("learned")))
     assert (guide.loc.shape, guide.point.shape, guide.noise_size) == ((0,), (1,), 1)
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.priors import recall
+from bayesian_layers.priors import get_priors
 
 
 def test_linear_is_torchs_linear(build):
@@ -60,8 +60,8 @@ def test_priors_of_weight_and_bias(build):
         ({"bias_prior": None}, default, None),
     ):
         layer = build(lambda arguments=arguments: bl.Linear(2, 1, **arguments))
-        assert recall(layer) == recall(copy.deepcopy(layer)) == {"weight": weight, "bias": bias}
-    assert recall(build(lambda: bl.Linear(2, 1, bias=False))) == {"weight": default}
+        assert get_priors(layer) == get_priors(copy.deepcopy(layer)) == {"weight": weight, "bias": bias}
+    assert get_priors(build(lambda: bl.Linear(2, 1, bias=False))) == {"weight": default}
 
 
 @pytest.mark.parametrize("wrong", [1.0, "Normal", nn.Identity()])
@@ -118,12 +118,12 @@ def test_normalisation_is_a_point_estimate_unless_asked(name):
     arguments = (1, 3) if name == "GroupNorm" else (3,)
     near_one = bl.priors.Normal(1.0, 0.1)
     kind = getattr(bl, name)
-    assert recall(kind(*arguments)) == {"weight": None, "bias": None}
-    assert recall(kind(*arguments, prior=near_one)) == {"weight": near_one, "bias": near_one}
-    assert recall(kind(*arguments, prior=near_one, bias_prior=None)) == {"weight": near_one, "bias": None}
+    assert get_priors(kind(*arguments)) == {"weight": None, "bias": None}
+    assert get_priors(kind(*arguments, prior=near_one)) == {"weight": near_one, "bias": near_one}
+    assert get_priors(kind(*arguments, prior=near_one, bias_prior=None)) == {"weight": near_one, "bias": None}
     without = {"elementwise_affine" if name == "LayerNorm" else "affine": False}
-    assert recall(kind(*arguments, **without, prior=near_one)) == {}
-    assert list(recall(kind(*arguments, bias=False, prior=near_one))) == ["weight"]
+    assert get_priors(kind(*arguments, **without, prior=near_one)) == {}
+    assert list(get_priors(kind(*arguments, bias=False, prior=near_one))) == ["weight"]
     with pytest.raises(TypeError, match=r"bl\.priors"):
         kind(*arguments, prior=1.0)
 

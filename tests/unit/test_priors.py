@@ -162,9 +162,9 @@ def test_point_estimate_has_log_density_zero_everywhere(positive):
 
 def test_priors_survive_a_deep_copy():
     layer = nn.Identity()
-    priors.remember(layer, {"weight": bl.priors.Normal(scale=3.0)})
-    priors.remember(layer, {"bias": None})
-    assert priors.recall(copy.deepcopy(layer)) == {"weight": bl.priors.Normal(scale=3.0), "bias": None}
+    priors.set_priors(layer, {"weight": bl.priors.Normal(scale=3.0)})
+    priors.set_priors(layer, {"bias": None})
+    assert priors.get_priors(copy.deepcopy(layer)) == {"weight": bl.priors.Normal(scale=3.0), "bias": None}
 
 
 PRIORS = [
@@ -267,13 +267,13 @@ def test_yesterdays_posterior_is_todays_prior(yesterday):
 
 
 def recall_all(network):
-    return [prior for module in network.modules() for prior in priors.recall(module).values()]
+    return [prior for module in network.modules() for prior in priors.get_priors(module).values()]
 
 
 def test_from_posterior_takes_any_source(yesterday):
     draws = yesterday.sample(30, seed=5)
     network = bl.priors.from_posterior(bl.Posterior.from_samples(yesterday.model, draws))
-    prior = priors.recall(network[0])["weight"]
+    prior = priors.get_priors(network[0])["weight"]
     index = yesterday.from_samples(yesterday.model, draws).sample(1000)["0.weight"]
     torch.testing.assert_close(prior.loc, index.mean(0))
     torch.testing.assert_close(prior.scale, index.std(0))

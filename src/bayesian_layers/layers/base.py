@@ -51,7 +51,7 @@ def _remember(module: nn.Module, choose: Callable[[nn.Module, str], Prior | None
     for owner in module.modules():
         names = [name for name, _ in owner.named_parameters(recurse=False)]
         if names:
-            priors.remember(owner, {name: choose(owner, name) for name in names})
+            priors.set_priors(owner, {name: choose(owner, name) for name in names})
 
 
 def _inside(owner: nn.Module, module: nn.Module) -> bool:
@@ -62,7 +62,7 @@ def show_priors(module: nn.Module) -> str:
     """Write the priors of a layer for its ``repr``; neighbours with the same one stand together."""
     groups: list[tuple[str, list[str]]] = []
     for path, owner in module.named_modules():
-        for name, prior in priors.recall(owner).items():
+        for name, prior in priors.get_priors(owner).items():
             words = ": point" if prior is None else f" ~ {prior}"
             if not groups or groups[-1][0] != words:
                 groups.append((words, []))

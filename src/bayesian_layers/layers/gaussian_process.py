@@ -173,9 +173,9 @@ class GaussianProcess(nn.Module):
         self.noise_weights = nn.Parameter(like.new_zeros(out_features, 2 * num_frequencies))
         self.noise_frequencies = nn.Parameter(like.new_zeros(num_frequencies, in_features + _DEGREES[kernel]))
         given = {"log_lengthscale": lengthscale_prior, "log_variance": variance_prior}
-        priors.remember(self, {name: None for name, _ in self.named_parameters()})
-        priors.remember(self, {name: _on_logarithm(name, prior) for name, prior in given.items()})
-        priors.remember(
+        priors.set_priors(self, {name: None for name, _ in self.named_parameters()})
+        priors.set_priors(self, {name: _on_logarithm(name, prior) for name, prior in given.items()})
+        priors.set_priors(
             self, {"inducing_values": Whitened(), "noise_weights": Noise(), "noise_frequencies": Noise()}
         )
 

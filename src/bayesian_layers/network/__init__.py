@@ -2,7 +2,7 @@
 
 from .calling import Outputs, call, call_many, outputs, with_padding
 from .inputs import Inputs, dtype_and_device, evaluating, named_parts, place, rows, take
-from .sites import hyper_sites, parameter_sites, remembered_priors
+from .sites import hyper_sites, parameter_sites, priors_by_id
 
 __all__ = [
     "Inputs",
@@ -16,7 +16,7 @@ __all__ = [
     "outputs",
     "parameter_sites",
     "place",
-    "remembered_priors",
+    "priors_by_id",
     "rows",
     "take",
     "with_padding",

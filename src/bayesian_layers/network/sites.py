@@ -22,8 +22,8 @@ def parameter_sites(network: nn.Module) -> dict[str, Site]:
             raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
         if parameter.requires_grad:
             sites[name] = parameter
-    remembered = remembered_priors(network)
-    return {name: _site(name, value.detach(), remembered.get(id(value))) for name, value in sites.items()}
+    found = priors_by_id(network)
+    return {name: _site(name, value.detach(), found.get(id(value))) for name, value in sites.items()}
 
 
 def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
@@ -47,12 +47,12 @@ def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
     return found
 
 
-def remembered_priors(network: nn.Module) -> dict[int, Prior | None]:
-    """Collect what the modules of a network remember, so that all owners of a tied parameter are heard."""
+def priors_by_id(network: nn.Module) -> dict[int, Prior | None]:
+    """Return the prior of each parameter of a network by the parameter's ``id``; owners of a tied one must agree."""
     found: dict[int, dict[str, Prior | None]] = defaultdict(dict)
     for module_name, module in network.named_modules(remove_duplicate=False):
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-        for name, prior in priors.recall(module).items():
+        for name, prior in priors.get_priors(module).items():
             if name in own:
                 found[id(own[name])][f"{module_name}.{name}".lstrip(".")] = prior
     for owners in found.values():

@@ -13,7 +13,7 @@ from .horseshoe import Horseshoe
 from .laplace import Laplace
 from .log_uniform import LogUniform
 from .mixture import ScaleMixture
-from .parameter_priors import recall, remember, remember_all
+from .parameter_priors import get_priors, set_priors, set_priors_by_id
 from .pretrained import around
 from .whitened import Noise, Whitened
 
@@ -37,9 +37,9 @@ __all__ = [
     "default",
     "from_document",
     "from_posterior",
-    "recall",
-    "remember",
-    "remember_all",
+    "get_priors",
+    "set_priors",
+    "set_priors_by_id",
     "to_document",
     "with_arrays",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
 from .base import Prior, not_needed
-from .parameter_priors import remember_all
+from .parameter_priors import set_priors_by_id
 
 _DRAWS = 1000
 
@@ -114,7 +114,7 @@ def from_posterior(posterior: Any) -> nn.Module:
             parameter.data.copy_(means[name])
             if name in moments:
                 replaced[id(parameter)] = ElementwiseNormal(*moments[name])
-    remember_all(network, replaced)
+    set_priors_by_id(network, replaced)
     return network.train()
 
 

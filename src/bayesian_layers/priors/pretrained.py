@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import DataError, SiteError
 from .base import Prior
 from .elementwise import ElementwiseNormal
-from .parameter_priors import recall, remember_all
+from .parameter_priors import get_priors, set_priors_by_id
 
 
 def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
@@ -50,13 +50,13 @@ def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
     found: dict[int, Prior | None] = {}
     for module in network.modules():
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-        for name, prior in recall(module).items():
+        for name, prior in get_priors(module).items():
             if name in own and _is_of_weights(prior):
                 value = own[name].detach()
                 found[id(own[name])] = ElementwiseNormal(value, torch.full_like(value, float(scale)))
     if not found:
         raise SiteError("no parameter of the network has a prior to replace: bl.bayesianize(network) first")
-    remember_all(network, found)
+    set_priors_by_id(network, found)
     return network
 
 

@@ -17,7 +17,7 @@ from ..errors import DataError, SiteError, StorageError
 from ..layers.flows import Reversible
 from ..likelihoods import Flow, Likelihood
 from ..model import BayesianModel
-from ..network import remembered_priors
+from ..network import priors_by_id
 from . import AGAIN, ArraySpec, architecture
 from .document_schema import MODEL, POSTERIOR, VERSION
 from .schema import show
@@ -40,7 +40,7 @@ def describe_model(model: BayesianModel) -> dict[str, Any]:
     """Describe a model, but for its arrays."""
     return {
         "network": architecture.describe(model.network),
-        "parameters": architecture.describe_parameters(model.network, remembered_priors(model.network)),
+        "parameters": architecture.describe_parameters(model.network, priors_by_id(model.network)),
         "likelihood": _describe_likelihood(model.likelihood),
     }
 
@@ -54,7 +54,7 @@ def _describe_likelihood(likelihood: Likelihood | None) -> dict[str, Any] | None
         raise StorageError(
             f"the flow {type(flow).__name__} is no layer of the library, so it cannot be saved"
         )
-    parameters = architecture.describe_parameters(flow, remembered_priors(flow))
+    parameters = architecture.describe_parameters(flow, priors_by_id(flow))
     return {"name": "Flow", "flow": described, "parameters": parameters}
 
 
@@ -154,7 +154,7 @@ def _empty(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
 
 def prior_arrays(network: nn.Module) -> dict[str, Tensor]:
     """Gather the arrays of priors that have a mean and a deviation for each entry."""
-    remembered = remembered_priors(network)
+    remembered = priors_by_id(network)
     return {
         f"prior.{name}.{field}": value
         for name, parameter in network.named_parameters()
@@ -170,7 +170,7 @@ def fill_priors(network: nn.Module, arrays: Mapping[str, Tensor]) -> None:
         own = {field: value.to(parameter.device) for field, value in fields.items() if value is not None}
         if own:
             found[id(parameter)] = priors.with_arrays(own)
-    priors.remember_all(network, found)
+    priors.set_priors_by_id(network, found)
 
 
 def fill(module: nn.Module, arrays: Mapping[str, Tensor], prefix: str, *, keep_tensors: bool) -> None:

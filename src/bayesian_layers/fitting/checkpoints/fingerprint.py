@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...guides import Guide
 from ...model import BayesianModel
-from ...network import remembered_priors
+from ...network import priors_by_id
 from ...saving import documents
 from ..data.batches import Batches
 
@@ -138,7 +138,7 @@ def _module(module: nn.Module) -> dict[str, Any]:
 
 
 def _priors(network: nn.Module) -> dict[str, Any]:
-    remembered = remembered_priors(network)
+    remembered = priors_by_id(network)
     return {name: remembered.get(id(value)) for name, value in network.named_parameters()}
 
 

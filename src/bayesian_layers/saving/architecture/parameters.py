@@ -33,4 +33,4 @@ def apply_parameters(network: nn.Module, document: Any) -> None:
     for name, parameter in network.named_parameters():
         found[id(parameter)] = priors.from_document(document[name]["prior"], parameter)
         parameter.requires_grad_(not document[name]["frozen"])
-    priors.remember_all(network, found)
+    priors.set_priors_by_id(network, found)
