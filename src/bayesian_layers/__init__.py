@@ -1,7 +1,7 @@
 """Any PyTorch network as a Bayesian one: a Pyro program, a mean-field guide, and honest predictions."""
 
 from . import baselines, datasets, errors, guides, layers, likelihoods, metrics, priors, streams
-from .bayesianize import bayesianize, lifting_report
+from .bayesianize import bayesianize, bayesianize_report
 from .calibration import CalibrationResult, calibrate
 from .fitting import Checkpoint, FitResult, fit
 from .handlers import temper
@@ -26,12 +26,12 @@ __all__ = [
     "PredictiveDraws",
     "baselines",
     "bayesianize",
+    "bayesianize_report",
     "calibrate",
     "datasets",
     "errors",
     "fit",
     "guides",
-    "lifting_report",
     "likelihoods",
     "load",
     "metrics",

@@ -1,4 +1,4 @@
-"""Lifting: priors on the parameters of any network, and a report of what was lifted and why."""
+"""Priors on the parameters of any network, and a report of which parameters have one and why."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NOTES = "parameter_notes"
 
 
 @dataclass(frozen=True)
-class LiftingRow:
-    """What became of one parameter.
+class BayesianizeRow:
+    """How one parameter of a network is treated.
 
     Attributes:
-        name: The parameter's name, which is its site's.
-        shape: Its shape.
+        name: Name of the parameter and of its site.
+        shape: Shape of the parameter.
         status: ``"prior"``, ``"point estimate"`` or ``"frozen"``.
-        prior: Its prior, or ``None``.
-        reason: Why.
+        prior: Prior of the parameter, or ``None``.
+        reason: Why the parameter has this status.
     """
 
     name: str
@@ -41,14 +41,14 @@ class LiftingRow:
 
 
 @dataclass(frozen=True)
-class LiftingReport:
-    """One row a parameter; ``print`` it.
+class BayesianizeReport:
+    """A table with one row per parameter, which ``print`` shows.
 
     Attributes:
-        rows: In the order of ``named_parameters()``.
+        rows: The rows, in the order of ``named_parameters()``.
     """
 
-    rows: tuple[LiftingRow, ...]
+    rows: tuple[BayesianizeRow, ...]
 
     def __str__(self) -> str:
         lines = [
@@ -73,22 +73,21 @@ def bayesianize(
 ) -> nn.Module:
     """Put priors on the parameters of any network.
 
-    The network given is not touched: the result is a deep copy of the same classes, whose modules hold
-    the priors. Parameters keep their names, ties and values. Left without a prior, and so
-    point-estimated: parameters of normalisation layers unless ``only`` or ``prior`` names them, and what
-    ``only`` or ``skip`` leave out. Frozen parameters stay frozen, and layers that already have priors keep
-    them. :func:`lifting_report` says what became of each.
+    ``network`` is not changed. The result is a deep copy with the same classes, parameter names, ties and values, whose
+    modules hold the priors. A parameter is a point estimate if ``only`` or ``skip`` exclude it, or if it belongs to a
+    normalisation layer and neither ``only`` nor a pattern of ``prior`` names it. Frozen parameters stay frozen, and
+    layers that already have priors keep them. :func:`bayesianize_report` shows the result for each parameter.
 
     Args:
         network: Any module.
-        prior: The prior of each lifted parameter; ``None`` is the library's default prior. Or a mapping from shell
-            patterns, matched against names of parameters and of modules, to priors: the first that matches
-            wins; ``None`` in it means point-estimated, and so does no match. ``"*"`` takes all but
-            normalisation layers.
-        only: Lift these alone. A selector is a shell pattern matched against names of parameters
-            and of modules (``"2.*"``, ``"head"``, ``"*.bias"``), a module of ``network``, or a class of
-            modules; or several of them.
-        skip: Leave these out, even if ``only`` takes them.
+        prior: The prior of each parameter; ``None`` is the library's default prior. Or a mapping from shell patterns,
+            matched against names of parameters and of modules, to priors: the first pattern that matches decides.
+            ``None`` in the mapping makes a parameter a point estimate, and so does no match. The pattern ``"*"``
+            matches everything but normalisation layers.
+        only: The parameters that get a prior. A selector is a shell pattern matched against names of parameters and of
+            modules (``"2.*"``, ``"head"``, ``"*.bias"``), a module of ``network``, or a class of modules; several
+            selectors are passed as a list.
+        skip: Parameters that get no prior, even if ``only`` selects them.
 
     Returns:
         A copy of ``network`` with priors.
@@ -100,99 +99,98 @@ def bayesianize(
     Example:
         >>> import torch
         >>> plain = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1))
-        >>> print(lifting_report(bayesianize(plain, skip="2.bias")))
-        0.weight  3x2  Normal(loc=0.0, scale=1.0)  lifted
-        0.bias    3    Normal(loc=0.0, scale=1.0)  lifted
+        >>> print(bayesianize_report(bayesianize(plain, skip="2.bias")))
+        0.weight  3x2  Normal(loc=0.0, scale=1.0)  default prior
+        0.bias    3    Normal(loc=0.0, scale=1.0)  default prior
         1.weight  3    point estimate              normalisation layer
         1.bias    3    point estimate              normalisation layer
-        2.weight  1x3  Normal(loc=0.0, scale=1.0)  lifted
+        2.weight  1x3  Normal(loc=0.0, scale=1.0)  default prior
         2.bias    1    point estimate              in `skip`
         >>> prior = {"0.*": priors.Normal(scale=2.0), "*.bias": None, "*": priors.Normal()}
-        >>> print(lifting_report(bayesianize(plain, prior)))
-        0.weight  3x2  Normal(loc=0.0, scale=2.0)  lifted by '0.*'
-        0.bias    3    Normal(loc=0.0, scale=2.0)  lifted by '0.*'
+        >>> print(bayesianize_report(bayesianize(plain, prior)))
+        0.weight  3x2  Normal(loc=0.0, scale=2.0)  matches '0.*'
+        0.bias    3    Normal(loc=0.0, scale=2.0)  matches '0.*'
         1.weight  3    point estimate              normalisation layer
         1.bias    3    point estimate              None for '*.bias'
-        2.weight  1x3  Normal(loc=0.0, scale=1.0)  lifted by '*'
+        2.weight  1x3  Normal(loc=0.0, scale=1.0)  matches '*'
         2.bias    1    point estimate              None for '*.bias'
     """
-    chooses = _by_name(network, prior) if isinstance(prior, Mapping) else _the_same(prior)
-    chosen = None if only is None else _matches(network, only, "only")
-    left_out = set() if skip is None else _matches(network, skip, "skip")
-    lifted = copy.deepcopy(network)
-    for name, parameter in lifted.named_parameters():
+    choose = _prior_by_name(network, prior) if isinstance(prior, Mapping) else _one_prior(prior)
+    selected = None if only is None else _matches(network, only, "only")
+    skipped = set() if skip is None else _matches(network, skip, "skip")
+    copied = copy.deepcopy(network)
+    for name, parameter in copied.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
-        owner, leaf = _owner(lifted, name)
+        owner, leaf = _owner(copied, name)
         if leaf in priors.get_priors(owner) or not parameter.requires_grad:
             continue
-        choice = chooses(name)
-        reason = _reason_against(name, owner, chosen, left_out, named=choice.named)
+        choice = choose(name)
+        reason = _why_excluded(name, owner, selected, skipped, named=choice.named)
         priors.set_priors(owner, {leaf: choice.prior if reason is None else None})
         setattr(owner, _NOTES, {**getattr(owner, _NOTES, {}), leaf: reason or choice.note})
-    return lifted
+    return copied
 
 
-def lifting_report(network: nn.Module) -> LiftingReport:
-    """Tell for each parameter of a network whether it has a prior, and why.
+def bayesianize_report(network: nn.Module) -> BayesianizeReport:
+    """Report for each parameter of a network whether it has a prior, and why.
 
     Args:
-        network: Any module, lifted or built of the library's layers.
+        network: Any module: a result of :func:`bayesianize`, or one with the library's layers.
 
     Returns:
         A report that prints as a table.
     """
+    by_id = priors_by_id(network)
     rows = []
-    remembered = priors_by_id(network)
     for name, parameter in network.named_parameters():
         owner, leaf = _owner(network, name)
-        prior = remembered.get(id(parameter))
+        prior = by_id.get(id(parameter))
         note = getattr(owner, _NOTES, {}).get(leaf)
         if not parameter.requires_grad:
-            rows.append(LiftingRow(name, tuple(parameter.shape), "frozen", None, "requires_grad is False"))
+            status, prior, reason = "frozen", None, "requires_grad is False"
         elif prior is not None:
-            rows.append(
-                LiftingRow(name, tuple(parameter.shape), "prior", prior, note or "the layer's own prior")
-            )
+            status, reason = "prior", note or "the layer's own prior"
         else:
-            own = "the layer's own choice" if id(parameter) in remembered else "no prior was given"
-            rows.append(LiftingRow(name, tuple(parameter.shape), "point estimate", None, note or own))
-    return LiftingReport(tuple(rows))
+            status = "point estimate"
+            reason = note or ("the layer's own choice" if id(parameter) in by_id else "no prior was given")
+        rows.append(BayesianizeRow(name, tuple(parameter.shape), status, prior, reason))
+    return BayesianizeReport(tuple(rows))
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The prior that a parameter would have, why, and whether it was meant by name."""
+    """The prior of a parameter, the reason for it, and whether a pattern other than ``"*"`` names the parameter."""
 
     prior: Prior | None
     note: str
     named: bool = False
 
 
-def _the_same(prior: Prior | None) -> Callable[[str], _Choice]:
+def _one_prior(prior: Prior | None) -> Callable[[str], _Choice]:
     priors.check_is_prior(prior)
-    choice = _Choice(priors.default() if prior is None else prior, "lifted")
+    choice = _Choice(priors.default(), "default prior") if prior is None else _Choice(prior, "given prior")
     return lambda _: choice
 
 
-def _by_name(network: nn.Module, chosen: Mapping[str, Prior | None]) -> Callable[[str], _Choice]:
+def _prior_by_name(network: nn.Module, by_pattern: Mapping[str, Prior | None]) -> Callable[[str], _Choice]:
     choices: dict[str, _Choice] = {}
-    for pattern, prior in chosen.items():
+    for pattern, prior in by_pattern.items():
         priors.check_is_prior(prior)
-        note = f"None for {pattern!r}" if prior is None else f"lifted by {pattern!r}"
+        note = f"None for {pattern!r}" if prior is None else f"matches {pattern!r}"
         for name in _matches(network, pattern, "prior"):
             choices.setdefault(name, _Choice(prior, note, named=pattern != "*"))
     none = _Choice(None, "no pattern of `prior` matches")
     return lambda name: choices.get(name, none)
 
 
-def _reason_against(
-    name: str, owner: nn.Module, chosen: set[str] | None, left_out: set[str], *, named: bool
+def _why_excluded(
+    name: str, owner: nn.Module, selected: set[str] | None, skipped: set[str], *, named: bool
 ) -> str | None:
-    if name in left_out:
+    if name in skipped:
         return "in `skip`"
-    if chosen is not None:
-        return None if name in chosen else "not in `only`"
+    if selected is not None:
+        return None if name in selected else "not in `only`"
     return "normalisation layer" if isinstance(owner, NORMALISATION) and not named else None
 
 
@@ -202,11 +200,11 @@ def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _matches(network: nn.Module, selectors: Selectors, argument: str) -> set[str]:
-    """Names of the parameters that any of the selectors takes."""
+    """Return the names of the parameters that at least one selector matches."""
     several = [selectors] if isinstance(selectors, str | nn.Module | type) else list(selectors)
     found: set[str] = set()
     for selector in several:
-        names = set(_selected(network, selector))
+        names = set(_matched_by(network, selector))
         if not names:
             raise SiteError(
                 f"`{argument}` has {selector!r}, which matches no parameter of the network; "
@@ -216,7 +214,7 @@ def _matches(network: nn.Module, selectors: Selectors, argument: str) -> set[str
     return found
 
 
-def _selected(network: nn.Module, selector: Selector) -> Iterator[str]:
+def _matched_by(network: nn.Module, selector: Selector) -> Iterator[str]:
     first_names = {id(parameter): name for name, parameter in network.named_parameters()}
     for path, module in network.named_modules(remove_duplicate=False):
         taken = (

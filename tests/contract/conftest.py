@@ -61,7 +61,7 @@ CASES = {
         bl.likelihoods.Normal("learned"),
         REAL,
     ),
-    "lifted": (
+    "bayesianize": (
         lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
         bl.likelihoods.Normal("learned"),
         REAL,

@@ -141,8 +141,8 @@ def test_priors_of_layers_inside_a_layer_are_described(build, tmp_path):
         lambda: bl.TransformerEncoderLayer(4, 2, 5, batch_first=True, prior=bl.priors.Normal(scale=0.3))
     )
     network = nn.Sequential(layer, nn.Flatten(), build(lambda: bl.Linear(8, 1)))
-    lifted = bl.bayesianize(copy.deepcopy(network), only=nn.LayerNorm)
-    model = bl.BayesianModel(lifted, bl.likelihoods.Normal(1.0))
+    bayesian = bl.bayesianize(copy.deepcopy(network), only=nn.LayerNorm)
+    model = bl.BayesianModel(bayesian, bl.likelihoods.Normal(1.0))
     bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model)).save(tmp_path / "p")
     loaded = bl.load(tmp_path / "p").model.sites()
     assert {n: site.prior for n, site in loaded.items()} == {

@@ -23,7 +23,7 @@ def randn(*shape, seed=0):
 
 
 def problem(network, *shape, likelihood=None, batch=5):
-    """A lifted network with a guide away from its start, and a batch of inputs and targets."""
+    """A Bayesian network with a guide away from its start, and a batch of inputs and targets."""
     model = bl.BayesianModel(bl.bayesianize(network).double(), likelihood or bl.likelihoods.Normal(0.5))
     guide = bl.guides.MeanFieldNormal(model, init_scale=0.3)
     with torch.no_grad():

@@ -43,13 +43,13 @@ def test_networks_remember_priors(build, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_point_flows_can_be_lifted(build, kind):
+def test_point_flows_can_be_bayesianized(build, kind):
     flow = build(lambda: kind(2, (3,), prior="point"))
     assert all_priors(flow) == {}
-    lifted = bl.bayesianize(flow, bl.priors.Normal(scale=2.0))
-    assert all(row.status == "prior" for row in bl.lifting_report(lifted).rows)
+    bayesian = bl.bayesianize(flow, bl.priors.Normal(scale=2.0))
+    assert all(row.status == "prior" for row in bl.bayesianize_report(bayesian).rows)
     x = torch.ones(3, 2)
-    assert torch.equal(lifted(x)[0], flow(x)[0])
+    assert torch.equal(bayesian(x)[0], flow(x)[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,15 +40,15 @@ def test_a_fraction_that_is_none(pretrained, wrong):
 
 
 def test_priors_around_the_weights(pretrained):
-    lifted = bl.bayesianize(pretrained)
-    network = bl.priors.around(lifted, scale=0.5)
-    rows = {row.name: row for row in bl.lifting_report(network).rows}
+    bayesian = bl.bayesianize(pretrained)
+    network = bl.priors.around(bayesian, scale=0.5)
+    rows = {row.name: row for row in bl.bayesianize_report(network).rows}
     assert [rows[name].status for name in ("0.bias", "1.weight")] == ["frozen", "point estimate"]
     for name in ("0.weight", "2.weight", "2.bias"):
         mean, deviation = rows[name].prior.unconstrained(network.get_parameter(name))
         assert torch.equal(mean, pretrained.get_parameter(name))
         assert (deviation == 0.5).all()
-    assert {row.prior for row in bl.lifting_report(lifted).rows} == {None, bl.priors.default()}
+    assert {row.prior for row in bl.bayesianize_report(bayesian).rows} == {None, bl.priors.default()}
 
 
 def test_the_kl_of_both_together_is_that_of_the_deviations_alone(pretrained):

@@ -185,7 +185,7 @@ def test_priors_are_saved_and_loaded(prior, build, tmp_path):
     }
     draws = posterior.sample(4)
     assert all(torch.equal(value, draws[name]) for name, value in loaded.sample(4).items())
-    assert type(prior).__name__ in str(bl.lifting_report(model.network))
+    assert type(prior).__name__ in str(bl.bayesianize_report(model.network))
     assert type(prior).__name__ in (tmp_path / "p" / "MODEL_CARD.md").read_text()
 
 

@@ -16,20 +16,20 @@ def network(build):
     )
 
 
-def lifted(network):
-    return [row.name for row in bl.lifting_report(network).rows if row.status == "prior"]
+def with_priors(network):
+    return [row.name for row in bl.bayesianize_report(network).rows if row.status == "prior"]
 
 
-def test_a_deep_copy_is_lifted_and_the_original_is_not(network):
+def test_a_deep_copy_has_the_priors_and_the_original_has_none(network):
     state = copy.deepcopy(network.state_dict())
     result = bl.bayesianize(network, WIDE)
-    assert lifted(network) == []
-    assert lifted(result) == ["0.weight", "0.bias", "3.0.weight", "3.0.bias"]
+    assert with_priors(network) == []
+    assert with_priors(result) == ["0.weight", "0.bias", "3.0.weight", "3.0.bias"]
     assert type(result[0]) is nn.Linear
     assert list(result.state_dict()) == list(state)
     assert all(torch.equal(value, state[name]) for name, value in result.state_dict().items())
     assert result[0].weight is not network[0].weight
-    priors = {row.name: row.prior for row in bl.lifting_report(result).rows}
+    priors = {row.name: row.prior for row in bl.bayesianize_report(result).rows}
     assert priors["0.weight"] == WIDE
     assert priors["1.weight"] is None
 
@@ -47,11 +47,11 @@ def test_a_deep_copy_is_lifted_and_the_original_is_not(network):
     ],
 )
 def test_selectors(network, options, expected):
-    assert lifted(bl.bayesianize(network, **options)) == expected
+    assert with_priors(bl.bayesianize(network, **options)) == expected
 
 
 def test_a_module_selects_itself(network):
-    assert lifted(bl.bayesianize(network, only=network[3])) == ["3.0.weight", "3.0.bias"]
+    assert with_priors(bl.bayesianize(network, only=network[3])) == ["3.0.weight", "3.0.bias"]
 
 
 @pytest.mark.parametrize("selector", ["4.*", nn.Conv2d, nn.Linear(1, 1, device="meta")])
@@ -66,7 +66,7 @@ def test_frozen_parameters_stay_frozen_and_own_priors_stay(build):
     network[1].bias.requires_grad_(False)
     result = bl.bayesianize(network)
     assert not result[1].bias.requires_grad
-    rows = {row.name: row for row in bl.lifting_report(result).rows}
+    rows = {row.name: row for row in bl.bayesianize_report(result).rows}
     assert rows["0.weight"].prior == WIDE
     assert rows["0.bias"].status == "point estimate"
     assert rows["1.bias"].status == "frozen"
@@ -79,26 +79,27 @@ def test_tied_parameters_stay_tied(build):
     result = bl.bayesianize(network)
     assert result[1].weight is result[0].weight
     assert list(bl.BayesianModel(result).sites()) == ["0.weight", "0.bias", "1.bias"]
-    assert lifted(bl.bayesianize(network, only="1.weight")) == ["0.weight"]
+    assert with_priors(bl.bayesianize(network, only="1.weight")) == ["0.weight"]
 
 
 def test_the_report_says_why(network):
-    text = str(bl.lifting_report(bl.bayesianize(network, skip="3.*")))
+    text = str(bl.bayesianize_report(bl.bayesianize(network, skip="3.*")))
     assert "1.weight    3    point estimate              normalisation layer" in text
     assert "in `skip`" in text
     assert "Normal(loc=0.0, scale=1.0)" in text
-    assert "no prior was given" in str(bl.lifting_report(network))
-    assert "not in `only`" in str(bl.lifting_report(bl.bayesianize(network, only="0")))
+    assert "default prior" in text
+    assert "no prior was given" in str(bl.bayesianize_report(network))
+    assert "not in `only`" in str(bl.bayesianize_report(bl.bayesianize(network, only="0")))
 
 
 @pytest.mark.parametrize(
     "prior",
     [bl.priors.Normal(scale="learned"), bl.priors.Normal(scale="fan_in"), bl.priors.HierarchicalNormal()],
 )
-def test_every_kind_of_scale_is_lifted_and_shown(network, prior):
+def test_every_kind_of_scale_is_set_and_shown(network, prior):
     result = bl.bayesianize(network, prior, skip="*.bias")
-    assert lifted(result) == ["0.weight", "3.0.weight"]
-    assert f"0.weight    3x2  {prior}  lifted" in str(bl.lifting_report(result))
+    assert with_priors(result) == ["0.weight", "3.0.weight"]
+    assert f"0.weight    3x2  {prior}  given prior" in str(bl.bayesianize_report(result))
     scales = [name for name in bl.BayesianModel(result).sites() if name.endswith(".prior_scale")]
     assert scales == ([] if prior.scale == "fan_in" else ["0.weight.prior_scale", "3.0.weight.prior_scale"])
 
@@ -133,7 +134,7 @@ def test_a_network_never_heard_of(build):
 
 
 def rows(network):
-    return {row.name: row for row in bl.lifting_report(network).rows}
+    return {row.name: row for row in bl.bayesianize_report(network).rows}
 
 
 def test_priors_by_name_where_the_first_match_wins(network):
@@ -148,7 +149,7 @@ def test_priors_by_name_where_the_first_match_wins(network):
         "3.0.bias": None,
     }
     assert [result[name].reason for name in ("0.bias", "1.weight", "3.0.bias")] == [
-        "lifted by '0.*'",
+        "matches '0.*'",
         "normalisation layer",
         "None for '*.bias'",
     ]
