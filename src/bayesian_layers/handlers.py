@@ -1,4 +1,4 @@
-"""Pyro effect handlers of our own: given values for latent sites, the log likelihood alone, and tempering."""
+"""Pyro effect handlers: the log likelihood of given latent values, and tempering."""
 
 from __future__ import annotations
 
@@ -12,47 +12,18 @@ from torch import Tensor, nn
 from .errors import DataError, SiteError
 
 
-class Given(Messenger):
-    """Gives latent sites the values of a mapping, and leaves their distributions as they are.
+class LogLikelihood(Messenger):
+    """Run a program with values substituted for its latent sites, and keep the log likelihood in ``log_prob``."""
 
-    Unlike ``poutine.condition`` the sites stay latent, so an ELBO still counts their KL. Sites that
-    already have a value (a replayed model) and names that the mapping lacks are left alone.
-
-    Args:
-        values: Site name to value; reshaped to the site's shape, plates included.
-    """
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if not msg["done"] and not msg["is_observed"] and msg["name"] in self.values:
-            msg["value"] = self.values[msg["name"]].reshape(msg["fn"].shape())
-            msg["done"] = True
-
-
-class Observed(Messenger):
-    """Runs a program on given values of its latent sites, and keeps the log density of what it observes.
-
-    The cheap way to a log likelihood: no trace, no plates of particles, no log density of latent sites.
-
-    Args:
-        values: Latent site's name to its value, put in place as it is: whoever gives it sees to its shape.
-        site: Name of the observed site.
-        weight: Factor of each row's log density, ``(N,)``, or ``None``.
-
-    Attributes:
-        log_prob: Log density of the site, scaled as the program says and summed: a scalar, in nats.
-    """
-
+    # Cheaper than a trace: no plates of particles, and no log density of latent sites. The values are substituted
+    # without a check of their shape. `log_prob` is scaled as in the program and summed: a scalar, in nats.
     log_prob: Tensor
 
     def __init__(self, values: Mapping[str, Tensor], site: str = "y", weight: Tensor | None = None) -> None:
         super().__init__()
         self.values = values
         self.site = site
-        self.weight = weight
+        self.weight = weight  # factor of each row's log density, (N,)
 
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["done"] and not msg["is_observed"] and msg["name"] in self.values:
@@ -62,21 +33,24 @@ class Observed(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["name"] == self.site and msg["is_observed"]:
             log_prob = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"])
-            self.log_prob = (log_prob if self.weight is None else log_prob * self.weight).sum()
+            self.log_prob = self._reduced(log_prob)
+
+    def _reduced(self, log_prob: Tensor) -> Tensor:
+        return (log_prob if self.weight is None else log_prob * self.weight).sum()
 
 
 class _ScaleLatent(Messenger):
-    """Multiplies the scale of latent sites; notes which names it met."""
+    """Multiplies the scale of latent sites, and collects their names."""
 
     def __init__(self, weights: float | Mapping[str, float]) -> None:
         super().__init__()
         self.weights = weights
-        self.met: set[str] = set()
+        self.names: set[str] = set()
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"]:
             return
-        self.met.add(msg["name"])
+        self.names.add(msg["name"])
         if isinstance(self.weights, Mapping):
             msg["scale"] = msg["scale"] * self.weights.get(msg["name"], 1.0)
         else:
@@ -94,21 +68,21 @@ class _Tempered(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with _ScaleLatent(self.kl_weight) as handler:
             result = self.program(*args, **kwargs)
-        check_kl_weight(self.kl_weight, handler.met)
+        check_kl_weight(self.kl_weight, handler.names)
         return result
 
 
 def temper(program: Callable[..., Any], kl_weight: float | Mapping[str, float]) -> nn.Module:
     r"""Scale the latent sites of a model or a guide, and so their part of the ELBO.
 
-    With both halves tempered, :math:`\mathrm{ELBO}_w = E_q[\log p(y \mid w)] - \sum_j w_j \mathrm{KL}_j`.
-    Temper BOTH: Pyro's ``TraceMeanField_ELBO`` takes the weight of a KL from the guide's site, other
-    estimators from both.
+    With model and guide tempered, :math:`\mathrm{ELBO}_w = E_q[\log p(y \mid w)] - \sum_j w_j \mathrm{KL}_j`.
+    Temper both: Pyro's ``TraceMeanField_ELBO`` takes the weight of a KL from the guide's site, other
+    estimators take it from both.
 
     Args:
         program: A Pyro model or guide.
-        kl_weight: One weight for all latent sites, or a mapping from site name to weight; sites that
-            it does not name keep weight 1. Weights are 0 or more.
+        kl_weight: One weight for all latent sites, or a mapping from site name to weight; other sites
+            keep weight 1. Weights are 0 or more.
 
     Returns:
         A Pyro program that takes the same arguments and returns the same value.
@@ -129,11 +103,13 @@ def temper(program: Callable[..., Any], kl_weight: float | Mapping[str, float]) 
 
 
 def check_kl_weight(kl_weight: float | Mapping[str, float], sites: set[str] | None = None) -> None:
-    """Refuse weights that are no weights, and names that no site has."""
+    """Raise DataError for a weight below 0 or not finite, and SiteError for a name that is not a latent site."""
     weights = kl_weight.values() if isinstance(kl_weight, Mapping) else [kl_weight]
     for weight in weights:
         if not 0 <= weight < float("inf"):
-            raise DataError(f"a KL weight must be a finite number, 0 or more; received {weight}")
+            raise DataError(f"`kl_weight` must be finite and 0 or more; received {weight}")
     if sites is not None and isinstance(kl_weight, Mapping) and not kl_weight.keys() <= sites:
-        unknown = sorted(kl_weight.keys() - sites)
-        raise SiteError(f"`kl_weight` names {unknown}, which are no latent sites; these are: {sorted(sites)}")
+        unknown, known = sorted(kl_weight.keys() - sites), sorted(sites)
+        raise SiteError(
+            f"`kl_weight` names {unknown}, which are not latent sites; the latent sites are {known}"
+        )

@@ -6,8 +6,8 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.handlers import Given
 from bayesian_layers.noise import seeded
+from substitute import Substitute
 
 X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
 LABELS = (X[:, 0] > 0.1).double()
@@ -178,7 +178,8 @@ def particles():
             return value[s] if drawn else value
 
         single = [
-            elbo(Given({name: one(value, s) for name, value in noted.values.items()})) for s in range(count)
+            elbo(Substitute({name: one(value, s) for name, value in noted.values.items()}))
+            for s in range(count)
         ]
         return together, sum(single) / count
 

@@ -1,9 +1,5 @@
 """Every layer through one table of checks: drawn once and many times, trained, saved, lifted, at scale 0."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pyro
 import pytest
 import torch
@@ -12,15 +8,12 @@ from pyro.optim import Adam
 from torch.func import functional_call
 
 import bayesian_layers as bl
+import layers_table as table
 from bayesian_layers import estimators
 from bayesian_layers.network import call
 from bayesian_layers.noise import seeded
+from layers_table import ROWS
 
-# Tests are no package: the table is read from where it stands.
-_spec = importlib.util.spec_from_file_location("layers_table", Path(__file__).with_name("layers_table.py"))
-table = sys.modules.setdefault("layers_table", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(table)
-ROWS = table.ROWS
 S = 4
 
 

@@ -10,7 +10,6 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.fitting.stepping.objective import Objective
-from bayesian_layers.handlers import Given
 from bayesian_layers.likelihoods import (
     Beta,
     DiscretizedMixtureOfLogistics,
@@ -23,6 +22,7 @@ from bayesian_layers.likelihoods import (
 )
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
+from substitute import Substitute
 
 N = 6
 
@@ -103,7 +103,7 @@ def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
     ours = objective(noise, (), x, y, None, 1.0)
     ours_slope = torch.autograd.grad(ours, parameters)
     elbo = TraceMeanField_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
-    with Given(guide.transform(noise)):
+    with Substitute(guide.transform(noise)):
         theirs = elbo(model, guide)(x, y)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     torch.testing.assert_close(ours_slope, torch.autograd.grad(theirs, parameters), rtol=1e-5, atol=1e-9)

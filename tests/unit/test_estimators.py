@@ -14,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 import bayesian_layers as bl
 from bayesian_layers.estimators import NAMES, Reparameterization, make
-from bayesian_layers.handlers import Given, Observed
+from bayesian_layers.handlers import LogLikelihood
 from bayesian_layers.noise import seeded
+from substitute import Substitute
 
 
 def randn(*shape, seed=0):
@@ -128,7 +129,7 @@ def test_the_plain_estimator_is_the_likelihood_term_of_pyros_elbo(build, make_ne
     assert row_noise == ()
     # With KL weight 0 the objective is the likelihood term alone.
     elbo = TraceMeanField_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
-    with seeded(0), Given(guide.transform(noise)):
+    with seeded(0), Substitute(guide.transform(noise)):
         loss = elbo(bl.temper(model, 0.0), bl.temper(guide, 0.0))(x, y, num_data=20)
     theirs = slopes(-loss, guide)
     torch.testing.assert_close(ours, -loss.detach(), rtol=1e-10, atol=1e-10)
@@ -149,7 +150,7 @@ def test_learned_and_hierarchical_prior_scales_run(build):
             assert value.isfinite()
 
 
-def test_observed_leaves_conditioned_sites_alone_and_keeps_scale_and_mask():
+def test_log_likelihood_leaves_conditioned_sites_alone_and_keeps_scale_and_mask():
     def program():
         z = pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
         with (
@@ -162,12 +163,12 @@ def test_observed_leaves_conditioned_sites_alone_and_keeps_scale_and_mask():
     def expected(z):
         return 2 * torch.distributions.Normal(z, 1.0).log_prob(torch.tensor([0.0, 1.0])).sum()
 
-    with Observed({"z": torch.tensor(0.5)}) as observed:
+    with LogLikelihood({"z": torch.tensor(0.5)}) as likelihood:
         program()
-    torch.testing.assert_close(observed.log_prob, expected(0.5))
-    with Observed({"z": torch.tensor(0.5)}) as observed:
+    torch.testing.assert_close(likelihood.log_prob, expected(0.5))
+    with LogLikelihood({"z": torch.tensor(0.5)}) as likelihood:
         poutine.condition(program, {"z": torch.tensor(-1.0)})()
-    torch.testing.assert_close(observed.log_prob, expected(-1.0))
+    torch.testing.assert_close(likelihood.log_prob, expected(-1.0))
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------------

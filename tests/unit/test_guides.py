@@ -144,7 +144,7 @@ def test_a_joint_kl_has_one_weight(model, family):
 @pytest.mark.parametrize("family", GUIDES)
 def test_kl_weights_are_checked(model, family):
     guide = family(model)
-    with pytest.raises(bl.errors.SiteError, match="no latent sites"):
+    with pytest.raises(bl.errors.SiteError, match="not latent sites"):
         guide.weighted_kl(model, {"weight": 0.5})
     with pytest.raises(bl.errors.DataError, match="weight"):
         guide.weighted_kl(model, -1.0)

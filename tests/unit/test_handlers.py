@@ -8,8 +8,8 @@ from pyro import poutine
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.handlers import Given
 from bayesian_layers.noise import seeded
+from substitute import Substitute
 
 
 def program():
@@ -17,16 +17,16 @@ def program():
     return pyro.sample("y", dist.Normal(z.sum(-1), 1.0), obs=torch.tensor(1.0))
 
 
-def test_given_sets_the_value_and_leaves_the_site_latent():
-    with Given({"z": torch.ones(3), "other": torch.ones(1)}):
+def test_substitute_sets_the_value_and_leaves_the_site_latent():
+    with Substitute({"z": torch.ones(3), "other": torch.ones(1)}):
         trace = poutine.trace(program).get_trace()
     assert torch.equal(trace.nodes["z"]["value"], torch.ones(3))
     assert not trace.nodes["z"]["is_observed"]
 
 
-def test_given_fills_plates_and_leaves_conditioned_sites_alone():
+def test_substitute_fills_plates_and_leaves_conditioned_sites_alone():
     values = torch.arange(6.0).reshape(2, 3)
-    with Given({"z": values}):
+    with Substitute({"z": values}):
         trace = poutine.trace(pyro.plate("particles", 2, dim=-2)(program)).get_trace()
         conditioned = poutine.trace(poutine.condition(program, {"z": torch.zeros(3)})).get_trace()
     assert torch.equal(trace.nodes["z"]["value"], values[:, None])
@@ -48,12 +48,12 @@ def test_temper_twice_multiplies_and_names_take_their_own_weight():
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf, {"z": -1.0}])
 def test_a_weight_that_is_none_is_refused(weight):
-    with pytest.raises(bl.errors.DataError, match="KL weight"):
+    with pytest.raises(bl.errors.DataError, match="`kl_weight` must be finite"):
         bl.temper(program, weight)
 
 
 def test_a_name_that_no_site_has_is_refused():
-    with seeded(0), pytest.raises(bl.errors.SiteError, match="no latent sites"):
+    with seeded(0), pytest.raises(bl.errors.SiteError, match="not latent sites"):
         bl.temper(program, {"zz": 0.5})()
 
 

@@ -16,11 +16,11 @@ import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.fitting import evaluation
 from bayesian_layers.fitting.stepping.objective import Objective
-from bayesian_layers.handlers import Given
 from bayesian_layers.likelihoods import Bernoulli, Categorical, Normal
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.network import outputs
 from bayesian_layers.noise import seeded
+from substitute import Substitute
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 
@@ -125,7 +125,7 @@ def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
     objective = Objective(guide, estimators.Reparameterization(model), guide.flat_priors(model, 0.3))
     ours = objective(noise, (), x, y, None, 2.5)
     elbo = TraceMeanField_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
-    with Given(guide.transform(noise)):
+    with Substitute(guide.transform(noise)):
         theirs = elbo(bl.temper(model, 0.3), bl.temper(guide, 0.3))(x, y, num_data=round(2.5 * N))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     parameters = [each for each in guide.parameters() if each.numel()]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..handlers import Observed
+from ..handlers import LogLikelihood
 from ..model import BayesianModel
 from ..network import Inputs
 
@@ -105,6 +105,6 @@ def log_likelihood(
     model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor, weight: Tensor | None = None
 ) -> Tensor:
     """Run the model's program on given values, and sum the log likelihood over rows and particles."""
-    with Observed(values, weight=weight) as observed:
+    with LogLikelihood(values, weight=weight) as likelihood:
         model(x, y)
-    return observed.log_prob
+    return likelihood.log_prob

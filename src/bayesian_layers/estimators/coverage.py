@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..handlers import Observed
+from ..handlers import LogLikelihood
 from ..model import BayesianModel
 from ..network import Inputs, evaluating, rows, take
 from ..noise import seeded
@@ -106,7 +106,7 @@ def address(tensor: Tensor) -> int:
 
 def _watch(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Watch:
     """Run the program once under watch; random layers draw from a stream of their own."""
-    with seeded(0), Observed(values), _Watch(values) as watch:
+    with seeded(0), LogLikelihood(values), _Watch(values) as watch:
         watch.f = model(x, y)
     return watch
 

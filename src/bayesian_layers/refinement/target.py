@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ..errors import ShapeError
 from ..guides import log_prior
 from ..guides.layout import Layout
-from ..handlers import Observed
+from ..handlers import LogLikelihood
 from ..model import BayesianModel
 from ..network import Inputs, call, rows, take
 
@@ -60,9 +58,9 @@ class Target:
     def _evaluate(self, flat: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = flat.detach().requires_grad_()
-            with _ByDraw(_with_row_axis(self._layout.values(leaf, point))) as observed:
+            with _LogLikelihoodPerDraw(_with_row_axis(self._layout.values(leaf, point))) as likelihood:
                 self._model(self._x, self._y)
-            value = observed.log_prob + log_prior(self._sites, self._layout, leaf, point)
+            value = likelihood.log_prob + log_prior(self._sites, self._layout, leaf, point)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
 
@@ -94,11 +92,8 @@ def _with_row_axis(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.unsqueeze(1) for name, value in values.items()}
 
 
-class _ByDraw(Observed):
-    """Keeps the log density of what the program observes for each draw: ``(S,)``."""
+class _LogLikelihoodPerDraw(LogLikelihood):
+    """Keeps the log likelihood of each draw: ``(S,)``."""
 
-    def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] == self.site and msg["is_observed"]:
-            self.log_prob = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]).sum(
-                -1
-            )
+    def _reduced(self, log_prob: Tensor) -> Tensor:
+        return log_prob.sum(-1)
