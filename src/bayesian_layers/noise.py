@@ -1,7 +1,6 @@
-"""Random streams that depend on what they are for, never on who called before.
+"""Random numbers from a seed and a counter: draw ``i`` depends only on ``(seed, i)``, never on earlier calls.
 
-Law: draw ``i`` of anything depends only on ``(seed, i)``. A counter-based generator gives each draw a
-stream of its own, so ten draws are the start of a thousand and chunks change nothing.
+So ten draws are the first ten of a thousand, and chunks of any size give the same numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from .errors import DataError
+from .arguments import check_integer
 
-_NUMBERS_A_BLOCK = 2**18
-_TABLE = 2**22
+_NUMBERS_PER_BLOCK = 2**18
+_TABLE_SIZE = 2**22
 
 
 def standard_normal(
@@ -30,33 +29,15 @@ def standard_normal(
     dtype: torch.dtype,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Standard normal noise whose row ``i`` depends on ``(seed, i)`` alone.
-
-    Args:
-        seed: A whole number, 0 or more.
-        num_draws: Number of rows S.
-        size: Numbers a row.
-        start: The first row: these are the rows ``start`` to ``start + S`` of all that the seed has.
-        dtype: Floating type of the result; half precisions are rounded from ``float32``.
-        device: Where the result lives; the numbers are the same everywhere.
-
-    Returns:
-        Noise of shape ``(num_draws, size)``.
-
-    References:
-        Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3" (Philox).
-
-    Example:
-        >>> few, many = (standard_normal(0, s, 3, dtype=torch.float32) for s in (2, 5))
-        >>> bool((many[:2] == few).all())
-        True
-    """
+    """Return standard normal noise ``(num_draws, size)``: rows ``start``, ``start + 1``, ... of a seed's sequence."""
+    # Row i depends on (seed, i) alone, by the counter-based generator Philox: Salmon et al. (2011), "Parallel random
+    # numbers: as easy as 1, 2, 3". The numbers are the same on all devices; half precisions are rounded from float32.
     numpy_dtype: Any = np.float64 if dtype == torch.float64 else np.float32
     rows = np.empty((num_draws, size), dtype=numpy_dtype)
     bits = np.random.Philox(key=seed, counter=[0, 0, start, 0])
     numbers, state = np.random.Generator(bits), bits.state
     for i, row in enumerate(rows, start):
-        # As a new generator with this counter, which would first ask the system for randomness that it does not use.
+        # The same as a new generator with this counter; making one is slow, as it reads entropy from the system.
         state["state"]["counter"][2] = i
         bits.state = state
         numbers.standard_normal(out=row, dtype=numpy_dtype)
@@ -64,57 +45,45 @@ def standard_normal(
 
 
 class PairedNoise:
-    r"""Standard normal noise for the steps of a fit: antithetic pairs on a scrambled Sobol sequence.
+    """Standard normal noise for the steps of a fit: antithetic pairs on a scrambled Sobol sequence."""
 
-    Each row is standard normal by itself, so every average over rows is unbiased. Together the rows fill
-    the space evenly, within a step by their signs and over the steps by the sequence: where a gradient is
-    nearly quadratic in the noise, as near an optimum, deviations settle ten times closer than with
-    independent rows (``reports/decisions/002-default-fit.md``). Beyond the 21,201 dimensions that the
-    sequence has, a row is a stretch of one long table of standard normal numbers, from a random place on: making
-    half a million numbers anew at each step would cost as much as the network's own products. The
-    table's mean is 0 and its variance 1 exactly; it is so long (4 million numbers, and four rows) that what its
-    stretches share is far below the noise of any number of steps that a fit takes.
-
-    The noise of a step depends on ``(seed, step)`` alone, so a fit can go on where another process stopped.
-
-    Args:
-        size: Numbers P a row.
-        seed: Seed of the scrambling.
-        particles: Rows S a step; an odd number leaves one row without its partner.
-        dtype: Floating type of the result.
-        device: Where the result lives.
-        block: Steps drawn at a time, at most: many cost little more than one.
-
-    References:
-        Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz, Wenzel & Mandt (2018),
-        "Quasi-Monte Carlo variational inference", arXiv 1807.01604; Salimans et al. (2017), "Evolution
-        strategies", arXiv 1703.03864, for the table.
-    """
+    # Each row is standard normal by itself, so every average over rows is unbiased. Together the rows fill the space
+    # evenly: within a step by their signs, over the steps by the sequence. Where a gradient is nearly quadratic in the
+    # noise, as near an optimum, standard deviations converge ten times closer than with independent rows
+    # (reports/decisions/002-default-fit.md). Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points"; Buchholz,
+    # Wenzel & Mandt (2018), "Quasi-Monte Carlo variational inference", arXiv 1807.01604.
+    #
+    # The sequence has 21,201 dimensions. Longer rows are stretches of one long table of standard normal numbers, from
+    # random offsets (Salimans et al., 2017, arXiv 1703.03864): half a million new numbers per step would cost as much
+    # as the products of the network. The table has mean 0 and variance 1 exactly. It holds at least 4 million numbers
+    # and at least four rows, so the overlap of stretches matters far less than the noise of a whole fit.
+    #
+    # The noise of a step depends on (seed, step) alone, so that another process can resume a fit.
 
     def __init__(
         self,
         size: int,
         seed: int,
-        particles: int,
+        particles: int,  # rows per step; an odd number leaves one row without its partner
         *,
         dtype: torch.dtype,
         device: torch.device | None = None,
-        block: int = 64,
+        block: int = 64,  # steps drawn at a time, at most: many cost little more than one
     ) -> None:
         self._size, self._seed, self._particles = size, seed, particles
         self._pairs = (particles + 1) // 2
         self._to = {"dtype": dtype, "device": device}
-        self._steps = max(1, min(block, _NUMBERS_A_BLOCK // max(1, self._pairs * size)))
+        self._steps = max(1, min(block, _NUMBERS_PER_BLOCK // max(1, self._pairs * size)))
         self._sequence = self._table = None
         if 0 < size <= SobolEngine.MAXDIM:
             self._sequence = SobolEngine(size, scramble=True, seed=seed)
         elif size:
-            table = torch.randn(max(_TABLE, 4 * size), generator=stream(seed, _TABLE))
+            table = torch.randn(max(_TABLE_SIZE, 4 * size), generator=stream(seed, _TABLE_SIZE))
             self._table = ((table - table.mean()) / table.std(correction=0)).to(**self._to)
         self._number, self._block = -1, torch.empty(0)
 
     def at(self, step: int, count: int = 1) -> Tensor:
-        """Give the noise of some steps; one step after the other is cheap."""
+        """Return the noise of ``count`` steps from ``step`` on, ``(count, particles, size)``; cheap in sequence."""
         if self._table is not None:
             rows = [self._stretches(self._table, each) for each in range(step, step + count)]
             return self._paired(rows[0].unsqueeze(0) if count == 1 else torch.stack(rows))
@@ -130,14 +99,14 @@ class PairedNoise:
         return half if self._particles == 1 else torch.cat([half, -half], dim=1)[:, : self._particles]
 
     def _stretches(self, table: Tensor, step: int) -> Tensor:
-        """One of each pair; views of the table, where one is enough."""
+        """Return one row of each pair for a step; a view of the table if there is one pair."""
         random = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, step, 1]))
         starts = random.integers(len(table) - self._size, size=self._pairs)
         rows = [table[start : start + self._size] for start in starts.tolist()]
         return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
 
     def _half(self, number: int) -> Tensor:
-        """One of each pair, for the steps of a block, one after the other."""
+        """Return one row of each pair for all steps of a block, step after step."""
         rows = self._steps * self._pairs
         if self._sequence is None:
             return torch.empty(rows, 0)
@@ -148,26 +117,27 @@ class PairedNoise:
         if ahead:
             self._sequence.fast_forward(ahead)
         uniform = self._sequence.draw(rows, dtype=torch.float64)
-        # The sequence has 30 bits: the middle of each cell, which is never 0 or 1.
+        # The sequence has 30 bits. The middle of its cell is never 0 or 1.
         return torch.special.ndtri(uniform + 2.0**-31)
 
 
 def stream(*key: int) -> torch.Generator:
-    """Make a generator of its own for each purpose."""
-    return torch.Generator().manual_seed(_word(*key))
+    """Return a new generator, seeded by ``key``."""
+    return torch.Generator().manual_seed(_combined(*key))
 
 
-def _word(*key: int) -> int:
-    """A seed for torch's generators from several whole numbers."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1  # 63 bits and a sign
+def _combined(*key: int) -> int:
+    """Combine integers into one seed for torch's generators."""
+    return (
+        int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+    )  # 63 bits: torch's seeds are signed
 
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Run a block under torch's global generator seeded by ``key``; the caller's state comes back."""
+    """Seed torch's global generator by ``key`` for a block, and restore the caller's state after it."""
     # For random code that only knows the global generator: dropout, sampling inside Pyro programs.
-    if any(isinstance(word, bool) or not isinstance(word, int) or word < 0 for word in key):
-        raise DataError(f"a seed must be a whole number, 0 or more; received {key[0]!r}")
+    key = tuple(check_integer("seed", part, least=0) for part in key)
     with torch.random.fork_rng():
-        torch.manual_seed(_word(*key))
+        torch.manual_seed(_combined(*key))
         yield

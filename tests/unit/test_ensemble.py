@@ -169,7 +169,7 @@ def test_positive_parameters_keep_their_values(build):
         ({"members": 2.0}, "`members` must be a whole number"),
         ({"weights": "best"}, "`weights` must be one of"),
         ({"init_scale": 0.0}, "`init_scale` is a standard deviation"),
-        ({"seed": -1}, "a seed must be"),
+        ({"seed": -1}, "`seed` must be an integer"),
     ],
 )
 def test_settings_are_checked(model, options, message):
