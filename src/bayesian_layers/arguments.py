@@ -60,10 +60,18 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
-def check_tensor(name: str, value: Any, *, hint: str = "") -> Tensor:
-    """Return ``value`` if it is a tensor; raise DataError otherwise."""
+def check_tensor(name: str, value: Any, *, hint: str = "Use torch.as_tensor.") -> Tensor:
+    """Return ``value`` if it is a tensor; raise TypeError otherwise."""
     if not isinstance(value, Tensor):
-        raise DataError(_message(name, "a torch tensor", type(value).__name__, hint, shown=False))
+        raise TypeError(_message(name, "a torch tensor", type(value).__name__, hint, shown=False))
+    return value
+
+
+def check_finite_tensor(name: str, value: Tensor) -> Tensor:
+    """Return ``value`` if all its entries are finite; raise DataError otherwise."""
+    if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
+        count = int((~finite).sum())
+        raise DataError(f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows")
     return value
 
 

@@ -53,8 +53,11 @@ def test_choices():
 def test_tensors():
     x = torch.zeros(3)
     assert arguments.check_tensor("x", x) is x
-    with pytest.raises(DataError, match=r"`x` must be a torch tensor; received ndarray\. Use torch"):
+    with pytest.raises(TypeError, match=r"`x` must be a torch tensor; received ndarray\. Use torch"):
         arguments.check_tensor("x", x.numpy(), hint="Use torch.from_numpy.")
+    assert arguments.check_finite_tensor("x", x) is x
+    with pytest.raises(DataError, match="`x` has 2 values that are NaN or infinite"):
+        arguments.check_finite_tensor("x", torch.tensor([1.0, float("nan"), -float("inf")]))
     assert arguments.check_no_nan("x", x) is x
     with pytest.raises(DataError, match=r"`x` must be free of NaN; received 1 NaN of 2 values"):
         arguments.check_no_nan("x", torch.tensor([1.0, float("nan")]))

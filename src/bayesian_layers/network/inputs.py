@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
+from ..arguments import check_finite_tensor, check_tensor
+from ..errors import ShapeError
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -39,15 +40,7 @@ def place(x: Inputs, network: nn.Module) -> Inputs:
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
-        if not isinstance(part, Tensor):
-            raise TypeError(
-                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
-            )
-        if part.is_floating_point() and not torch.isfinite(part).all():
-            count = int((~torch.isfinite(part)).sum())
-            raise DataError(
-                f"`{name}` has {count} values that are NaN or infinite; remove or impute these rows"
-            )
+        check_finite_tensor(name, check_tensor(name, part))
         placed.append(part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype))
     rows(x)
     return tuple(placed) if isinstance(x, tuple) else placed[0]
