@@ -12,7 +12,7 @@ from torch import nn
 from . import priors
 from .errors import SiteError
 from .layers import NORMALISATION
-from .network import priors_by_id
+from .network import check_not_lazy, priors_by_id
 from .priors import Prior
 
 Selector = str | nn.Module | type[nn.Module]
@@ -115,13 +115,12 @@ def bayesianize(
         2.weight  1x3  Normal(loc=0.0, scale=1.0)  matches '*'
         2.bias    1    point estimate              None for '*.bias'
     """
+    check_not_lazy(network)
     choose = _prior_by_name(network, prior) if isinstance(prior, Mapping) else _one_prior(prior)
     selected = None if only is None else _matches(network, only, "only")
     skipped = set() if skip is None else _matches(network, skip, "skip")
     copied = copy.deepcopy(network)
     for name, parameter in copied.named_parameters():
-        if nn.parameter.is_lazy(parameter):
-            raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
         owner, leaf = _owner(copied, name)
         if leaf in priors.get_priors(owner) or not parameter.requires_grad:
             continue

@@ -133,7 +133,7 @@ def test_a_parameter_with_the_name_of_a_scale_is_refused(build):
         bl.BayesianModel(layer)
 
 
-def test_tied_parameters_are_one_site_and_all_owners_are_heard(build):
+def test_tied_parameters_are_one_site_and_the_prior_of_any_owner_counts(build):
     network = build(lambda: nn.Sequential(nn.Linear(2, 2), bl.Linear(2, 2, bias=False)))
     network[1].weight = network[0].weight
     sites = parameter_sites(network)
@@ -172,17 +172,17 @@ def test_evaluating_gives_each_module_its_own_mode_back():
     assert [module.training for module in network.modules()] == [True, False, True, True]
 
 
-def test_inputs_take_the_networks_dtype_and_whole_numbers_stay():
+def test_inputs_take_the_networks_dtype_and_integers_stay():
     network = nn.Linear(1, 1, device="meta", dtype=torch.float64)
     moved = place((torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64)), network)
     assert [part.dtype for part in moved] == [torch.float64, torch.int64]
-    with pytest.raises(bl.errors.ShapeError, match="same rows"):
+    with pytest.raises(bl.errors.ShapeError, match="same number of rows"):
         rows((torch.zeros(2, 1), torch.zeros(3, 1)))
     with pytest.raises(bl.errors.ShapeError, match="at least one row"):
         rows(torch.zeros(0, 1))
 
 
-def test_a_module_that_stands_at_two_places_keeps_its_parameters(build):
+def test_a_module_at_two_places_keeps_its_parameters(build):
     def tied():
         layer = nn.Linear(2, 2)
         return nn.Sequential(layer, nn.Tanh(), layer, bl.Linear(2, 1))

@@ -16,40 +16,35 @@ from ..layers import padding_rows
 from .inputs import Inputs
 from .vmap_rules import vmap_rules
 
-_NO_VMAP = ("Batching rule not implemented", "vmap:")
+_VMAP_ERRORS = ("Batching rule not implemented", "vmap:")
 
 
 def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
-    """Call a network with given parameters: one draw of them, or many at once."""
+    """Call a network with one draw of its parameters, or with many at once."""
     return outputs(network, values, x).f
 
 
 class Outputs(NamedTuple):
-    """What a network says under many draws.
+    """Outputs of a network for a batch of draws."""
 
-    Attributes:
-        f: The outputs, ``(*batch, N, *axes)``.
-        batch_axes: How many axes ``batch`` has; ``f`` alone does not tell them from the others.
-    """
-
-    f: Tensor
-    batch_axes: int
+    f: Tensor  # (*batch, N, *axes)
+    batch_axes: int  # number of axes of `batch`, which the shape of f does not show
 
     @property
     def output_axes(self) -> int:
-        """How many axes belong to one row; less than 1 where a row has no axis of outputs."""
+        """Number of axes of one row's outputs; less than 1 if a row has no axis of outputs."""
         return self.f.dim() - self.batch_axes - 1
 
 
 def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outputs:
     """Call a network as :func:`call` does, and count the axes of the draws."""
     inputs = x if isinstance(x, tuple) else (x,)
-    values = _everywhere(network, values)
+    values = _by_all_names(network, values)
     shapes = {name: network.get_parameter(name).shape for name in values}
     batches = {name: _batch_shape(name, value, shapes[name]) for name, value in values.items()}
     batch = broadcast_shape(*batches.values())
     varying = [name for name, value in values.items() if not _is_shared(value, len(shapes[name]))]
-    varying = varying or list(values)[:1]  # something must say how many draws there are
+    varying = varying or list(values)[:1]  # at least one, which carries the number of draws into vmap
     flat = {
         name: value.reshape(*batches[name], *shapes[name])
         .expand(*batch, *shapes[name])
@@ -74,7 +69,7 @@ def _batch_shape(name: str, value: Tensor, shape: torch.Size) -> torch.Size:
 
 
 def _is_shared(value: Tensor, event_dim: int) -> bool:
-    """Whether all draws have the same memory, as point estimates have: what depends on them alone is computed once."""
+    """Check whether all draws share one value, as of point estimates: operations on it alone run once, not per draw."""
     axes = range(value.dim() - event_dim)
     return all(value.shape[axis] == 1 or value.stride(axis) == 0 for axis in axes)
 
@@ -86,14 +81,14 @@ def call_many(
     inputs: tuple[Tensor, ...],
     size: int,
 ) -> Tensor:
-    """Call a network with many draws at once; in a loop where vmap has no rule (control flow on data)."""
+    """Call a network with many draws at once, or in a loop where vmap fails (control flow that depends on data)."""
     try:
         with vmap_rules(network):
             return vmap(
                 lambda draw: _functional_call(network, draw, inputs), in_dims=(axes,), randomness="different"
             )(values)
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in _NO_VMAP):
+        if not any(part in str(error) for part in _VMAP_ERRORS):
             raise
     draws = (
         {name: value if axes[name] is None else value[i] for name, value in values.items()}
@@ -102,9 +97,9 @@ def call_many(
     return torch.stack([_functional_call(network, draw, inputs) for draw in draws])
 
 
-def _everywhere(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Torch ties names itself, but puts a draw in place of the parameter for good where one module stands at
-    # two places of the network: so each module once, under each of its parameters that has a value.
+def _by_all_names(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Values under all names of tied parameters. `functional_call(tie_weights=True)` would find the names too, but it
+    # replaces the parameter for good if one module is at two places of the network. So each module appears once.
     first = {id(network.get_parameter(name)): value for name, value in values.items()}
     first |= with_padding(network, first)
     return {
@@ -116,7 +111,7 @@ def _everywhere(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, T
 
 
 def with_padding(network: nn.Module, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Put zeros into the rows of embeddings that stand for padding."""
+    """Return the values of embeddings that have a padding row, with zeros in that row."""
     return {
         key: values[key].select_scatter(
             values[key].new_zeros(()).expand_as(values[key].select(-2, row)), -2, row

@@ -1,4 +1,4 @@
-"""What goes into a network, and the mode that it is in."""
+"""Inputs of a network: checks, device and dtype, rows; and its evaluation mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Inputs = Tensor | tuple[Tensor, ...]
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into ``eval`` mode for a block; every module gets its own mode back."""
+    """Put a network into evaluation mode for a block, and restore the mode of each module after it."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -27,7 +27,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """Tell where a network computes: at its first floating parameter, else buffer, else torch's default."""
+    """Return dtype and device of a network's first floating parameter, else buffer, else torch's defaults."""
     for tensors in (network.parameters(), network.buffers()):
         for tensor in tensors:
             if tensor.is_floating_point():
@@ -36,7 +36,7 @@ def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
 
 
 def place(x: Inputs, network: nn.Module) -> Inputs:
-    """Check inputs, and move them to the network's device, floating ones to its dtype."""
+    """Check inputs and move them to the network's device; floating ones are cast to its dtype."""
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
@@ -47,21 +47,23 @@ def place(x: Inputs, network: nn.Module) -> Inputs:
 
 
 def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
-    """Name the parts of inputs as an error message names them."""
+    """Return the inputs with their names in error messages."""
     return [(f"x[{i}]", part) for i, part in enumerate(x)] if isinstance(x, tuple) else [("x", x)]
 
 
 def rows(x: Inputs) -> int:
-    """Count the rows of inputs."""
+    """Return the number of rows of inputs; raise ShapeError if there is none, or inputs differ."""
     parts = x if isinstance(x, tuple) else (x,)
     for name, part in named_parts(x):
         if part.dim() == 0 or len(part) == 0:
             raise ShapeError(name, ("N", "..."), part.shape, "There must be at least one row.")
         if len(part) != len(parts[0]):
-            raise ShapeError(name, (len(parts[0]), "..."), part.shape, "All inputs have the same rows.")
+            raise ShapeError(
+                name, (len(parts[0]), "..."), part.shape, "All inputs must have the same number of rows."
+            )
     return len(parts[0])
 
 
 def take(x: Inputs, index: slice | Tensor) -> Inputs:
-    """Take rows of inputs."""
+    """Return some rows of all inputs."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]

@@ -1,7 +1,7 @@
-"""Torch's recurrent functions in operations for which vmap has rules: all draws take each time step together.
+"""Torch's recurrent functions in operations that vmap has rules for: all draws take each time step together.
 
-The arguments are those that ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells pass on; the equations are those of
-torch's documentation.
+The arguments are those with which ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells call these functions. The
+equations are those of torch's documentation.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ import torch
 from torch import _VF, Tensor
 from torch.nn import functional
 
-State = tuple[Tensor, ...]  # h, or h and c; rows in front
-Step = Callable[..., State]  # of what the input gives at one time, the state, and the weights of h
+State = tuple[Tensor, ...]  # h, or h and c, with the rows first
+# One time step: a function of the input's projection at that time, the state, and the weights of h.
+Step = Callable[..., State]
 
 
 def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
-    def step(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
-        return (activation(given + functional.linear(state[0], w, b)),)
+    def step(projected: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
+        return (activation(projected + functional.linear(state[0], w, b)),)
 
     return step
 
 
-def _lstm(given: Tensor, state: State, w: Tensor, *more: Any) -> State:
+def _lstm(projected: Tensor, state: State, w: Tensor, *more: Any) -> State:
     bias, projection = (more[0] if more else None), more[1:]
-    i, f, g, o = (given + functional.linear(state[0], w, bias)).chunk(4, -1)
+    i, f, g, o = (projected + functional.linear(state[0], w, bias)).chunk(4, -1)
     cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
     h = o.sigmoid() * cell.tanh()
     return (functional.linear(h, *projection) if projection else h), cell
 
 
-def _gru(given: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
+def _gru(projected: Tensor, state: State, w: Tensor, b: Tensor | None = None) -> State:
     (h,) = state
-    r, z, n = given.chunk(3, -1)
+    r, z, n = projected.chunk(3, -1)
     s, y, m = functional.linear(h, w, b).chunk(3, -1)
     z = (z + y).sigmoid()
     return ((1 - z) * (n + (r + s).sigmoid() * m).tanh() + z * h,)
 
 
-def _through_time(step: Step, given: Sequence[Tensor], state: State, weights: Sequence[Any]) -> Any:
-    """Outputs of each step, and the last state; in packed sequences later steps have fewer rows, the first ones."""
+def _through_time(step: Step, inputs: Sequence[Tensor], state: State, weights: Sequence[Any]) -> Any:
+    """Return the outputs of all steps and the last state."""
+    # In packed sequences later steps have fewer rows: the first ones.
     outputs = []
-    for x in given:
+    for x in inputs:
         n = len(x)
         new = step(x, tuple(part[:n] for part in state), *weights)
         outputs.append(new[0])
@@ -57,43 +59,37 @@ def _through_time(step: Step, given: Sequence[Tensor], state: State, weights: Se
 
 @dataclass(frozen=True)
 class _Stack:
-    """Layers of one kind, in one direction or both.
-
-    Attributes:
-        step: What they do at one time.
-        cut: A tensor of all times into one a time.
-        join: The inverse.
-    """
+    """Recurrent layers of one kind, in one direction or both."""
 
     step: Step
-    cut: Callable[[Tensor], Sequence[Tensor]]
-    join: Callable[[Sequence[Tensor]], Tensor]
+    split: Callable[[Tensor], Sequence[Tensor]]  # a sequence into its time steps
+    join: Callable[[Sequence[Tensor]], Tensor]  # the inverse
 
     def __call__(
         self, x: Tensor, hx: Any, flat: Any, biases: bool, layers: int, dropout: float, both: bool
     ) -> tuple[Tensor, ...]:
-        """Output at all times, and the last states, ``(layers * directions, N, ...)`` each."""
+        """Return the outputs at all times, and the last states, ``(layers * directions, N, ...)`` each."""
         directions = (1, -1) if both else (1,)
         each = len(flat) // (layers * len(directions))
-        weights = [_arranged(flat[i : i + each], biases) for i in range(0, len(flat), each)]
+        weights = [_grouped(flat[i : i + each], biases) for i in range(0, len(flat), each)]
         firsts = zip(*_states(hx), strict=True)
         last = []
         for layer in range(layers):
-            found = []
+            outputs_per_direction = []
             for order in directions:
                 (w, b), rest = weights[len(last)]
-                given = [functional.linear(part, w, b) for part in self.cut(x)]
-                outputs, state = _through_time(self.step, given[::order], next(firsts), rest)
-                found.append(self.join(outputs[::order]))
+                projected = [functional.linear(part, w, b) for part in self.split(x)]
+                outputs, state = _through_time(self.step, projected[::order], next(firsts), rest)
+                outputs_per_direction.append(self.join(outputs[::order]))
                 last.append(state)
-            x = torch.cat(found, -1)
+            x = torch.cat(outputs_per_direction, -1)
             if dropout and layer < layers - 1:
                 x = functional.dropout(x, dropout)
         return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
 
 
-def _arranged(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-    """Torch's order of one layer and direction: of the input, of h, their biases, of a projection."""
+def _grouped(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+    """Split the weights of one layer and direction, in torch's order, into those of the input and those of h."""
     w, v, *more = weights
     b, c = more[:2] if biases else (None, None)
     return (w, b), (v, c, *more[2 if biases else 0 :])
@@ -130,21 +126,21 @@ def _cell(step: Step) -> Callable[..., Any]:
 
 def _pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
     x = x.transpose(0, 1) if batch_first else x
-    taken = torch.arange(int(lengths.max()))[:, None] < lengths  # lengths fall from row to row
+    taken = torch.arange(int(lengths.max()))[:, None] < lengths  # lengths are sorted, longest first
     return x[tuple(taken.nonzero().to(x.device).unbind(1))], taken.sum(1)
 
 
 def _pad(
     data: Tensor, sizes: Tensor, batch_first: bool, padding: float, total: int = -1
 ) -> tuple[Tensor, Tensor]:
-    there = torch.arange(int(sizes[0])) < sizes[:, None]
+    present = torch.arange(int(sizes[0])) < sizes[:, None]
     number = (sizes.cumsum(0) - sizes)[:, None] + torch.arange(int(sizes[0]))
-    values = data[number.where(there, 0).to(data.device)]
-    absent = ~there.to(data.device).reshape(*there.shape, *[1] * (data.dim() - 1))
+    values = data[number.where(present, 0).to(data.device)]
+    absent = ~present.to(data.device).reshape(*present.shape, *[1] * (data.dim() - 1))
     padded = values.masked_fill(absent, padding)
     if total > len(padded):
         padded = torch.cat([padded, padded.new_full((total - len(padded), *padded.shape[1:]), padding)])
-    return padded.transpose(0, 1) if batch_first else padded, there.sum(0)
+    return padded.transpose(0, 1) if batch_first else padded, present.sum(0)
 
 
 _STEPS: dict[str, Step] = {

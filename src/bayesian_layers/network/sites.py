@@ -1,4 +1,4 @@
-"""Which parameters of a network are latent."""
+"""Sites of a network: its parameters with their priors, and the hyperparameters of these."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from ..priors import Prior, Site
 
 
 def parameter_sites(network: nn.Module) -> dict[str, Site]:
-    """List the latent sites of a network: its trainable parameters, under their names."""
-    # Tied parameters are one site, under the name that ``named_parameters`` gives first. Frozen parameters
-    # (``requires_grad`` false) are constants, not sites.
-    sites = {}
+    """Return the latent sites of a network: its trainable parameters, by name."""
+    # Tied parameters are one site, under their first name in `named_parameters`. Frozen parameters are constants.
+    check_not_lazy(network)
+    found = priors_by_id(network)
+    return {
+        name: _site(name, parameter.detach(), found.get(id(parameter)))
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def check_not_lazy(network: nn.Module) -> None:
+    """Raise SiteError if a parameter of a network is lazy, and so has no shape yet."""
     for name, parameter in network.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise SiteError(f"`{name}` has no shape yet: call the network once on a batch of inputs first")
-        if parameter.requires_grad:
-            sites[name] = parameter
-    found = priors_by_id(network)
-    return {name: _site(name, value.detach(), found.get(id(value))) for name, value in sites.items()}
 
 
 def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
@@ -34,14 +39,15 @@ def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
 
 
 def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """List the sites that the scales of priors are: learned ones, and ones with a prior of their own."""
+    """Return the sites of the priors' scales: learned scales, and scales that have a prior."""
     found = {}
     for name, site in sites.items():
         hypers = {} if site.prior is None else site.prior.hypers(site.initial)
         for scale, hyper in zip(site.scale_sites, hypers.values(), strict=True):
             if scale in sites:
                 raise SiteError(
-                    f"`{scale}` is a parameter of the network and the prior scale of `{name}`; rename it"
+                    f"`{scale}` is a parameter of the network and also the prior scale of `{name}`; "
+                    "rename the parameter"
                 )
             found[scale] = hyper
     return found

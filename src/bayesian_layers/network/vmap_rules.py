@@ -1,4 +1,4 @@
-"""Functions of torch for which vmap has no rule, in operations for which it has."""
+"""Functions of torch that vmap has no rule for, rewritten in operations that it has rules for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _attention(
 
 
 def _attention_layer(*args: Any, need_weights: bool = True, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    # What it calls is out of the mode's sight; asked for its weights it takes products and a softmax.
+    # The mode does not see the calls inside this function. With `need_weights` they are products and a softmax.
     f, weights = functional.multi_head_attention_forward(*args, need_weights=True, **kwargs)
     return f, weights if need_weights else None
 
@@ -55,31 +55,30 @@ _RULES: dict[Any, Any] = {
     functional.multi_head_attention_forward: _attention_layer,
     **recurrence.RULES,
 }
-_WITHOUT = (
+_WITHOUT_RULE = (
     nn.Bilinear,
     nn.MultiheadAttention,
     nn.TransformerEncoderLayer,
     nn.RNNBase,
     nn.RNNCellBase,
 )
-_KNOWN = ("torch.nn.modules.", "bayesian_layers.layers.")
+_KNOWN_MODULES = ("torch.nn.modules.", "bayesian_layers.layers.")
 
 
 def vmap_rules(network: nn.Module) -> AbstractContextManager[Any]:
-    """Prepare for a vmap over a network's weights."""
+    """Return a context for vmap over a network's weights; it does nothing if vmap has rules for all of the layers."""
     plain = all(
-        type(module).__module__.startswith(_KNOWN) and not isinstance(module, _WITHOUT)
+        type(module).__module__.startswith(_KNOWN_MODULES) and not isinstance(module, _WITHOUT_RULE)
         for module in network.modules()
     )
     return nullcontext() if plain else _WithVmapRules()
 
 
 class _WithVmapRules(TorchFunctionMode):
-    """Puts operations that vmap knows in the place of functions that it would loop over, with a warning.
+    """Replaces functions without a rule, which vmap would loop over with a warning."""
 
-    While any such mode is on, torch's transformer layers also take their plain path in evaluation: their fused kernel
-    has no rule either. Torch's own switch for it is the whole process's; a mode is this thread's and this block's.
-    """
+    # While a function mode is on, torch's transformer layers do not use their fused kernel, which has no rule either.
+    # Torch's switch for that kernel acts on the whole process; a mode acts on this thread and this block only.
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _RULES.get(func, func)(*args, **(kwargs or {}))
