@@ -29,7 +29,6 @@ from bayesian_layers.data_schema import DataSchema
 from bayesian_layers.errors import StorageError
 from bayesian_layers.noise import seeded
 from bayesian_layers.refinement import Refinement
-from bayesian_layers.saving import documents
 
 MANIFEST, ARRAYS, DOCUMENT, CARD = "manifest.json", "arrays.safetensors", "posterior.json", "MODEL_CARD.md"
 LIMIT = 8 * 2**20  # `max_bytes` of each attempt
@@ -149,7 +148,7 @@ def identity(posterior: bl.Posterior) -> str:
         posterior.data_schema,
         posterior.refinement,
     )
-    digest.update(repr((documents.describe_model(posterior.model), sites, facts)).encode())
+    digest.update(repr((posterior.model.spec(), sites, facts)).encode())
     return digest.hexdigest()
 
 
@@ -244,12 +243,12 @@ HOSTILE: list[Any] = [
     *(_LOG_NORMAL, {**_LOG_NORMAL, "scale": _LOG_NORMAL}, {"name": "Normal", "loc": 0.0, "scale": "fan_in"}),
     *({"name": "ElementwiseNormal"}, {"name": "HierarchicalNormal", "loc": 0, "scale": _LOG_NORMAL}),
     *(
-        {"kind": "FullRankNormal"},
-        {"kind": "LowRankNormal", "rank": 2**40},
-        {"kind": "StoredDraws", "draws": 2**39},
+        {"name": "FullRankNormal"},
+        {"name": "LowRankNormal", "rank": 2**40},
+        {"name": "StoredDraws", "draws": 2**39},
     ),
     *(
-        {"kind": "Ensemble", "members": 2**19, "weights": "equal"},
+        {"name": "Ensemble", "members": 2**19, "weights": "equal"},
         {"name": "Normal", "noise_scale": _LOG_NORMAL},
     ),
     *(_nested(10), _nested(60), {"class": "os.system", "arguments": {"command": "true"}}),
@@ -319,10 +318,10 @@ def _modules(case: Case, choose: random.Random, _: list[Files]) -> None:
     """Aim at the description of the network."""
     document = json.loads(case.files[DOCUMENT])
     network = document["model"]["network"]
-    if network is None or choose.randrange(4) == 0:
-        document["model"]["network"] = _hostile(choose)
+    if network["modules"] is None or choose.randrange(4) == 0:
+        network["modules"] = _hostile(choose)
     else:
-        _change(network, choose)
+        _change(network["modules"], choose)
     case.files[DOCUMENT] = _dump(document)
 
 

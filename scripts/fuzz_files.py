@@ -31,10 +31,10 @@ from _environment import ROOT, ensure
 ensure()
 
 import torch
+from bayesian_layers.saving.documents import versions
 
 import bayesian_layers as bl
 from _corruption import LIMIT, Bytes, Watch, attempt, corrupt, make_bases, mark, peak, sizes
-from bayesian_layers.saving.documents import versions
 
 
 class Fuzz:
@@ -182,7 +182,7 @@ def guided(fuzz: Fuzz, runs: int, seed: int, finish: Any) -> None:
     import atheris
 
     package = str(Path(bl.__file__).parent)
-    reads = ("storage", "documents", "architecture", "sources", "loading", "document_schema", "description")
+    reads = ("saving", "draw_sources", "stored_network", "loading", "data_schema")
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
         if path.startswith(package) and any(word in path for word in reads):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .errors import DataError, ShapeError
+from .errors import DataError, ShapeError, StorageError
+from .saving.arrays import DTYPES
+from .saving.schema import Integer, ListOf, Record, String, optional
 
 
 @dataclass(frozen=True)
@@ -54,27 +56,16 @@ class ArraySchema:
         """
         return cls(tuple(array.shape[1:]), str(array.dtype).removeprefix("torch."), names)
 
-    def to_document(self) -> dict[str, Any]:
-        """Describe it in JSON's types.
-
-        Returns:
-            Shape, type and names.
-        """
+    def spec(self) -> dict[str, Any]:
+        """Describe it in JSON's types."""
         names = None if self.names is None else list(self.names)
         return {"shape": list(self.shape), "dtype": self.dtype, "names": names}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> ArraySchema:
-        """Build it from :meth:`to_document`.
-
-        Args:
-            document: A document that fits the schema.
-
-        Returns:
-            The schema.
-        """
-        names = None if document["names"] is None else tuple(document["names"])
-        return cls(tuple(document["shape"]), document["dtype"], names)
+    def from_spec(cls, spec: Any) -> ArraySchema:
+        """Build what a checked :meth:`spec` describes."""
+        names = None if spec["names"] is None else tuple(spec["names"])
+        return cls(tuple(spec["shape"]), spec["dtype"], names)
 
 
 @dataclass(frozen=True)
@@ -163,31 +154,31 @@ class DataSchema:
                     raise ShapeError(name, ("N", *known.shape), part.shape, said) from error
             raise
 
-    def to_document(self) -> dict[str, Any]:
-        """Describe it in JSON's types.
-
-        Returns:
-            Inputs, target and rows.
-        """
-        target = None if self.target is None else self.target.to_document()
-        return {"inputs": [each.to_document() for each in self.inputs], "target": target, "rows": self.rows}
+    def spec(self) -> dict[str, Any]:
+        """Describe it in JSON's types."""
+        target = None if self.target is None else self.target.spec()
+        return {"inputs": [each.spec() for each in self.inputs], "target": target, "rows": self.rows}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> DataSchema:
-        """Build it from :meth:`to_document`.
+    def from_spec(cls, spec: Any) -> DataSchema:
+        """Build what :meth:`spec` described; nothing in it is trusted."""
+        _SCHEMA.check(spec, "data")
+        target = None if spec["target"] is None else ArraySchema.from_spec(spec["target"])
+        try:
+            return cls(tuple(map(ArraySchema.from_spec, spec["inputs"])), target, spec["rows"])
+        except DataError as error:
+            raise StorageError(f"the stored data schema is not valid: {error}") from error
 
-        Args:
-            document: A document that fits the schema.
 
-        Returns:
-            The schema.
-        """
-        target = document["target"]
-        return cls(
-            tuple(map(ArraySchema.from_document, document["inputs"])),
-            None if target is None else ArraySchema.from_document(target),
-            document["rows"],
-        )
+_DTYPES = tuple(str(dtype).removeprefix("torch.") for dtype in DTYPES.values())
+_ARRAY = Record(
+    {
+        "shape": ListOf(Integer(0)),
+        "dtype": String(_DTYPES),
+        "names": optional(ListOf(String(), most=10_000)),
+    }
+)
+_SCHEMA = Record({"inputs": ListOf(_ARRAY), "target": optional(_ARRAY), "rows": optional(Integer(0))})
 
 
 def _tensors(x: Any) -> tuple[Tensor, ...]:

@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor, nn
 
-from .errors import DataError, ShapeError, SiteError
+from .errors import DataError, ShapeError, SiteError, StorageError
 from .layers import check_embeddings
 from .likelihoods import Likelihood, Prediction
 from .network import (
@@ -22,13 +22,17 @@ from .network import (
     outputs,
     parameter_sites,
     rows,
+    stored_network,
     take,
 )
 from .noise import seeded
 from .predicting import Weights, predict
 from .predicting.plan import Size
 from .priors import Site
+from .saving import AGAIN, StoredFolder
+from .saving.schema import MapOf, Record, optional, show
 
+SPEC = Record({"network": MapOf(), "likelihood": optional(MapOf())})
 _RESERVED = ("data", "f", "y")
 _CHUNK = 2**21  # numbers in the widest activation of one chunk of rows: 8 MiB in float32, about a cache
 
@@ -102,6 +106,69 @@ class BayesianModel(nn.Module):
             if self.likelihood is None
             else self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
         )
+
+    def spec(self) -> dict[str, Any]:
+        """Describe the model in JSON's types, without its arrays.
+
+        Returns:
+            Network and likelihood.
+
+        Raises:
+            StorageError: If a prior or the likelihood is of a class that the library cannot store.
+        """
+        likelihood = None if self.likelihood is None else self.likelihood.spec()
+        return {"network": stored_network.spec(self.network), "likelihood": likelihood}
+
+    @classmethod
+    def from_spec(cls, spec: Any, stored: StoredFolder, network: nn.Module | None = None) -> BayesianModel:
+        """Build the model that :meth:`spec` described; :meth:`fill` gives it the arrays of the folder.
+
+        Args:
+            spec: What was read from a file; nothing in it is trusted.
+            stored: The folder, whose arrays are known and not loaded yet.
+            network: The caller's own network, which is copied; ``None`` to build the described one.
+
+        Returns:
+            A model; without ``network`` its parameters have the stored shapes and types, and no values yet.
+
+        Raises:
+            StorageError: If the description is not valid, or there is none and no network.
+        """
+        SPEC.check(spec, "model")
+        built = stored_network.build(spec["network"], stored, "network.", network)
+        described = spec["likelihood"]
+        likelihood = None if described is None else Likelihood.from_spec(described, stored=stored)
+        try:
+            return cls(built, likelihood)
+        except (DataError, SiteError) as error:
+            raise StorageError(f"the stored model is not valid: {show(str(error), 300)}") from error
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return all arrays of the model, under the names that they have in a folder."""
+        program = nn.Module() if self.likelihood is None else self.likelihood.program
+        network = stored_network.arrays(self.network, "network.")
+        return {**network, **stored_network.arrays(program, "likelihood.")}
+
+    def fill(self, loaded: Mapping[str, Tensor], *, keep_tensors: bool) -> None:
+        """Put loaded arrays into a model that :meth:`from_spec` built, and check what only arrays can show.
+
+        Args:
+            loaded: What :meth:`arrays` returned when the model was saved.
+            keep_tensors: Copy into the network's own tensors (with their ties), rather than take the loaded ones.
+
+        Raises:
+            StorageError: If a positive parameter is not positive, or a variance of batch normalization negative.
+        """
+        stored_network.fill(self.network, loaded, "network.", keep_tensors=keep_tensors)
+        if self.likelihood is not None:
+            stored_network.fill(self.likelihood.program, loaded, "likelihood.", keep_tensors=False)
+        try:
+            BayesianModel(self.network, self.likelihood)
+        except (DataError, SiteError) as error:
+            raise StorageError(f"the stored model is not valid: {show(str(error), 300)}") from error
+        for name, value in self.network.named_buffers():
+            if name.rpartition(".")[2] == "running_var" and bool((value < 0).any()):
+                raise StorageError(f"{show(name)} must hold variances, 0 or more; some are below 0. {AGAIN}")
 
     def forward(self, x: Inputs, y: Tensor | None = None, *, num_data: int | None = None) -> Tensor:
         """Run the Pyro program.

@@ -19,11 +19,11 @@ import bayesian_layers as bl
 from bayesian_layers import saving, streams
 from bayesian_layers.errors import DataError, FitWarning, StorageError
 from bayesian_layers.fitting import trainer
+from bayesian_layers.fitting.checkpoints import fingerprint
 from bayesian_layers.fitting.checkpoints.fingerprint import digest
 from bayesian_layers.fitting.evaluation import Evaluation
 from bayesian_layers.fitting.stepping import step
 from bayesian_layers.fitting.trainer import State
-from bayesian_layers.saving import documents
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 
@@ -300,8 +300,8 @@ def test_another_model_is_refused(model, folder, build):
 
 def test_another_version_is_refused(model, folder, monkeypatch):
     killed(model, folder, 5)
-    now = documents.versions()
-    monkeypatch.setattr(documents, "versions", lambda: {**now, "torch": "1.0"})
+    now = fingerprint.versions()
+    monkeypatch.setattr(fingerprint, "versions", lambda: {**now, "torch": "1.0"})
     with pytest.raises(StorageError, match=r"torch .* there, 1.0 here.*install these versions"):
         quick(model, folder)
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.draw_sources import sources
+from bayesian_layers.draw_sources import DrawSource
 from bayesian_layers.estimators.base import log_likelihood as summed
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import Ensemble, FullRankNormal, LowRankNormal, MeanFieldNormal
@@ -510,23 +510,25 @@ def test_a_saved_ensemble_comes_back_bit_identical(mixture, model, tmp_path, wei
 @pytest.mark.parametrize(
     "document",
     [
-        {"kind": "Ensemble", "members": 0, "weights": "elbo"},
-        {"kind": "Ensemble", "members": True, "weights": "elbo"},
-        {"kind": "Ensemble", "members": 2**40, "weights": "elbo"},
-        {"kind": "Ensemble", "members": 2.0, "weights": "elbo"},
-        {"kind": "Ensemble", "members": 3, "weights": "best"},
-        {"kind": "Ensemble", "members": 3},
-        {"kind": "Ensemble", "members": 3, "weights": "elbo", "seed": 0},
+        {"name": "Ensemble", "members": 0, "weights": "elbo"},
+        {"name": "Ensemble", "members": True, "weights": "elbo"},
+        {"name": "Ensemble", "members": 2**40, "weights": "elbo"},
+        {"name": "Ensemble", "members": 2.0, "weights": "elbo"},
+        {"name": "Ensemble", "members": 3, "weights": "best"},
+        {"name": "Ensemble", "members": 3},
+        {"name": "Ensemble", "members": 3, "weights": "elbo", "seed": 0},
     ],
 )
 def test_descriptions_are_checked(model, document):
     with pytest.raises(bl.errors.StorageError):
-        sources.build(document, model)
+        DrawSource.from_spec(document, model=model)
 
 
 def test_building_takes_no_memory(build):
     large = bl.BayesianModel(build(lambda: bl.Linear(1000, 1000)), bl.likelihoods.Categorical())
-    guide = sources.build({"kind": "Ensemble", "members": 10**6, "weights": "elbo"}, large)  # 4 TB, if made
+    guide = DrawSource.from_spec(
+        {"name": "Ensemble", "members": 10**6, "weights": "elbo"}, model=large
+    )  # 4 TB
     assert guide.loc.shape == (10**6, 1_001_000)
     assert guide.log_weight.shape == (10**6,)
     assert guide.loc.untyped_storage().nbytes() < 10**7

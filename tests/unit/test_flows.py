@@ -9,11 +9,11 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.draw_sources import sources
+from bayesian_layers.draw_sources import from_stored
 from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
 from bayesian_layers.noise import seeded, standard_normal
 from bayesian_layers.priors import get_priors
-from bayesian_layers.saving import ArraySpec
+from bayesian_layers.saving import read_folder
 
 KINDS = (bl.RealNVP, bl.MADE, bl.MAF, bl.NeuralSpline)
 
@@ -375,13 +375,11 @@ def test_files_keep_the_guide(regression_model, tmp_path):
     # of a guide with other couplings the numbers do not fit
     path = tmp_path / "posterior" / "posterior.json"
     document = json.loads(path.read_text())
-    document["source"]["hidden"] = [5, 5]
+    stored = read_folder(tmp_path / "posterior")
     with pytest.raises(StorageError, match="numbers"):
-        sources.check_size(document["source"], regression_model, stored_specs(guide))
-
-
-def stored_specs(guide):
-    return {f"source.{name}": ArraySpec.of(value) for name, value in guide.state_dict().items()}
+        from_stored({**document["source"], "hidden": [5, 5]}, regression_model, stored)
+    with pytest.raises(StorageError, match="10000 modules at most"):
+        from_stored({**document["source"], "layers": 1000, "hidden": [1] * 64}, regression_model, stored)
 
 
 class First(nn.Module):

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers.draw_sources import sources
+from bayesian_layers.draw_sources import DrawSource
 from bayesian_layers.guides import FullRankNormal, LowRankNormal, MeanFieldNormal, check_covers
 from bayesian_layers.noise import seeded, standard_normal
 
@@ -225,29 +225,31 @@ def test_stored_draws_survive_a_file_that_needs_the_network(model, tmp_path):
 @pytest.mark.parametrize(
     "document",
     [
-        {"kind": "LowRankNormal"},
-        {"kind": "LowRankNormal", "rank": 0},
-        {"kind": "LowRankNormal", "rank": 12},
-        {"kind": "LowRankNormal", "rank": True},
-        {"kind": "LowRankNormal", "rank": 2.0},
-        {"kind": "LowRankNormal", "rank": 2, "more": 1},
-        {"kind": "FullRankNormal", "rank": 2},
-        {"kind": "MeanFieldNormal", "rank": 2},
-        {"kind": "StoredDraws", "draws": True},
-        {"kind": "StoredDraws", "draws": 1},
-        {"kind": ["LowRankNormal"]},
+        {"name": "LowRankNormal"},
+        {"name": "LowRankNormal", "rank": 0},
+        {"name": "LowRankNormal", "rank": 12},
+        {"name": "LowRankNormal", "rank": True},
+        {"name": "LowRankNormal", "rank": 2.0},
+        {"name": "LowRankNormal", "rank": 2, "more": 1},
+        {"name": "FullRankNormal", "rank": 2},
+        {"name": "MeanFieldNormal", "rank": 2},
+        {"name": "StoredDraws", "draws": True},
+        {"name": "StoredDraws", "draws": 1},
+        {"name": ["LowRankNormal"]},
         ["LowRankNormal"],
         None,
     ],
 )
 def test_a_source_that_cannot_be_is_refused(model, document):
     with pytest.raises(bl.errors.StorageError):
-        sources.build(document, model)
+        DrawSource.from_spec(document, model=model)
 
 
 def test_a_described_factor_takes_no_memory_before_it_is_checked(build):
     large = bl.BayesianModel(build(lambda: bl.Linear(10**6 - 1, 1)), bl.likelihoods.Bernoulli())
-    guide = sources.build({"kind": "LowRankNormal", "rank": 10**6}, large)  # 4 TB, if it were made
+    guide = DrawSource.from_spec(
+        {"name": "LowRankNormal", "rank": 10**6}, model=large
+    )  # 4 TB, if it were made
     assert guide.factor.shape == (10**6, 10**6)
 
 

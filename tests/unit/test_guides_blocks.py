@@ -11,7 +11,6 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers import priors
-from bayesian_layers.draw_sources import sources
 from bayesian_layers.errors import DataError, SiteError
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import (
@@ -227,7 +226,7 @@ def test_saved_and_loaded_to_the_same_draws(model, family, tmp_path, build):
 
 def test_stored_draws_keep_the_drawn_sites(model, tmp_path):
     posterior = bl.Posterior.from_samples(model, BlockNormal(model).draw(4, 0))
-    assert sources.describe(posterior.source) == {"kind": "StoredDraws", "draws": 4}
+    assert posterior.source.spec() == {"name": "StoredDraws", "draws": 4}
     posterior.save(tmp_path / "p")
     loaded = bl.load(tmp_path / "p", network=model.network)
     assert torch.equal(loaded.sample(4)["0.noise"], posterior.sample(4)["0.noise"])

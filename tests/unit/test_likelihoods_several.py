@@ -1,5 +1,6 @@
 """Likelihoods beyond Bernoulli, Categorical and Normal: what they refuse, what they say, and how they stay finite."""
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,6 @@ from scipy import stats
 from torch import nn
 
 import bayesian_layers as bl
-from bayesian_layers import likelihoods
 from bayesian_layers.fitting.checks import DataCheck
 from bayesian_layers.likelihoods import (
     Beta,
@@ -27,7 +27,6 @@ from bayesian_layers.likelihoods import (
 from bayesian_layers.likelihoods.mixtures import Logistic
 from bayesian_layers.likelihoods.special import incomplete_beta, log_gamma_ratio, restrained
 from bayesian_layers.noise import seeded
-from bayesian_layers.saving import document_schema
 
 DOUBLE = torch.float64
 PRIOR = bl.priors.LogNormal(-1.0, 0.5)
@@ -155,10 +154,8 @@ ALL = [
 
 
 @pytest.mark.parametrize("likelihood", ALL, ids=repr)
-def test_documents_pass_the_schema_and_come_back(likelihood):
-    document = likelihoods.to_document(likelihood)
-    document_schema.LIKELIHOOD.check(document, "likelihood")
-    assert likelihoods.from_document(document) == likelihood
+def test_specs_come_back(likelihood):
+    assert bl.likelihoods.Likelihood.from_spec(json.loads(json.dumps(likelihood.spec()))) == likelihood
 
 
 def test_a_network_whose_parameter_has_the_name_of_a_site_is_refused():

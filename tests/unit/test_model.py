@@ -12,7 +12,6 @@ from bayesian_layers import saving
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
 from bayesian_layers.predicting import Weights, predict
-from bayesian_layers.saving import documents
 
 X = torch.linspace(-1, 1, 10).reshape(5, 2)
 
@@ -291,20 +290,19 @@ def test_a_model_with_elementwise_priors_is_described_and_built(build, tmp_path)
     model = regression(build, LEARNED, bias_prior=None)
     posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
     today = bl.BayesianModel(bl.priors.from_posterior(posterior), model.likelihood)
-    arrays = documents.prior_arrays(today.network)
-    assert sorted(arrays) == ["prior.weight.loc", "prior.weight.scale"]
-    state = {f"network.{name}": value for name, value in today.network.state_dict().items()}
-    saving.write_folder(tmp_path / "p", {**arrays, **state}, {"model": documents.describe_model(today)})
+    arrays = today.arrays()
+    assert {"prior.network.weight.loc", "prior.network.weight.scale"} <= arrays.keys()
+    saving.write_folder(tmp_path / "p", arrays, {"model": today.spec()})
     stored = saving.read_folder(tmp_path / "p")
-    twin = documents.build_model(stored.documents["model"], None, stored.header)
-    wanted = {**documents.prior_arrays(twin.network), **state}
-    loaded = stored.load_arrays({name: saving.ArraySpec.of(value) for name, value in wanted.items()})
-    with pytest.raises(bl.errors.StorageError, match="not loaded"):
-        twin.prior_draws(1, seed=0)
-    documents.fill_priors(twin.network, loaded)
+    twin = bl.BayesianModel.from_spec(stored.documents["model"], stored)
+    wanted = {name: saving.ArraySpec.of(value) for name, value in twin.arrays().items()}
+    assert wanted == {name: saving.ArraySpec.of(value) for name, value in arrays.items()}
+    loaded = stored.load_arrays(wanted)
+    twin.fill(loaded, keep_tensors=False)
     assert [site.prior for site in twin.sites().values()] == [site.prior for site in today.sites().values()]
-    with pytest.raises(bl.errors.StorageError, match="damaged"):
-        documents.fill_priors(twin.network, {**loaded, "prior.weight.scale": -loaded["prior.weight.scale"]})
+    name = "prior.network.weight.scale"
+    with pytest.raises(bl.errors.StorageError, match="prior of 'weight' is not valid"):
+        twin.fill({**loaded, name: -loaded[name]}, keep_tensors=False)
 
 
 def test_two_fits_one_after_the_other_equal_one_on_all_rows(build):

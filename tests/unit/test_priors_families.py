@@ -172,7 +172,7 @@ def test_draws_from_the_prior_depend_on_their_number_alone(prior, build):
 
 @pytest.mark.parametrize("prior", WEIGHTS.values(), ids=WEIGHTS)
 def test_priors_are_saved_and_loaded(prior, build, tmp_path):
-    assert priors.from_document(json.loads(json.dumps(priors.to_document(prior)))) == prior
+    assert priors.Prior.from_spec(json.loads(json.dumps(prior.spec()))) == prior
     assert copy.deepcopy(prior) == prior
     network = build(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double())
     model = bl.BayesianModel(bl.bayesianize(network, prior), bl.likelihoods.Normal("learned"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,18 +14,20 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from ..draw_sources import DrawSource
 from ..errors import DataError, ShapeError, SiteError
 from ..model import BayesianModel, check_is_model
 from ..noise import standard_normal
 from .kl import FlatPriors
 from .layout import Layout, flatten
+from .loaded import check_positive_sites, check_range
 
 _BLOCK = 16  # draws in one matrix product
 _REPLICATES, _SET, _NUMBERS = 16, 64, 2**24  # sets of fixed draws, draws in each, and numbers in all of them
 _LEAST_SCALE, _MOST_SCALE = 0.02, 0.1  # of the deviations at the start; `reports/decisions/005`
 
 
-class Guide(nn.Module, ABC):
+class Guide(DrawSource):
     r"""A family of posteriors :math:`q(w)`, and the member that its parameters say.
 
     A Pyro guide with one site for each latent site of the model. The entries of all sites with a prior lie
@@ -247,6 +249,23 @@ class Guide(nn.Module, ABC):
     def _center(self, loc: Tensor, point: Tensor) -> dict[str, Tensor]:
         center = self.layout.values(loc, point, loc.new_zeros(self.layout.drawn_size))
         return {name: value.detach().clone() for name, value in center.items()}
+
+    @classmethod
+    def num_entries(cls, arguments: Mapping[str, Any], model: BayesianModel) -> int:
+        """Return how many numbers the guide's arrays hold: means, standard deviations and points."""
+        layout = Layout.of(model.sites())
+        random, points = (sum(layout.sizes(names)) for names in (layout.random, layout.points))
+        return 2 * random + points + cls._further_entries(layout, random, arguments)
+
+    @classmethod
+    def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
+        """Return how many numbers a family has in addition to those of independent Normals."""
+        return 0
+
+    def check_loaded(self, model: BayesianModel) -> None:
+        """Raise StorageError unless draws are finite, and positive where needed; for a guide from a folder."""
+        check_range(self)
+        check_positive_sites(self, model)
 
     def _drawn_distributions(self) -> dict[str, Any]:
         """The sites drawn from their prior, for the Pyro program."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..model import BayesianModel
 from .base import draw_in_blocks
+from .layout import Layout
 from .mean_field import MeanFieldNormal
 
 LARGEST = (
@@ -61,6 +62,8 @@ class BlockNormal(MeanFieldNormal):
         >>> {name: scale_tril.shape for name, (loc, scale_tril) in guide.blocks().items()}
         {'1.inducing_values': torch.Size([3, 8, 8])}
     """
+
+    ARGUMENTS: ClassVar = {}
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
@@ -116,6 +119,10 @@ class BlockNormal(MeanFieldNormal):
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Give mean and deviation of the sites whose entries are independent Normals."""
         return {name: pair for name, pair in super().moments().items() if name not in self.layout.joint}
+
+    @classmethod
+    def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
+        return layout.factor_size
 
     @property
     def curved(self) -> bool:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, StorageError
 from ..model import BayesianModel
 from ..noise import seeded, standard_normal
 from ..priors import Site
+from ..saving import AGAIN
+from ..saving.schema import Integer, String
 from .base import Guide
 from .kl import FlatPriors
 from .layout import flatten
 
 Weights = Literal["elbo", "equal"]
+_ROUNDING = 0.01  # half precision rounds each of many weights
 _RESTART = 11  # tells this stream from others of the same seed
 
 
@@ -92,6 +95,8 @@ class Ensemble(Guide):
 
     log_weight: Tensor
 
+    ARGUMENTS: ClassVar = {"members": Integer(1, 2**20), "weights": String(("elbo", "equal"))}
+
     def __init__(
         self,
         model: BayesianModel,
@@ -112,6 +117,26 @@ class Ensemble(Guide):
         self.point = nn.Parameter(torch.stack([flatten(sites, layout.points) for sites in starts]))
         self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
         self.register_buffer("log_weight", self.loc.new_full((members,), -math.log(members)))
+
+    @classmethod
+    def num_entries(cls, arguments: Mapping[str, Any], model: BayesianModel) -> int:
+        """Return how many numbers the guide's arrays hold: those of each member, and its weight."""
+        return (super().num_entries(arguments, model) + 1) * arguments["members"]
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, model: BayesianModel | None = None) -> Self:
+        members = arguments["members"]
+        guide = cls(model, members=1, weights=arguments["weights"])  # type: ignore
+        for name, value in list(guide.named_parameters()):
+            setattr(guide, name, nn.Parameter(value.detach().expand(members, -1)))  # takes no memory
+        guide.log_weight = guide.log_weight.expand(members)
+        return guide
+
+    def check_loaded(self, model: BayesianModel) -> None:
+        """Check the members, and that the weights add up to 1."""
+        super().check_loaded(model)
+        if abs(float(self.log_weight.exp().sum()) - 1) > _ROUNDING:
+            raise StorageError(f"the weights of the ensemble must add up to 1; they do not. {AGAIN}")
 
     @property
     def members(self) -> int:

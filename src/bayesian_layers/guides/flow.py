@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Transform, constraints
 
-from ..errors import DataError
+from ..draw_sources import check_all
+from ..draw_sources.base import check_positive
+from ..errors import DataError, StorageError
 from ..layers import RealNVP
 from ..model import BayesianModel
 from ..noise import seeded
+from ..saving import AGAIN
+from ..saving.architecture import MOST_MODULES, modules_in
+from ..saving.schema import Integer, ListOf
 from .joint import Joint
 from .kl import FlatPriors
+from .layout import Layout
+from .loaded import check_range
 from .prior_density import log_prior
+
+_CHECKED_DRAWS = 64  # of a guide that was read from a folder
 
 
 class Flow(Joint):
@@ -67,6 +76,8 @@ class Flow(Joint):
         (3, 2)
     """
 
+    ARGUMENTS: ClassVar = {"layers": Integer(1, 1000), "hidden": ListOf(Integer(1, 2**20), most=64)}
+
     def __init__(
         self,
         model: BayesianModel,
@@ -85,6 +96,27 @@ class Flow(Joint):
             self.flow = RealNVP(
                 len(like), hidden, layers, device=like.device, dtype=like.dtype, prior="point"
             )
+
+    def _argument(self, name: str) -> Any:
+        return getattr(self.flow, name)
+
+    @classmethod
+    def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
+        sizes = {name: arguments[name] for name in ("layers", "hidden")}
+        if random < 2 or modules_in(RealNVP, sizes) > MOST_MODULES:
+            raise StorageError(
+                f"a Flow must couple 2 entries or more, by {MOST_MODULES} modules at most. {AGAIN}"
+            )
+        flow = RealNVP(random, sizes["hidden"], sizes["layers"], device="meta", prior="point")
+        return sum(value.numel() for value in flow.parameters())
+
+    def check_loaded(self, model: BayesianModel) -> None:
+        """Check some draws: only they show where the couplings put them."""
+        check_range(self)
+        draws = self.draw(_CHECKED_DRAWS, seed=0)
+        for name, value in draws.items():
+            check_all(value, torch.isfinite, f"the draws of {name!a:.60} must be finite")
+        check_positive(draws, model)
 
     @property
     def own_noise_size(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..model import BayesianModel
 from .joint import JointNormal
+from .layout import Layout
 
 LARGEST = 5000  # entries: a matrix of 100 MB in single precision, and Adam keeps two more
 
@@ -53,6 +55,8 @@ class FullRankNormal(JointNormal):
         (torch.Size([3, 3]), 3)
     """
 
+    ARGUMENTS: ClassVar = {}
+
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
         size = len(self.loc)
@@ -62,6 +66,10 @@ class FullRankNormal(JointNormal):
                 f"is too much memory; it takes up to {LARGEST}. Use LowRankNormal."
             )
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size, size))
+
+    @classmethod
+    def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
+        return random**2
 
     @property
     def own_noise_size(self) -> int:

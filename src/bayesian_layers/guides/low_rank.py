@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..arguments import check_integer
 from ..model import BayesianModel
+from ..saving.schema import Integer
 from .joint import JointNormal
+from .layout import Layout
 
 DEFAULT_RANK = 10
+_MOST = "The rank is at most the number of entries with a prior."
 _FIRST = 0.1  # size of the factor's entries at the start: at 0 its gradient would be 0 for ever
 
 
@@ -55,18 +59,31 @@ class LowRankNormal(JointNormal):
         (torch.Size([3, 2]), 5)
     """
 
+    ARGUMENTS: ClassVar = {"rank": Integer(1)}
+
     def __init__(
         self, model: BayesianModel, *, rank: int | None = None, init_scale: float | None = None
     ) -> None:
         super().__init__(model, init_scale=init_scale)
         loc = self.loc.detach()
         rank = min(DEFAULT_RANK, len(loc)) if rank is None else rank
-        check_rank(rank, len(loc))
+        check_integer("rank", rank, least=1, most=len(loc), hint=_MOST)
         fixed = torch.Generator().manual_seed(0)
         first = _FIRST * torch.randn(len(loc), rank, generator=fixed, dtype=torch.float64)
         self.factor = nn.Parameter(first.to(loc))
         with torch.no_grad():
             self.log_scale.sub_(0.5 * self.factor.square().sum(1).log1p())
+
+    @classmethod
+    def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
+        return random * arguments["rank"]
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, model: BayesianModel | None = None) -> Self:
+        guide = cls(model, rank=1)  # type: ignore
+        guide.factor = nn.Parameter(guide.factor.detach().expand(-1, arguments["rank"]))  # takes no memory
+        check_integer("rank", guide.rank, least=1, most=len(guide.loc), hint=_MOST)
+        return guide
 
     @property
     def rank(self) -> int:
@@ -109,11 +126,3 @@ class LowRankNormal(JointNormal):
     def _flat_distribution(self) -> Any:
         scale = self.log_scale.exp()
         return dist.LowRankMultivariateNormal(self.loc, scale.unsqueeze(1) * self.factor, scale.square())
-
-
-def check_rank(rank: object, size: int) -> None:
-    """Refuse a rank that no factor can have."""
-    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= size:
-        raise DataError(
-            f"`rank` must be a whole number from 1 to {size}, the number of entries with a prior; received {rank!r}"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -52,6 +52,8 @@ class MeanFieldNormal(Guide):
         >>> guide.loc.shape, guide.point.shape
         (torch.Size([3]), torch.Size([0]))
     """
+
+    ARGUMENTS: ClassVar = {}
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..saving.schema import Bool, Whole, optional
-from .base import A_MODULE
+from ..saving.architecture import A_MODULE
+from ..saving.schema import Bool, Integer, optional
 
 ARGUMENTS = {
-    "entry": Whole(-64, 63),
-    "step": optional(Whole(-(2**31), 2**31 - 1)),
+    "entry": Integer(-64, 63),
+    "step": optional(Integer(-(2**31), 2**31 - 1)),
     "batch_first": Bool(),
     "attention": A_MODULE,
 }

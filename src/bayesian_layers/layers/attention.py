@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..priors import Prior
-from ..saving.schema import AnyOf, Bool, Number, Text, Whole, optional
+from ..saving.schema import AnyOf, Bool, Integer, Number, String, optional
 from .base import BiasPrior, Twin, remember_weight_and_bias
 
-_SIZE = Whole(1, 2**31 - 1)
+_SIZE = Integer(1, 2**31 - 1)
 ARGUMENTS = {
     **dict.fromkeys(("embed_dim", "num_heads", "d_model", "nhead", "dim_feedforward"), _SIZE),
     **dict.fromkeys(("kdim", "vdim"), optional(_SIZE)),
     **dict.fromkeys(("add_bias_kv", "add_zero_attn", "batch_first", "norm_first"), Bool()),
-    **dict.fromkeys(("dropout", "layer_norm_eps"), Number(least=0)),
-    "activation": AnyOf((Text(("relu", "gelu")),), "one of torch's names of an activation"),
+    **dict.fromkeys(("dropout", "layer_norm_eps"), Number(0)),
+    "activation": AnyOf((String(("relu", "gelu")),), "one of torch's names of an activation"),
 }
 _ACTIVATIONS: dict[Any, str] = {functional.relu: "relu", functional.gelu: "gelu"}
 

@@ -9,12 +9,8 @@ from torch import nn
 
 from .. import priors
 from ..priors import Prior
-from ..saving.schema import MapOf, Schema
 
 BiasPrior = Prior | Literal["as weight"] | None
-
-A_MODULE: Schema = MapOf()
-"""In a family's ``ARGUMENTS``: the argument is a layer, which is described like any other."""
 
 NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 

@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ..saving.schema import Text, Whole
+from ..saving.schema import Integer, String
 from .base import BiasPrior, Twin, remember_weight_and_bias
 
 ARGUMENTS = {
-    **dict.fromkeys(("input_size", "hidden_size"), Whole(1, 2**31 - 1)),
-    "nonlinearity": Text(("tanh", "relu")),
+    **dict.fromkeys(("input_size", "hidden_size"), Integer(1, 2**31 - 1)),
+    "nonlinearity": String(("tanh", "relu")),
 }
 
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..priors import Prior
-from ..saving.schema import Bool, Null, Number, Whole, optional
+from ..saving.schema import SCALE, Bool, Integer, Null, optional
 from .base import Twin, remember_weight_and_bias
 
 ARGUMENTS = {
-    "num_embeddings": Whole(1, 2**31 - 1),
-    "embedding_dim": Whole(1, 2**31 - 1),
-    "padding_idx": optional(Whole(0, 2**31 - 1)),
+    "num_embeddings": Integer(1, 2**31 - 1),
+    "embedding_dim": Integer(1, 2**31 - 1),
+    "padding_idx": optional(Integer(0, 2**31 - 1)),
     "max_norm": Null(),
-    "norm_type": Number(above=0),
+    "norm_type": SCALE,
     "scale_grad_by_freq": Bool(),
     "sparse": Bool(),
     "_weight": Null(),

@@ -14,7 +14,7 @@ from torch.quasirandom import SobolEngine
 from .. import priors
 from ..errors import DataError, ShapeError
 from ..priors import LogNormal, Noise, Normal, Whitened
-from ..saving.schema import Null, Text, Whole, optional
+from ..saving.schema import Integer, Null, String, optional
 from .base import show_priors
 
 Kernel = Literal["rbf", "matern12", "matern32", "matern52"]
@@ -31,12 +31,12 @@ _JITTER = 1e-6  # of the variance, on the diagonal of K_ZZ
 _UNIT = 0.1  # of a lengthscale: in what the moves of inducing inputs are counted, and so how far a step takes them
 _BOX = 2.0  # half the width of the design where there are no data, in units of standardized inputs
 
-_COUNT, _INITIAL = Whole(1, 2**31 - 1), Null()  # the arrays of a file hold what has been learned since
+_COUNT, _INITIAL = Integer(1, 2**31 - 1), Null()  # the arrays of a file hold what has been learned since
 ARGUMENTS = {
     "num_inducing": _COUNT,
     "num_frequencies": _COUNT,
-    "kernel": Text(KERNELS),
-    "mean": Text(get_args(Mean)),
+    "kernel": String(KERNELS),
+    "mean": String(get_args(Mean)),
     **dict.fromkeys(("inducing", "lengthscale", "variance"), optional(_INITIAL)),
 }
 READ = dict.fromkeys(("inducing", "lengthscale", "variance"), lambda _: None)
@@ -336,7 +336,7 @@ class GaussianProcess(nn.Module):
             square = noise[:, self.in_features :].square().mean(1, keepdim=True)
             frequencies = frequencies * square.clamp(min=torch.finfo(square.dtype).tiny).rsqrt()
         turns = (frequencies / (2 * math.pi)) @ scaled.mT
-        # Whole turns are taken off in double precision; what is left suits any, and single costs a quarter.
+        # Integer turns are taken off in double precision; what is left suits any, and single costs a quarter.
         angles = (turns - turns.round()).to(self.noise_weights.dtype) * (2 * math.pi)
         a, b = self.noise_weights.split(self.num_frequencies, dim=1)
         return (a @ angles.cos() + b @ angles.sin()).double() / math.sqrt(self.num_frequencies)

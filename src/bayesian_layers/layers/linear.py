@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from ..saving.schema import Whole
+from ..saving.schema import Integer
 from .base import BiasPrior, Twin, remember_weight_and_bias
 
-ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Whole(1, 2**31 - 1))
+ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Integer(1, 2**31 - 1))
 
 
 class Linear(Twin, nn.Linear):

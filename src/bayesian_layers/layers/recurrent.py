@@ -8,17 +8,17 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from ..saving.schema import Bool, Number, Text, Whole
+from ..saving.schema import Bool, Integer, Number, String
 from .base import BiasPrior, Twin, remember_weight_and_bias
 
-_SIZE = Whole(1, 2**31 - 1)
+_SIZE = Integer(1, 2**31 - 1)
 ARGUMENTS = {
     **dict.fromkeys(("input_size", "hidden_size"), _SIZE),
     **dict.fromkeys(("batch_first", "bidirectional"), Bool()),
-    "num_layers": Whole(1, 1000),
-    "nonlinearity": Text(("tanh", "relu")),
-    "dropout": Number(least=0),
-    "proj_size": Whole(0, 2**31 - 1),
+    "num_layers": Integer(1, 1000),
+    "nonlinearity": String(("tanh", "relu")),
+    "dropout": Number(0),
+    "proj_size": Integer(0, 2**31 - 1),
 }
 
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from ..saving.schema import AnyOf, ListOf, Whole
+from ..saving.schema import AnyOf, Integer, ListOf
 from .base import BiasPrior, Twin, remember_weight_and_bias
 
-_EDGE = Whole(0, 2**31 - 1)
+_EDGE = Integer(0, 2**31 - 1)
 ARGUMENTS = {"output_padding": AnyOf((_EDGE, ListOf(_EDGE, most=8)), "a whole number or a list of them")}
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]

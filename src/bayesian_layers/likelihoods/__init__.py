@@ -20,12 +20,12 @@ All targets of a row are one event, whose log density is their sum.
 from .base import Likelihood
 from .classes import Bernoulli, Categorical
 from .counts import NegativeBinomial, Poisson
-from .description import from_document, to_document
 from .discretized import DiscretizedMixtureOfLogistics
 from .flow import Flow
 from .mixtures import MixtureOfLogistics, MixtureOfNormals
 from .normal import HeteroscedasticNormal, Normal
-from .prediction import Prediction, moments
+from .prediction import Prediction
+from .prediction import moments as moments  # for the rest of the package; not in __all__
 from .proportions import Beta
 from .student_t import StudentT
 
@@ -44,7 +44,4 @@ __all__ = [
     "Poisson",
     "Prediction",
     "StudentT",
-    "from_document",
-    "moments",
-    "to_document",
 ]

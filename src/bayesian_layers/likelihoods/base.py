@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
 from ..priors import Site
+from ..saving import StoredFolder
+from ..saving.storable import Storable
 
 
-class Likelihood(ABC):
+class Likelihood(Storable, ABC):
     """What the network's output means for the targets.
 
     Attributes:
@@ -21,6 +23,7 @@ class Likelihood(ABC):
         output_axis: Which axis of a row's outputs the outputs of a target are on: ``"last"`` or ``"first"``.
     """
 
+    FAMILY: ClassVar = "bl.likelihoods"
     unit_scale: ClassVar[bool] = True
     output_axis: Literal["last", "first"] = "last"
 
@@ -28,6 +31,16 @@ class Likelihood(ABC):
     def outputs_per_target(self) -> int | Literal["classes"]:
         """How many outputs of the network a target takes: a number, or one for each of its classes."""
         return 1
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, stored: StoredFolder | None = None) -> Self:
+        """Build a stored likelihood; those with parameters of their own take them from the folder."""
+        return cls(**arguments)
+
+    @property
+    def program(self) -> nn.Module:
+        """A module with the likelihood's own parameters; without parameters for most."""
+        return nn.Module()
 
     def sites(self, like: Tensor) -> dict[str, Site]:
         """List the latent sites that the likelihood adds.

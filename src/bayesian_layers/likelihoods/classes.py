@@ -10,6 +10,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..errors import DataError
+from ..saving.schema import String
 from .base import Likelihood, one_a_target
 
 
@@ -25,6 +26,7 @@ class Bernoulli(Likelihood):
         torch.Size([1, 5])
     """
 
+    ARGUMENTS: ClassVar = {}
     unit_scale: ClassVar[bool] = False
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
@@ -63,6 +65,7 @@ class Categorical(Likelihood):
         torch.Size([1, 5, 8, 9, 4])
     """
 
+    ARGUMENTS: ClassVar = {"class_axis": String(("last", "first"))}
     unit_scale: ClassVar[bool] = False
     class_axis: Literal["last", "first"] = "last"
 

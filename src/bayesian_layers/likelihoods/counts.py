@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..priors import Site
 from .base import Likelihood, one_a_target
 from .elementwise import Elementwise
-from .positive import Positive, check_positive, for_targets, positive_site
+from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio, restrained
 
 LOG_RATE_BOUND = 20.0  # beyond 4.9e8 the rate grows like a line
@@ -120,6 +120,7 @@ class Poisson(Likelihood):
         (tensor([2.]), tensor([2.]))
     """
 
+    ARGUMENTS: ClassVar = {}
     unit_scale: ClassVar[bool] = False
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
@@ -158,6 +159,7 @@ class NegativeBinomial(Likelihood):
         tensor([4.])
     """
 
+    ARGUMENTS: ClassVar = {"dispersion": POSITIVE}
     unit_scale: ClassVar[bool] = False
     dispersion: Positive = "learned"
 

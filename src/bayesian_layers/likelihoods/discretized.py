@@ -13,8 +13,9 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 from ..errors import DataError
+from ..saving.schema import Integer
 from .elementwise import Elementwise
-from .mixtures import Mixture, check_whole
+from .mixtures import MIXTURE, Mixture, check_whole
 
 
 class DiscretizedLogistic(Elementwise):
@@ -130,6 +131,7 @@ class DiscretizedMixtureOfLogistics(Mixture):
         (tensor([0.3775, 0.2449, 0.3775]), tensor(1.))
     """
 
+    ARGUMENTS: ClassVar = {**MIXTURE, "levels": Integer(2, 2**16)}
     unit_scale: ClassVar[bool] = False
     levels: int = 256
 

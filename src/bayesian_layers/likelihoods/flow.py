@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, StorageError
 from ..layers.flows import Reversible
-from ..network import parameter_sites
+from ..network import parameter_sites, stored_network
 from ..priors import Site
+from ..saving import StoredFolder
 from .base import Likelihood
 from .flow_distribution import FlowDistribution
 
@@ -65,12 +66,33 @@ class Flow(Likelihood):
     def __init__(self, flow: Reversible) -> None:
         if not isinstance(flow, Reversible):
             raise TypeError(f"`flow` must be a reversible layer, such as bl.RealNVP; received {flow!r}")
-        self.program = FlowProgram(flow)
+        self._program = FlowProgram(flow)
+
+    ARGUMENTS: ClassVar = {"flow": stored_network.SPEC}
+
+    @property
+    def program(self) -> FlowProgram:
+        """A module whose one child is the flow: its parameters have the names of the sites."""
+        return self._program
 
     @property
     def flow(self) -> Reversible:
-        """The reversible layer, whose parameters are where a fit begins."""
+        """The reversible layer, whose parameters are where a fit starts."""
         return self.program.flow
+
+    def _argument(self, name: str) -> Any:
+        described = stored_network.spec(self.flow)
+        if described["modules"] is None:
+            raise StorageError(
+                f"the flow {type(self.flow).__name__} is not a layer of the library, so it cannot be saved"
+            )
+        return described
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, stored: StoredFolder | None = None) -> Self:
+        """Build the flow with stand-ins for its arrays, which are in the folder."""
+        assert stored is not None
+        return cls(stored_network.build(arguments["flow"], stored, "likelihood.flow."))  # type: ignore
 
     def __repr__(self) -> str:
         return f"Flow({type(self.flow).__name__}({self.flow.extra_repr()}))"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..saving.schema import Integer
 from .base import check_finite
 from .normal import LOG_SCALE_BOUND, NarrowNormal
-from .several import SeveralOutputs
+from .several import OUTPUT_AXIS, SeveralOutputs
 from .special import restrained
+
+MIXTURE = {"components": Integer(1, 2**20), **OUTPUT_AXIS}  # in a file
 
 
 class Logistic(dist.Logistic):
@@ -113,6 +116,8 @@ class MixtureOfNormals(Mixture):
         (tensor([[0.]]), tensor([[3.8039]]))
     """
 
+    ARGUMENTS: ClassVar = MIXTURE
+
     def _component(self, mean: Tensor, scale: Tensor) -> Any:
         return NarrowNormal(mean, scale, validate_args=False)
 
@@ -136,6 +141,8 @@ class MixtureOfLogistics(Mixture):
         >>> MixtureOfLogistics(1).moments(torch.zeros(1, 1, 3))[1] * 3 / torch.pi**2
         tensor([[1.]])
     """
+
+    ARGUMENTS: ClassVar = MIXTURE
 
     def _component(self, mean: Tensor, scale: Tensor) -> Any:
         return Logistic(mean, scale, validate_args=False)

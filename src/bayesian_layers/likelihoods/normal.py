@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 from torch import Tensor
 
 from ..priors import Site
 from .base import Likelihood, check_finite, one_a_target
-from .positive import Positive, check_positive, for_targets, positive_site
-from .several import SeveralOutputs
+from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .several import OUTPUT_AXIS, SeveralOutputs
 from .special import restrained
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -48,6 +48,8 @@ class Normal(Likelihood):
         >>> Normal(0.1).moments(torch.zeros(1, 5, 1))[1].unique()
         tensor([0.0100])
     """
+
+    ARGUMENTS: ClassVar = {"noise_scale": POSITIVE}
 
     noise_scale: Positive = "learned"
 
@@ -92,6 +94,8 @@ class HeteroscedasticNormal(SeveralOutputs):
         >>> HeteroscedasticNormal().moments(f)
         (tensor([[3.]]), tensor([[1.]]))
     """
+
+    ARGUMENTS: ClassVar = OUTPUT_AXIS
 
     @property
     def outputs_per_target(self) -> int | Literal["classes"]:

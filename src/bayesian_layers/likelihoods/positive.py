@@ -8,9 +8,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import DataError
-from ..priors import LogNormal, Site
+from ..priors import LogNormal, Prior, Site
+from ..saving.schema import SCALE, AnyOf, String
+from ..saving.storable import MemberOf
 
 Positive = float | Literal["learned"] | LogNormal
+POSITIVE = AnyOf((SCALE, String(("learned",)), MemberOf(Prior, ("LogNormal",))))  # the same in a file
 
 
 def check_positive(name: str, value: object, meaning: str) -> None:

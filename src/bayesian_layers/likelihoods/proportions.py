@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..priors import Site
 from .base import Likelihood, one_a_target
-from .positive import Positive, check_positive, for_targets, positive_site
+from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, restrained
 
 _LOGIT_BOUND = 20.0  # means of 2e-9 and 1 - 2e-9
@@ -65,6 +65,7 @@ class Beta(Likelihood):
         tensor([0.0500])
     """
 
+    ARGUMENTS: ClassVar = {"precision": POSITIVE}
     unit_scale: ClassVar[bool] = False
     precision: Positive = "learned"
 

@@ -8,7 +8,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import DataError
+from ..saving.schema import String
 from .base import Likelihood, one_a_target
+
+OUTPUT_AXIS = {"output_axis": String(("last", "first"))}  # in a file
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import DataError, FitWarning
 from ..priors import Site
 from .base import Likelihood, check_finite, one_a_target
-from .positive import Positive, check_positive, for_targets, positive_site
+from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio
 
 _FIRST_DF = 4.0
@@ -69,6 +69,8 @@ class StudentT(Likelihood):
         >>> StudentT(df=4.0, noise_scale=1.0).moments(torch.zeros(1, 5, 1))[1].unique()
         tensor([2.])
     """
+
+    ARGUMENTS: ClassVar = {"df": POSITIVE, "noise_scale": POSITIVE}
 
     df: Positive = _FIRST_DF
     noise_scale: Positive = "learned"

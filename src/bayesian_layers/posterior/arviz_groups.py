@@ -15,7 +15,7 @@ from ..guides.layout import Layout
 from ..model import BayesianModel, sample
 from ..network import Inputs
 from ..noise import standard_normal
-from ..saving import documents
+from ..saving.versions import versions
 from . import axes
 from .densities import Densities, check_numbers, checked, densities
 
@@ -158,14 +158,14 @@ def _facts(posterior: Posterior, found: Densities) -> dict[str, float]:
 
 
 def _provenance(posterior: Posterior) -> dict[str, str]:
-    versions = documents.versions()
+    found = versions()
     likelihood = posterior.model.likelihood
     # Only a dataclass says more of itself than its address.
     shown = repr(likelihood) if hasattr(likelihood, "__dataclass_fields__") else type(likelihood).__name__
     return {
         "inference_library": "bayesian-layers",
-        "inference_library_version": versions.get("bayesian-layers", "unknown"),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "inference_library_version": found.get("bayesian-layers", "unknown"),
+        "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
         "network": repr(posterior.model.network),
         "likelihood": shown,
         "source": type(posterior.source).__name__,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..draw_sources.pruned import Pruned
-from ..draw_sources.sources import Source
+from ..draw_sources import DrawSource, Pruned
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import Guide, log_prior
 from ..guides.layout import Layout
@@ -40,7 +39,7 @@ class Densities:
 
 @torch.no_grad()
 def densities(
-    model: BayesianModel, source: Source, draws: Mapping[str, Tensor], x: Inputs, y: Tensor
+    model: BayesianModel, source: DrawSource, draws: Mapping[str, Tensor], x: Inputs, y: Tensor
 ) -> Densities:
     """Compute the log densities of draws."""
     if isinstance(source, Pruned):

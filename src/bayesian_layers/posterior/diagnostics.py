@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import inference_data, metrics
-from ..draw_sources.pruned import Pruned
+from ..draw_sources import Pruned
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import inference_data
-from ..draw_sources.sources import StoredDraws
+from ..draw_sources import StoredDraws
 from ..errors import DataError
 from ..inference_data import Loo
 from ..network import Inputs

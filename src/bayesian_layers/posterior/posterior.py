@@ -16,11 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import inference_data, predicting, saving
+from .. import inference_data, predicting
 from ..data_schema import DataSchema
-from ..draw_sources import sources
-from ..draw_sources.pruned import Pruned
-from ..draw_sources.sources import Source, StoredDraws
+from ..draw_sources import DrawSource, Pruned, StoredDraws
 from ..errors import DataError, FitWarning, ShapeError, SiteError
 from ..guides import Guide, check_covers
 from ..guides.layout import Layout
@@ -32,8 +30,7 @@ from ..model import BayesianModel
 from ..network import Inputs
 from ..predicting import MAX_MEMORY, PredictiveDraws, Rows, Weights
 from ..refinement import ITERATIONS, Refinement, Settings, refine
-from ..saving import document_schema, documents, model_card
-from . import diagnostics, sparsity
+from . import diagnostics, sparsity, writing
 from .arviz_groups import to_arviz
 from .functions import Functions, fixed
 from .leave_one_out import loo
@@ -69,7 +66,7 @@ class Posterior:
     def __init__(
         self,
         model: BayesianModel,
-        source: Source,
+        source: DrawSource,
         *,
         elbo: float | None = None,
         kl_weight: KlWeight = 1.0,
@@ -777,26 +774,17 @@ class Posterior:
             StorageError: If the folder is something else, the model is of a class that cannot be described, or the
                 disk fails; what was there before stays.
         """
-        own = documents.likelihood_module(self.model)
-        arrays = {
-            **{f"network.{name}": value for name, value in self.model.network.state_dict().items()},
-            **{f"likelihood.{name}": value for name, value in own.state_dict().items()},
-            **{f"source.{name}": value for name, value in self.source.state_dict().items()},
-            **documents.prior_arrays(self.model.network),
-        }
-        document = {
-            "model": documents.describe_model(self.model),
-            "source": sources.describe(self.source),
+        facts = {
             "elbo": self.elbo,
             "kl_weight": dict(self.kl_weight) if isinstance(self.kl_weight, Mapping) else self.kl_weight,
             "converged": self.converged,
-            "versions": documents.versions(),
-            "version": document_schema.VERSION,
-            "data": None if self.data_schema is None else self.data_schema.to_document(),
-            **({} if self.refinement is None else {"refinement": self.refinement.to_document()}),
         }
-        documents.check_posterior(document)  # what could not be read back is not written
-        others = dict(extra_documents or {})
-        shapes = {name: value.shape for name, value in self.model.network.named_parameters()}
-        card = model_card.write(document, shapes, others=list(others))
-        saving.write_folder(folder, arrays, {"posterior": document, **others}, {"MODEL_CARD": card})
+        writing.write(
+            folder,
+            self.model,
+            self.source,
+            facts=facts,
+            refinement=self.refinement,
+            data_schema=self.data_schema,
+            extra_documents=extra_documents or {},
+        )

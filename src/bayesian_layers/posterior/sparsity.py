@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from ..draw_sources.pruned import Pruned, prunable
+from ..draw_sources import Pruned, prunable
 from ..errors import DataError, SiteError
 from . import diagnostics
 

@@ -4,16 +4,20 @@ A module remembers the priors of its own parameters in a plain dict (attributes 
 survive ``deepcopy``); a parameter without one is estimated as a point.
 """
 
-from .base import Prior, Site, check_is_prior
-from .description import arrays, from_document, to_document, with_arrays
+from .base import Prior
+from .base import Site as Site  # for the rest of the package; not in __all__
+from .base import check_is_prior as check_is_prior
 from .elementwise import ElementwiseNormal, from_posterior
-from .families import HierarchicalNormal, LogNormal, Normal, default
+from .families import HierarchicalNormal, LogNormal, Normal
+from .families import default as default
 from .half_cauchy import HalfCauchy
 from .horseshoe import Horseshoe
 from .laplace import Laplace
 from .log_uniform import LogUniform
 from .mixture import ScaleMixture
-from .parameter_priors import get_priors, set_priors, set_priors_by_id
+from .parameter_priors import get_priors as get_priors
+from .parameter_priors import set_priors as set_priors
+from .parameter_priors import set_priors_by_id as set_priors_by_id
 from .pretrained import around
 from .whitened import Noise, Whitened
 
@@ -29,17 +33,7 @@ __all__ = [
     "Normal",
     "Prior",
     "ScaleMixture",
-    "Site",
     "Whitened",
     "around",
-    "arrays",
-    "check_is_prior",
-    "default",
-    "from_document",
     "from_posterior",
-    "get_priors",
-    "set_priors",
-    "set_priors_by_id",
-    "to_document",
-    "with_arrays",
 ]

@@ -7,19 +7,20 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..saving.storable import Storable
 from .entrywise import Entrywise
 
 PRIOR_SCALE = "prior_scale"  # of a parameter with one: what follows its name
 
 
-class Prior(ABC):
+class Prior(Storable, ABC):
     r"""A distribution over the independent entries of a parameter.
 
     All is said on the unconstrained axis u: the value itself, or its logarithm for a positive parameter. There every
@@ -38,6 +39,7 @@ class Prior(ABC):
     The nearer the reference, the less noise; the estimate has no bias whatever it is.
     """
 
+    FAMILY: ClassVar = "bl.priors"
     kl: Literal["normal", "expected", "sampled"] = "normal"
     proper = True  # whether the density has an integral, so that there are draws
     positive = False  # whether values are positive numbers, not all of them
@@ -150,6 +152,33 @@ class Prior(ABC):
             return Entrywise(self, like, scale)
         family = dist.LogNormal if self.positive else dist.Normal
         return family(*self.unconstrained(like, scale)).to_event(like.dim())
+
+    def arrays(self, like: Tensor) -> dict[str, Tensor]:
+        """Return the arrays that a file must hold in addition to :meth:`spec`.
+
+        Args:
+            like: Any tensor with the parameter's shape, dtype and device.
+
+        Returns:
+            Constructor argument to its value; empty for most priors.
+        """
+        return {}
+
+    def with_arrays(self, arrays: Mapping[str, Tensor]) -> Prior:
+        """Return this prior with the arrays that were stored for it.
+
+        Args:
+            arrays: What :meth:`arrays` returned when the prior was saved.
+
+        Returns:
+            The prior; it is itself where it has none.
+        """
+        return self
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, like: Tensor | None = None) -> Self:
+        """Build a stored prior; ``like`` is the parameter, where it belongs to one."""
+        return cls(**arguments)
 
 
 class _PointEstimate(dist.Delta):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, StorageError
 from .base import Prior, not_needed
 from .parameter_priors import set_priors_by_id
 
@@ -39,6 +39,8 @@ class ElementwiseNormal(Prior):
         ElementwiseNormal(shape=(2,), loc in [0, 3], scale in [0.1, 1])
     """
 
+    ARGUMENTS: ClassVar = {}  # its arrays are stored as arrays
+
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         for name, value in (("loc", loc), ("scale", scale)):
             if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -62,6 +64,25 @@ class ElementwiseNormal(Prior):
         if like.shape != self.loc.shape:
             raise ShapeError("parameter", self.loc.shape, like.shape, "Its prior has a mean for each entry.")
         return self.loc.to(like), self.scale.to(like)
+
+    def arrays(self, like: Tensor) -> dict[str, Tensor]:
+        """Return ``loc`` and ``scale``; see :meth:`Prior.arrays`."""
+        loc, scale = self.unconstrained(like)
+        return {"loc": loc, "scale": scale}
+
+    def with_arrays(self, arrays: Mapping[str, Tensor]) -> ElementwiseNormal:
+        """Return a prior with these arrays; see :meth:`Prior.with_arrays`."""
+        return ElementwiseNormal(arrays["loc"], arrays["scale"])
+
+    @classmethod
+    def _from_arguments(cls, arguments: Mapping[str, Any], *, like: Tensor | None = None) -> Self:
+        """Build a stand-in with the shape of the parameter, until :meth:`with_arrays` replaces it."""
+        if like is None:
+            raise StorageError("an ElementwiseNormal must be the prior of a parameter of the network")
+        stand_in = like.detach().new_ones(())
+        prior = cls(stand_in, stand_in)
+        prior.loc = prior.scale = stand_in.expand(like.shape)  # takes no memory
+        return prior
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ElementwiseNormal):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from ..errors import DataError
+from ..saving.schema import SCALE, AnyOf, Number, String
+from ..saving.storable import MemberOf
 from ._numbers import check_loc, check_scale, filled, spread
 from .base import PRIOR_SCALE, Prior, Site, needed, not_needed
 from .half_cauchy import HalfCauchy
@@ -51,6 +53,8 @@ class Normal(Prior):
         0.5
     """
 
+    ARGUMENTS: ClassVar = {"loc": Number(), "scale": AnyOf((SCALE, String(("learned", "fan_in"))))}
+
     loc: float = 0.0
     scale: float | Literal["learned", "fan_in"] = 1.0
 
@@ -92,6 +96,8 @@ class LogNormal(Prior):
         GreaterThan(lower_bound=0.0)
     """
 
+    ARGUMENTS: ClassVar = {"loc": Number(), "scale": SCALE}
+
     loc: float = 0.0
     scale: float = 1.0
     positive = True
@@ -132,6 +138,8 @@ class HierarchicalNormal(Prior):
         >>> float(prior.distribution(torch.zeros(3, 2), torch.tensor(2.0)).stddev[0, 0])
         2.0
     """
+
+    ARGUMENTS: ClassVar = {"loc": Number(), "scale": MemberOf(Prior, ("LogNormal", "HalfCauchy"))}
 
     loc: float = 0.0
     scale: LogNormal | HalfCauchy = LogNormal(0.0, 1.0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..saving.schema import SCALE
 from ._numbers import check_scale, filled, uniform
 from .base import Prior, not_needed
 
@@ -40,6 +42,8 @@ class HalfCauchy(Prior):
         >>> HalfCauchy(2.0).distribution(torch.zeros(3)).event_shape
         torch.Size([3])
     """
+
+    ARGUMENTS: ClassVar = {"scale": SCALE}
 
     scale: float = 1.0
     positive = True

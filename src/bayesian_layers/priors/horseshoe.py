@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..saving.schema import SCALE
 from ._numbers import check_scale, filled, spread
 from .base import Prior, Site, needed
 from .half_cauchy import HalfCauchy
@@ -45,6 +47,8 @@ class Horseshoe(Prior):
         >>> {name: tuple(site.initial.shape) for name, site in prior.hypers(torch.zeros(3, 2)).items()}
         {'unit_scale': (3,), 'layer_scale': ()}
     """
+
+    ARGUMENTS: ClassVar = {"unit_scale": SCALE, "layer_scale": SCALE}
 
     unit_scale: float = 1.0
     layer_scale: float = 1.0

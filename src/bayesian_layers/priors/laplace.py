@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..saving.schema import SCALE, Number
 from ._numbers import check_loc, check_scale, filled, uniform
 from .base import Prior, not_needed
 
@@ -36,6 +38,8 @@ class Laplace(Prior):
         >>> Laplace(scale=2.0).distribution(torch.zeros(3, 2)).event_shape
         torch.Size([3, 2])
     """
+
+    ARGUMENTS: ClassVar = {"loc": Number(), "scale": SCALE}
 
     loc: float = 0.0
     scale: float = 1.0

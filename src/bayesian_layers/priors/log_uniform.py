@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class LogUniform(Prior):
         >>> LogUniform().expected_log_density(torch.zeros(1), torch.ones(1))  # KL 0: less the entropy
         tensor([-1.4189])
     """
+
+    ARGUMENTS: ClassVar = {}
 
     kl = "expected"
     proper = False

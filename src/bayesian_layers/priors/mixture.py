@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..saving.schema import SCALE, ListOf, Number
 from ._numbers import check_scale, filled, is_number, uniform
 from .base import Prior, not_needed
 
@@ -38,6 +40,8 @@ class ScaleMixture(Prior):
         >>> ScaleMixture(0.5, (1.0, 0.1)).distribution(torch.zeros(3, 2)).event_shape
         torch.Size([3, 2])
     """
+
+    ARGUMENTS: ClassVar = {"weight": Number(0, 1), "scales": ListOf(SCALE, most=2)}
 
     weight: float = 0.5
     scales: tuple[float, float] = (1.0, math.exp(-6))

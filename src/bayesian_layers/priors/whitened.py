@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class Noise(_Standard):
         torch.Size([3, 2])
     """
 
+    ARGUMENTS: ClassVar = {}
     drawn = True
 
 
@@ -56,4 +58,5 @@ class Whitened(_Standard):
         torch.Size([1, 8])
     """
 
+    ARGUMENTS: ClassVar = {}
     joint = True

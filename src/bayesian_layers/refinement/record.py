@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DataError, StorageError
-from ..saving.schema import Fields, ListOf, Number, Text, Whole, optional, show
+from ..saving.schema import Integer, ListOf, Number, Record, String, optional, show
 from .chains import superchain_size
 
 WITHIN_A_MODE = (
@@ -146,7 +146,7 @@ class Refinement:
     def __str__(self) -> str:
         return "\n".join([self.describe(), *(f"note: {each}" for each in self.warnings)])
 
-    def to_document(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """Give the record in JSON's types.
 
         Returns:
@@ -155,35 +155,23 @@ class Refinement:
         return dataclasses.asdict(self) | {"warnings": list(self.warnings)}
 
     @classmethod
-    def from_document(cls, document: Any) -> Refinement | None:
-        """Read what :meth:`to_document` wrote.
-
-        Args:
-            document: What was read from a file, nothing in it is trusted; ``None`` where there was no refinement.
-
-        Returns:
-            The record, or ``None``.
-
-        Raises:
-            StorageError: If it is no record of a refinement.
-        """
-        if document is None:
-            return None
-        known = _SCHEMA.check(document, "posterior.refinement")
+    def from_spec(cls, spec: Any) -> Refinement:
+        """Build what :meth:`spec` described; nothing in it is trusted."""
+        known = _SCHEMA.check(spec, "refinement")
         try:
             return cls(**{**known, "warnings": tuple(known["warnings"])})
         except DataError as error:
-            raise StorageError(f"the file holds no record of a refinement: {error}") from error
+            raise StorageError(f"the stored record of a refinement is not valid: {error}") from error
 
 
-_SCHEMA = Fields(
+_SCHEMA = Record(
     {
-        **dict.fromkeys(("iterations", "num_chains", "leapfrog_steps"), Whole(1)),
+        **dict.fromkeys(("iterations", "num_chains", "leapfrog_steps"), Integer(1)),
         **dict.fromkeys(
-            ("seconds", "step_size", "acceptance", "effective_sample_size", "divergent"), Number(least=0)
+            ("seconds", "step_size", "acceptance", "effective_sample_size", "divergent"), Number(0)
         ),
-        **dict.fromkeys(("rhat", "weights_rhat"), optional(Number(least=0))),
-        "warnings": ListOf(Text()),
+        **dict.fromkeys(("rhat", "weights_rhat"), optional(Number(0))),
+        "warnings": ListOf(String()),
     }
 )
 _MAX = 1.7976931348623157e308

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..draw_sources.sources import Source, StoredDraws
+from ..draw_sources import DrawSource, StoredDraws
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import Ensemble, MeanFieldNormal
 from ..guides.joint import JointNormal
@@ -85,7 +85,7 @@ class Settings:
 
 def refine(
     model: BayesianModel,
-    source: Source,
+    source: DrawSource,
     x: Inputs,
     y: Tensor,
     settings: Settings,
@@ -233,7 +233,7 @@ def _flatten(layout: Layout, draws: dict[str, Tensor], names: tuple[str, ...]) -
 
 
 @torch.no_grad()
-def _variances(source: Source, layout: Layout, seed: int) -> Tensor:
+def _variances(source: DrawSource, layout: Layout, seed: int) -> Tensor:
     """Inverse masses: the guide's own variances, else those of draws; inside a member, not between members."""
     if isinstance(source, MeanFieldNormal | JointNormal):
         found = source.variance()

@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from ..saving import documents
+from ..saving.versions import versions
 
 _PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
 
 
 def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) -> dict[str, Any]:
     """Gather what a report needs to be made again."""
-    versions = documents.versions()
+    found = versions()
     for name in _PACKAGES:
         try:
-            versions[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     return {
         "seeds": list(seeds),
         "sha256": dict(hashes),
-        "versions": versions,
+        "versions": found,
         "command": command,
         "date": date,
     }

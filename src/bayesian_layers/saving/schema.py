@@ -1,9 +1,4 @@
-"""Schemas of JSON documents, declared as values: what is not declared is refused.
-
-A schema is built from the few kinds below and asked by ``schema.check(value, where)``, which returns the value
-or raises a ``StorageError`` that names the place (```model.parameters.0.weight.frozen```), what was expected
-there and what came, shortened and escaped.
-"""
+"""Schemas of JSON documents that are not trusted: what each value must be."""
 
 from __future__ import annotations
 
@@ -16,13 +11,13 @@ from typing import Any
 from ..errors import StorageError
 from .regular_files import AGAIN
 
-_SHOWN = 80  # characters of what came: it may be long, and hostile
+_SHOWN = 100
 _SHORT = reprlib.Repr()
 _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxlevel = 20, 60, 3
 
 
 def show(value: object, most: int = _SHOWN) -> str:
-    r"""Write a value that nobody vouches for into an error: short, on one line, without control characters.
+    r"""Format an untrusted value for an error: short, on one line, without control characters.
 
     Args:
         value: Anything from a JSON document.
@@ -36,7 +31,7 @@ def show(value: object, most: int = _SHOWN) -> str:
         "{'a': '\\x1b[2J\\x1b[2..."
     """
     if isinstance(value, str):
-        text = ascii(value[: most + 1])  # the whole of it need not be written out to be cut
+        text = ascii(value[: most + 1])  # a long text is cut before it is formatted
     else:
         text = _SHORT.repr(value).encode("ascii", "backslashreplace").decode()
     return text if len(text) <= most else text[:most] + "..."
@@ -44,20 +39,14 @@ def show(value: object, most: int = _SHOWN) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """A value that does not fit; its words are made only where it is raised.
+    """A value that does not fit its schema; the message is made only where it is raised."""
 
-    Attributes:
-        place: Where it stands in the whole, such as ``.name.0``.
-        kind: What it must be.
-        value: What it is.
-    """
-
-    place: str
+    place: str  # inside the whole document, such as ".name.0"
     kind: Schema
     value: Any
 
     def inside(self, name: str) -> Problem:
-        """Say that the problem is in a part of something."""
+        """Return the same problem as seen from the object or list that contains the value."""
         return Problem(f".{name}{self.place}", self.kind, self.value)
 
 
@@ -66,14 +55,14 @@ class Schema(ABC):
 
     @abstractmethod
     def _expected(self) -> str:
-        """Say what the value must be, to stand after "must be"."""
+        """Return what follows "must be" in an error."""
 
     @abstractmethod
     def _problem(self, value: Any) -> Problem | None:
-        """Find what is wrong with a value."""
+        """Return where and how a value does not fit; ``None`` if it does."""
 
     def check(self, value: Any, where: str) -> Any:
-        """Refuse a value that does not fit."""
+        """Return the value if it fits; raise StorageError, which calls it ``where``, if not."""
         found = self._problem(value)
         if found is not None:
             kind, value = found.kind, found.value
@@ -82,6 +71,10 @@ class Schema(ABC):
                 f"received {kind._received(value)}. {AGAIN}"
             )
         return value
+
+    def build(self, value: Any) -> Any:
+        """Return the Python object that a fitting value describes: the value itself, lists as tuples."""
+        return tuple(value) if isinstance(value, list) else value
 
     def _received(self, value: Any) -> str:
         return show(value)
@@ -99,19 +92,14 @@ class Bool(Schema):
 
 
 @dataclass(frozen=True)
-class Whole(Schema):
-    """A whole number.
-
-    Attributes:
-        least: The smallest that fits.
-        most: The largest that fits.
-    """
+class Integer(Schema):
+    """An integer from ``least`` to ``most``."""
 
     least: int = -(2**63)
     most: int = 2**63 - 1
 
     def _expected(self) -> str:
-        return f"a whole number from {self.least} to {self.most}"
+        return f"an integer from {self.least} to {self.most}"
 
     def _problem(self, value: Any) -> Problem | None:
         fits = type(value) is int and self.least <= value <= self.most
@@ -120,34 +108,26 @@ class Whole(Schema):
 
 @dataclass(frozen=True)
 class Number(Schema):
-    """A number; the parser has refused NaN and infinities.
+    """A number from ``least`` to ``most``; the parser has refused NaN and infinities."""
 
-    Attributes:
-        least: The smallest that fits.
-        above: All that fit are greater.
-    """
-
-    least: float | None = None
-    above: float | None = None
+    least: float = -(2.0**1023)
+    most: float = 2.0**1023
 
     def _expected(self) -> str:
-        if self.above is not None:
-            return f"a number above {self.above:g}"
-        return "a number" if self.least is None else f"a number, {self.least:g} or more"
+        return f"a number from {self.least:g} to {self.most:g}"
 
     def _problem(self, value: Any) -> Problem | None:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and -(2**1023) < value < 2**1023
-        fits = fits and (self.least is None or value >= self.least)
-        return None if fits and (self.above is None or value > self.above) else Problem("", self, value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if number and self.least <= value <= self.most else Problem("", self, value)
+
+
+# A scale whose square neither underflows nor overflows in float32.
+SCALE = Number(1e-18, 1e18)
 
 
 @dataclass(frozen=True)
-class Text(Schema):
-    """A text.
-
-    Attributes:
-        words: The texts that fit; empty for any up to 1000 characters.
-    """
+class String(Schema):
+    """A text of at most 1000 characters; with ``words``, one of these."""
 
     words: tuple[str, ...] = ()
 
@@ -157,31 +137,6 @@ class Text(Schema):
     def _problem(self, value: Any) -> Problem | None:
         fits = isinstance(value, str) and (value in self.words if self.words else len(value) <= 1000)
         return None if fits else Problem("", self, value)
-
-
-@dataclass(frozen=True)
-class AnyOf(Schema):
-    """One of several kinds, told apart by their JSON type.
-
-    Attributes:
-        kinds: The kinds; the last one that is an object or a list says what is wrong inside of it.
-        words: What to call them together; nothing to name one after the other.
-    """
-
-    kinds: tuple[Schema, ...]
-    words: str = ""
-
-    def _expected(self) -> str:
-        return self.words or ", or ".join(kind._expected() for kind in self.kinds)
-
-    def _problem(self, value: Any) -> Problem | None:
-        inside = None
-        for kind in self.kinds:
-            found = kind._problem(value)
-            if found is None:
-                return None
-            inside = found if found.place else inside
-        return inside or Problem("", self, value)
 
 
 @dataclass(frozen=True)
@@ -195,19 +150,38 @@ class Null(Schema):
         return None if value is None else Problem("", self, value)
 
 
+@dataclass(frozen=True)
+class AnyOf(Schema):
+    """One of several kinds."""
+
+    kinds: tuple[Schema, ...]  # a problem inside the last one that is an object or a list is the one reported
+    words: str = ""  # replaces the list of what each kind expects
+
+    def _expected(self) -> str:
+        return self.words or ", or ".join(kind._expected() for kind in self.kinds)
+
+    def _problem(self, value: Any) -> Problem | None:
+        inside = None
+        for kind in self.kinds:
+            found = kind._problem(value)
+            if found is None:
+                return None
+            inside = found if found.place else inside
+        return inside or Problem("", self, value)
+
+    def build(self, value: Any) -> Any:
+        """Return what the kind that fits builds; see :meth:`Schema.build`."""
+        return next(kind for kind in self.kinds if kind._problem(value) is None).build(value)
+
+
 def optional(kind: Schema) -> Schema:
-    """Allow ``null`` too."""
+    """Return a schema that also allows ``null``."""
     return AnyOf((kind, Null()))
 
 
 @dataclass(frozen=True)
 class ListOf(Schema):
-    """A list.
-
-    Attributes:
-        kind: What each item must be.
-        most: The longest that fits.
-    """
+    """A list of at most ``most`` items of one kind."""
 
     kind: Schema
     most: int = 64
@@ -226,11 +200,7 @@ class ListOf(Schema):
 
 @dataclass(frozen=True)
 class MapOf(Schema):
-    """An object with any names.
-
-    Attributes:
-        kind: What each value must be; ``None`` for anything.
-    """
+    """An object with any names, whose values are of one kind, or of any."""
 
     kind: Schema | None = None
 
@@ -247,13 +217,8 @@ class MapOf(Schema):
 
 
 @dataclass(frozen=True)
-class Fields(Schema):
-    """An object with just these names.
-
-    Attributes:
-        needed: Name to what its value must be.
-        allowed: The same, of names that may be absent.
-    """
+class Record(Schema):
+    """An object with exactly the names of ``needed`` and perhaps some of ``allowed``."""
 
     needed: Mapping[str, Schema]
     allowed: Mapping[str, Schema] = field(default_factory=dict)
@@ -276,16 +241,11 @@ class Fields(Schema):
 
 
 @dataclass(frozen=True)
-class Tagged(Schema):
-    """An object of one of several kinds, which one of its fields tells apart.
-
-    Attributes:
-        tag: Name of that field.
-        kinds: Its value to the object's other fields.
-    """
+class Union(Schema):
+    """An object of one of several kinds, which the field ``tag`` tells apart."""
 
     tag: str
-    kinds: Mapping[str, Fields]
+    kinds: Mapping[str, Record]  # of the fields other than the tag
 
     def _expected(self) -> str:
         return f"an object whose {self.tag!r} is one of {list(self.kinds)}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...guides import Guide
 from ...model import BayesianModel
 from ...network import priors_by_id
-from ...saving import documents
+from ...saving.versions import versions
 from ..data.batches import Batches
 
 _DECIDE_NUMBERS = ("bayesian-layers", "torch", "numpy", "pyro-ppl")
@@ -33,7 +33,7 @@ def fingerprint(
     }
     order = {name: batches.state().get(name) for name in ("num_data", "batch_rows", "seed")}
     return {
-        "versions": {name: text for name, text in documents.versions().items() if name in _DECIDE_NUMBERS},
+        "versions": {name: text for name, text in versions().items() if name in _DECIDE_NUMBERS},
         "settings": {name: _shown(value) for name, value in settings.items()},
         "model": {
             "network": digest(model.network, {"priors": _priors(model.network)}),

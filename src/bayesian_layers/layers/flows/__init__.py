@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...saving.schema import Bool, ListOf, Number, Whole
+from ...saving.schema import SCALE, Bool, Integer, ListOf, Number
 from .autoregressive import MADE, MAF
 from .base import Reversible
 from .coupling import RealNVP
@@ -11,12 +11,12 @@ from .no_context import NoContext
 from .spline import NeuralSpline
 
 ARGUMENTS = {
-    "features": Whole(1, 2**31 - 1),
-    "hidden": ListOf(Whole(1, 2**31 - 1), most=64),
-    "layers": Whole(1, 1000),
-    "bins": Whole(2, 999),
-    "bound": Number(above=0),
-    "context": Whole(0, 2**31 - 1),
+    "features": Integer(1, 2**31 - 1),
+    "hidden": ListOf(Integer(1, 2**31 - 1), most=64),
+    "layers": Integer(1, 1000),
+    "bins": Integer(2, 999),
+    "bound": SCALE,
+    "context": Integer(0, 2**31 - 1),
     "reverse": Bool(),
 }
 
@@ -27,4 +27,4 @@ def _modules(arguments: Mapping[str, Any]) -> int:
 
 MODULES = dict.fromkeys(("MADE", "MAF", "NeuralSpline", "RealNVP"), _modules)
 
-__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "RealNVP", "Reversible"]
+__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "Number", "RealNVP", "Reversible"]

@@ -1,10 +1,21 @@
-"""The description of a network in JSON's types, and the network built anew from it.
+"""The modules of a network in JSON's types, and the network built from this description.
 
 Only classes on a list are described and built: a file never decides what code runs.
 """
 
-from .building import build, most_memory
+from .building import MOST_MODULES, allocate, build, most_memory
 from .describing import describe
-from .parameters import apply_parameters, describe_parameters
+from .known import A_MODULE, modules_in, register
+from .trial import check_runs
 
-__all__ = ["apply_parameters", "build", "describe", "describe_parameters", "most_memory"]
+__all__ = [
+    "A_MODULE",
+    "MOST_MODULES",
+    "allocate",
+    "build",
+    "check_runs",
+    "describe",
+    "modules_in",
+    "most_memory",
+    "register",
+]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ...errors import StorageError
-from ...layers import A_MODULE
+from ..arrays import ArraySpec
 from ..schema import show
-from .known import CLASSES, arguments_of, modules_in, signature
+from .known import A_MODULE, CLASSES, arguments_of, modules_in, signature
 
-_MOST_MODULES, _DEEPEST = 10_000, 50
-_BYTES_A_MODULE = (
-    2**14
-)  # with its parameters, their priors and their sites, but for arrays; measured 8 to 12 KB
+MOST_MODULES, _DEEPEST = 10_000, 50
+# Of one module with its parameters, their priors and sites, without arrays; measured 8 to 12 KB.
+_BYTES_PER_MODULE = 2**14
 
 
 def build(document: Any) -> nn.Module:
@@ -24,7 +25,7 @@ def build(document: Any) -> nn.Module:
 
 def most_memory(document: Any) -> int:
     """Bound the memory that a described network takes, but for its arrays."""
-    return _BYTES_A_MODULE * _count(document, 0)
+    return _BYTES_PER_MODULE * _count(document, 0)
 
 
 def _count(document: Any, depth: int) -> int:
@@ -44,8 +45,8 @@ def _count(document: Any, depth: int) -> int:
 
 def _build(document: Any, depth: int, count: list[int]) -> nn.Module:
     count[0] += 1
-    if depth > _DEEPEST or count[0] > _MOST_MODULES:
-        raise StorageError(f"a network may nest {_DEEPEST} deep and have {_MOST_MODULES} modules")
+    if depth > _DEEPEST or count[0] > MOST_MODULES:
+        raise StorageError(f"a network may nest {_DEEPEST} deep and have {MOST_MODULES} modules")
     if isinstance(document, dict) and document.get("class") == "torch.nn.Sequential":
         return _build_sequential(document, depth, count)
     kind, arguments = _kind_and_arguments(document)
@@ -96,3 +97,28 @@ def _build_sequential(document: dict[str, Any], depth: int, count: list[int]) ->
         except (KeyError, TypeError) as error:
             raise StorageError(f"{show(name)} cannot be the name of a module") from error
     return network
+
+
+def allocate(network: nn.Module, header: Mapping[str, ArraySpec], prefix: str) -> None:
+    """Give a described network stand-ins of the stored types, where the stored arrays have its shapes."""
+    # By hand: torch's own functions for tensors on the `meta` device import its compiler.
+    for path, module in network.named_modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, value in tensors.items():
+                if value is not None:
+                    tensors[name] = _stand_in(prefix + f"{path}.{name}".lstrip("."), value, header)
+
+
+def _stand_in(name: str, like: Tensor, header: Mapping[str, ArraySpec]) -> Any:
+    stored = header.get(name)
+    if (
+        stored is None
+        or stored.shape != like.shape
+        or stored.dtype.is_floating_point != like.is_floating_point()
+    ):
+        raise StorageError(
+            f"the described network has {show(name)} of shape {tuple(like.shape)}; stored is {stored}"
+        )
+    # One number, seen everywhere: memory comes with the values. Priors on positive numbers need a positive one.
+    value = torch.ones((), dtype=stored.dtype).expand(stored.shape)
+    return nn.Parameter(value, like.requires_grad) if isinstance(like, nn.Parameter) else value

@@ -1,7 +1,7 @@
 """Which classes are described and built, and what their constructors take.
 
-Torch's classes are listed here. The library's own, and torch's classes that they are twins of, are found in
-``layers.__all__``; what their constructors take beyond the names known here, the files of their families say.
+Torch's layers without a Bayesian version are listed here. The package ``layers`` registers its own and the layers of
+torch that these derive from; the file of a layer holds schemas for arguments whose names are not known here.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import functools
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
-from ... import layers
 from ...errors import StorageError
-from ..schema import AnyOf, Bool, ListOf, Null, Number, Schema, Text, Whole, optional
+from ..schema import SCALE, AnyOf, Bool, Integer, ListOf, MapOf, Null, Number, Schema, String, optional
 
 _TORCH = (
     *("Sequential", "Identity", "Flatten", "Unflatten"),
@@ -29,13 +28,22 @@ _TORCH = (
     *("Tanh", "Tanhshrink", "Hardsigmoid", "Hardswish"),
 )
 _SETTINGS = ("device", "dtype")  # carried by the arrays
+_LAYERS = f"{__name__.partition('.')[0]}.layers."
+
+A_MODULE: Schema = MapOf()
+"""In the ``ARGUMENTS`` of a layer: the argument is a module, which is described like any other."""
 
 # From 1 on: torch warns where a layer has no entries.
-_COUNT, _AXIS, _NUMBER, _BOOL = Whole(1, 2**31 - 1), Whole(-64, 63), Number(), Bool()
-_EACH_AXIS = AnyOf((_COUNT, ListOf(_COUNT, most=8)), "a whole number above 0 or a list of them")
-_EDGES = AnyOf((Whole(0, 2**31 - 1), ListOf(Whole(0, 2**31 - 1), most=8)), "a whole number or a list of them")
+_COUNT, _AXIS, _NUMBER, _BOOL = Integer(1, 2**31 - 1), Integer(-64, 63), Number(), Bool()
+_EACH_AXIS = AnyOf((_COUNT, ListOf(_COUNT, most=8)), "an integer above 0 or a list of them")
+# Padding and output sizes make data larger without any parameter that a file would have to hold.
+_GROWTH = 2**16
+_EDGES = AnyOf(
+    (Integer(0, _GROWTH), ListOf(Integer(0, _GROWTH), most=8)), f"an integer up to {_GROWTH}, or a list"
+)
+_SIZE = Integer(1, _GROWTH)
 _PARTS = AnyOf(
-    (Whole(-1, 2**31 - 1), ListOf(Whole(-1, 2**31 - 1), most=8)), "a whole number or a list of them"
+    (Integer(-1, 2**31 - 1), ListOf(Integer(-1, 2**31 - 1), most=8)), "an integer or a list of them"
 )
 # What a constructor would take in silence, and its module then fail of, is refused here.
 _ARGUMENTS: dict[str, Schema] = {
@@ -44,41 +52,37 @@ _ARGUMENTS: dict[str, Schema] = {
     **dict.fromkeys(("kernel_size", "dilation"), _EACH_AXIS),
     **dict.fromkeys(("start_dim", "end_dim"), _AXIS),
     **dict.fromkeys(("normalized_shape", "unflattened_size"), _PARTS),
-    **dict.fromkeys(("negative_slope", "init", "alpha", "beta", "threshold"), _NUMBER),
+    **dict.fromkeys(("negative_slope", "init", "alpha", "threshold"), _NUMBER),
     **dict.fromkeys(("bias", "affine", "track_running_stats", "elementwise_affine", "inplace"), _BOOL),
     **dict.fromkeys(("return_indices", "ceil_mode", "count_include_pad"), _BOOL),
+    "beta": SCALE,
     "dim": optional(_AXIS),
-    "eps": Number(least=0),
+    "eps": Number(0),
     "momentum": optional(_NUMBER),
-    "p": Number(least=0),
-    "approximate": Text(("none", "tanh")),
+    "p": Number(0),
+    "approximate": String(("none", "tanh")),
     "stride": optional(_EACH_AXIS),
-    "padding": AnyOf((Text(("same", "valid")), _EDGES)),
-    "padding_mode": Text(("zeros", "reflect", "replicate", "circular")),
-    "output_size": AnyOf((Null(), _COUNT, ListOf(optional(_COUNT), most=8)), "sizes"),
-    "divisor_override": optional(Whole(1, 2**31 - 1)),
+    "padding": AnyOf((String(("same", "valid")), _EDGES)),
+    "padding_mode": String(("zeros", "reflect", "replicate", "circular")),
+    "output_size": AnyOf((Null(), _SIZE, ListOf(optional(_SIZE), most=8)), f"sizes up to {_GROWTH}"),
+    "divisor_override": optional(Integer(1, 2**31 - 1)),
 }
 
 
-def _classes() -> Iterator[tuple[str, type[nn.Module]]]:
-    for name in _TORCH:
-        yield f"torch.nn.{name}", getattr(nn, name)
-    for name in layers.__all__:
-        kind = getattr(layers, name)
-        yield f"bayesian_layers.{name}", kind
-        if base := _torch_base(kind):
-            yield f"torch.nn.{base.__name__}", base
-
-
-def _torch_base(kind: type[nn.Module]) -> type[nn.Module] | None:
-    """The class of torch that a layer is the twin of: it has the same name."""
-    base = getattr(nn, kind.__name__, None)
-    return base if base in kind.__mro__[1:] else None
-
-
-CLASSES: dict[str, type[nn.Module]] = dict(_classes())
+CLASSES: dict[str, type[nn.Module]] = {f"torch.nn.{name}": getattr(nn, name) for name in _TORCH}
 NAMES = {kind: name for name, kind in CLASSES.items()}
-_TWINS = {base: kind for kind in NAMES if (base := _torch_base(kind))}
+_TWINS: dict[type[nn.Module], type[nn.Module]] = {}  # torch's class to the library's of the same name
+
+
+def register(kind: type[nn.Module]) -> None:
+    """Let files describe a layer of the library, and the layer of torch that it derives from."""
+    CLASSES[f"bayesian_layers.{kind.__name__}"] = kind
+    NAMES[kind] = f"bayesian_layers.{kind.__name__}"
+    base = getattr(nn, kind.__name__, None)
+    if base in kind.__mro__[1:]:
+        CLASSES[f"torch.nn.{kind.__name__}"] = base
+        NAMES[base] = f"torch.nn.{kind.__name__}"
+        _TWINS[base] = kind
 
 
 @functools.cache
@@ -128,7 +132,7 @@ def _said_by_family(kind: type[nn.Module], what: str) -> dict[str, Any]:
     """A table of the file that a layer, or torch's layer's twin, is written in, and of packages around it."""
     path = _TWINS.get(kind, kind).__module__
     found: dict[str, Any] = {}
-    while path.startswith(f"{layers.__name__}."):
+    while path.startswith(_LAYERS):
         found = {**getattr(sys.modules[path], what, {}), **found}
         path = path.rpartition(".")[0]
     return found
