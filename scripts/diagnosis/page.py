@@ -73,12 +73,12 @@ def _about_k(k: float) -> str:
 def _about_rows(each: Diagnosis) -> str:
     if each.reliability is not None and each.ece is not None:
         return (
-            f"P(y = 1) on {each.test_rows} unseen rows is {each.reliability.verdict}; ECE "
+            f"P(y = 1) on {each.test_rows} unseen rows is {each.reliability.verdict()}; ECE "
             f"{number(each.ece.ece, 4)} ({100 * each.ece.level:.0f} % interval {number(each.ece.lower, 4)} to "
             f"{number(each.ece.upper, 4)}; {number(each.ece.expected, 4)} would come of noise alone)."
         )
     curve = coverage_curve(each.pit)
-    return f"Central intervals for {each.test_rows} unseen rows: {curve.verdict}."
+    return f"Central intervals for {each.test_rows} unseen rows: {curve.verdict()}."
 
 
 def _sections(index: int, each: Diagnosis) -> tuple[Section, ...]:

@@ -222,7 +222,7 @@ def test_pit_and_check_tell_right_narrow_and_wide_apart(build, y_scale, said):
     p = posterior.pit(x, y, num_draws=400)
     assert p.shape == (300,)
     assert bl.metrics.uniformity(p).verdict() == said
-    assert bl.metrics.coverage_curve(p).verdict == said
+    assert bl.metrics.coverage_curve(p).verdict() == said
     tail = dict(
         zip(
             ("mean", "sd", "min", "max"),

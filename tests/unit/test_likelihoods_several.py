@@ -337,13 +337,42 @@ def test_many_degrees_of_freedom_have_the_normal_limit_in_float32():
     np.testing.assert_allclose(ours, stats.norm.logpdf(y), rtol=1e-5)
 
 
+def beta_cdf(a, b, x):
+    return incomplete_beta(*(torch.as_tensor(each, dtype=DOUBLE) for each in (a, b, x, 1 - x)))
+
+
+X = np.array([0.0, 1e-300, 1e-9, 0.1, 0.49, 0.51, 0.9, 1 - 1e-9, 1.0])
+
+
 @pytest.mark.parametrize("a", [1e-6, 0.3, 2.0, 40.0, 1e4, 1e9])
-@pytest.mark.parametrize("b", [1e-6, 0.5, 3.0, 1e3])
-def test_incomplete_beta_equals_scipys(a, b):
-    middle = a / (a + b)
-    x = np.unique(np.clip([0.0, 1e-9, 0.1, 0.5 * middle, middle, 0.5, 0.9, 1.0], 0, 1))
-    ours = incomplete_beta(*(torch.as_tensor(each, dtype=DOUBLE) for each in (a, b, x, 1 - x)))
-    np.testing.assert_allclose(ours, scipys.betainc(a, b, x), rtol=1e-7, atol=1e-15)
+def test_incomplete_beta_is_a_power_where_one_argument_is_1(a):
+    np.testing.assert_allclose(beta_cdf(a, 1.0, X), X**a, rtol=1e-9, atol=1e-300)
+    expected = np.append(-np.expm1(a * np.log1p(-X[:-1])), 1.0)
+    np.testing.assert_allclose(beta_cdf(1.0, a, X), expected, rtol=1e-9, atol=1e-300)
+
+
+def test_incomplete_beta_of_halves_is_an_arcsine():
+    np.testing.assert_allclose(
+        beta_cdf(0.5, 0.5, X), 2 / np.pi * np.arcsin(np.sqrt(X)), rtol=1e-9, atol=1e-300
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [(2, 3), (7, 1), (40, 11), (3, 60)])
+def test_incomplete_beta_of_integers_is_a_binomial_tail(a, b):
+    n = a + b - 1
+    expected = [sum(math.comb(n, k) * x**k * (1 - x) ** (n - k) for k in range(a, n + 1)) for x in X]
+    np.testing.assert_allclose(beta_cdf(a, b, X), expected, rtol=1e-7, atol=1e-300)
+
+
+def test_incomplete_beta_takes_the_complement_where_x_is_1_to_rounding():
+    """I_x(a, 1/2) near x = 1, with 1 - x = 1e-20: 1 - 2 sqrt(1 - x) / B(a, 1/2), in the dtype of x."""
+    a, x, complement = (torch.tensor(each, dtype=DOUBLE) for each in (3.0, 1.0, 1e-20))
+    below = incomplete_beta(complement.new_tensor(0.5), a, complement, x)
+    assert float(below) == pytest.approx(2e-10 * 15 / 16, rel=1e-6)
+    assert float(incomplete_beta(a, a.new_tensor(0.5), x, complement)) == pytest.approx(
+        1 - float(below), abs=1e-15
+    )
+    assert incomplete_beta(a.float(), a.float(), x.float(), complement.float()).dtype == torch.float32
 
 
 def test_draws_of_logistics_are_finite():

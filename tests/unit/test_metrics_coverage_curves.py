@@ -31,7 +31,10 @@ def test_doctests_run():
 @pytest.mark.parametrize("scale", SAID)
 def test_right_narrow_and_wide(scale):
     _, curve = normal_curve(scale)
-    assert curve.verdict == SAID[scale]
+    assert curve.verdict() == SAID[scale]
+    assert curve.verdict(1e-300) == SAID[1.0]
+    with pytest.raises(DataError, match="level"):
+        curve.verdict(5)
     assert (np.abs(curve.shares - curve.levels).max() > curve.band(0.95)) == (scale != 1.0)
     # the share that Normal intervals of a wrong deviation hold, within 4 standard errors
     expected = 2 * stats.norm.cdf(scale * stats.norm.ppf((1 + curve.levels) / 2)) - 1

@@ -1,6 +1,7 @@
 """Reliability tables and calibration errors with intervals: right, over- and under-confident told apart."""
 
 import doctest
+import math
 
 import numpy as np
 import pytest
@@ -39,7 +40,26 @@ def test_table_by_loops():
         bar = stats.binomtest(int(y[inside].sum()), int(inside.sum())).proportion_ci(0.9, "wilson")
         assert (table.lower[b], table.upper[b]) == pytest.approx((bar.low, bar.high), rel=1e-9)
     z = (table.frequency - table.confidence) / table.stderr
-    assert table.p_value == pytest.approx(stats.chi2.sf(z @ z, 8), rel=1e-9)
+    half = (
+        z @ z / 2
+    )  # with 8 degrees of freedom the tail of a chi-square variable is that of Poisson's below 4
+    assert table.p_value == pytest.approx(
+        math.exp(-half) * sum(half**k / math.factorial(k) for k in range(4)), rel=1e-9
+    )
+
+
+def test_wilsons_interval_solves_its_equation():
+    successes, trials = np.array([0.0, 3.0, 17.0, 20.0]), np.array([5.0, 10.0, 40.0, 20.0])
+    share, z = successes / trials, stats.norm.isf(0.025)
+    low, high = reliability_tables._wilson_interval(successes, trials, 0.95)
+    for end in (low, high):
+        inner = (end > 1e-9) & (end < 1 - 1e-9)
+        score = (share - end)[inner] / np.sqrt(end * (1 - end) / trials)[inner]
+        np.testing.assert_allclose(np.abs(score), z, rtol=1e-9)
+    assert low[0] == 0.0
+    assert high[3] == 1.0
+    assert high[0] > 0.3
+    assert low[3] < 0.9
 
 
 @pytest.mark.parametrize("bins", [1, 5, 15])
@@ -59,7 +79,10 @@ def test_calibration_error_is_ece(bins):
 @pytest.mark.parametrize("kind", SHARPER)
 def test_right_over_and_under(kind, event):
     table = metrics.reliability(*case(kind), bins=10, event=event)
-    assert table.verdict == SAID[kind]
+    assert table.verdict() == SAID[kind]
+    assert table.verdict(1e-300) == SAID["right"]
+    with pytest.raises(DataError, match="level"):
+        table.verdict(5)
     assert kind == "right" or (table.overconfidence > 0.03) == (kind == "over")
 
 

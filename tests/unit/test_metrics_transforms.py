@@ -1,6 +1,8 @@
 """Probability integral transforms and the tests of their uniformity: right, too wide and too narrow told apart."""
 
 import doctest
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -131,7 +133,7 @@ def test_another_shape_is_named():
 def test_p_values_by_other_means():
     p = transformed("right", 50, seed=3)
     found = metrics.uniformity(p)
-    assert found.p_value == pytest.approx(stats.kstest(p, "uniform").pvalue, rel=0.04)
+    assert found.p_value == pytest.approx(stats.kstest(p, "uniform").pvalue, rel=1e-9)
     z = stats.norm.ppf(p)
     tail = stats.chi2.cdf(49 * z.var(ddof=1), 49)
     assert found.spread_p_value == pytest.approx(2 * min(tail, 1 - tail), rel=1e-8)
@@ -168,7 +170,7 @@ def test_histogram(kind):
     p = transformed(kind)
     table = metrics.pit_histogram(p, bins=10)
     np.testing.assert_array_equal(table.counts, [np.sum(np.floor(10 * p) == k) for k in range(10)])
-    assert table.verdict == SAID[kind]
+    assert table.verdict() == SAID[kind]
     assert table.p_value == metrics.uniformity(p).p_value
     outside = set(table.outside.tolist())
     ends, middle = outside & {0, 9}, outside & {4, 5}
@@ -183,6 +185,23 @@ def test_band_holds_all_bins_together_as_often_as_it_says():
         [not len(metrics.pit_histogram(rng.uniform(size=200), 10, 0.8).outside) for _ in range(500)]
     )
     assert 0.8 - 4 * np.sqrt(0.16 / 500) < inside < 0.97
+
+
+@pytest.mark.parametrize(("count", "bins", "level"), [(5, 2, 0.96), (200, 10, 0.95), (1000, 20, 0.2)])
+def test_band_by_the_sum_of_the_binomial_law(count, bins, level):
+    table = metrics.pit_histogram((np.arange(count) + 0.5) / count, bins, level)
+    tail, p = (1 - level) / (2 * bins), Fraction(1, bins)
+    law = [float(math.comb(count, k) * p**k * (1 - p) ** (count - k)) for k in range(count + 1)]
+    assert sum(law[: table.lower]) <= tail < sum(law[: table.lower + 1])
+    assert sum(law[table.upper + 1 :]) <= tail < sum(law[table.upper :])
+
+
+def test_random_numbers_depend_on_seed_and_row_alone():
+    def p(rows, seed):
+        return metrics.pit_discrete(np.zeros(rows), np.ones(rows), seed=seed)
+
+    np.testing.assert_array_equal(p(5, 3), p(50, 3)[:5])
+    assert not np.array_equal(p(5, 3), p(5, 4))
 
 
 def test_histogram_checks_itself():

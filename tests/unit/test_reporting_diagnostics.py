@@ -39,7 +39,7 @@ def test_reliability(event):
     table = metrics.reliability(rng.uniform(size=500) < p, p, 10, event=event)
     figure = pictures.reliability_diagram(table, "A title", "label 1")
     assert "A title" in drawn(figure)
-    assert table.verdict in drawn(figure)
+    assert table.verdict() in drawn(figure)
     full = table.count > 0
     bars = figure.axes[0].containers[0]
     np.testing.assert_allclose(bars.lines[0].get_ydata(), table.frequency[full])
@@ -58,7 +58,7 @@ def test_coverage():
     assert drawn(figure) == "\nCoverage"
     said = legend(figure.legends)
     assert "95 % band, 300 rows" in said
-    assert {f"{name}: {curve.verdict}" for name, curve in curves.items()} <= set(said)
+    assert {f"{name}: {curve.verdict()}" for name, curve in curves.items()} <= set(said)
     for bars, curve in zip(figure.axes[0].containers, curves.values(), strict=True):
         np.testing.assert_array_equal(bars.lines[0].get_ydata(), curve.shares)
 

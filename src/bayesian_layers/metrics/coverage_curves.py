@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import DataError, ShapeError
 from ._checks import checked_level, numeric_array, vectors
-from ._distributions import kolmogorov_distance, kolmogorov_tail
 
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
-_ALARM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class CoverageCurve:
     @property
     def p_value(self) -> float:
         """Probability of so large a distance between shares and levels, if right: Kolmogorov's, so rather too large."""
-        return kolmogorov_tail(float(np.max(np.abs(self.shares - self.levels))), self.count)
+        return float(scipy.stats.kstwo.sf(np.max(np.abs(self.shares - self.levels)), self.count))
 
     @property
     def off(self) -> float:
@@ -62,12 +61,21 @@ class CoverageCurve:
         Returns:
             Half the width of the band.
         """
-        return kolmogorov_distance(1 - checked_level(level), self.count)
+        return float(scipy.stats.kstwo.isf(1 - checked_level(level), self.count))
 
-    @property
-    def verdict(self) -> str:
-        """What the curve says in words, at 5 %."""
-        if self.p_value >= _ALARM:
+    def verdict(self, level: float = 0.05) -> str:
+        """Describe the result of the test in words.
+
+        Args:
+            level: Probability of a false alarm if the intervals are right.
+
+        Returns:
+            ``too narrow (over-confident)``, ``too wide (under-confident)`` or ``calibrated, as far as this shows``.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
+        """
+        if self.p_value >= checked_level(level):
             return "calibrated, as far as this shows"
         return "too narrow (over-confident)" if self.off < 0 else "too wide (under-confident)"
 

@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import DataError, ShapeError
 from ._checks import draws_and_rows, numeric_array, standardized, vectors
-
-_erf = np.vectorize(math.erf, otypes=[float])  # NumPy has no erf of its own
 
 
 def rmse(y: Any, mean: Any) -> float:
@@ -124,7 +123,11 @@ def crps_normal(y: Any, mean: Any, std: Any) -> float:
     """
     z, scale = standardized(y, mean, std)
     density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
-    return float(np.mean(scale * (z * _erf(z / math.sqrt(2.0)) + 2.0 * density - 1.0 / math.sqrt(math.pi))))
+    return float(
+        np.mean(
+            scale * (z * scipy.special.erf(z / math.sqrt(2.0)) + 2.0 * density - 1.0 / math.sqrt(math.pi))
+        )
+    )
 
 
 def normal_nll(y: Any, mean: Any, std: Any) -> float:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import DataError, ShapeError
 from ._checks import checked_level, classification, whole
-from ._distributions import chi_square_tails, wilson_interval
 
-_ALARM = 0.05
 _STEPS = 60  # errors that are tried, beside 0
 _REACH = 5.0  # deviations around the one seen
 _ROUNDING = 1e-12  # of a mean of shares: which of two equal ones is larger is chance
@@ -86,12 +85,21 @@ class Reliability:
         if not free.any():
             return 1.0
         z = (self.frequency - self.confidence)[free] / self.stderr[free]
-        return chi_square_tails(float(z @ z), int(free.sum()))[1]
+        return float(scipy.special.chdtrc(free.sum(), z @ z))
 
-    @property
-    def verdict(self) -> str:
-        """What the table says in words, at 5 %."""
-        if self.p_value >= _ALARM:
+    def verdict(self, level: float = 0.05) -> str:
+        """Describe the result of the test in words.
+
+        Args:
+            level: Probability of a false alarm if the probabilities are right.
+
+        Returns:
+            ``over-confident``, ``under-confident`` or ``calibrated, as far as this shows``.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
+        """
+        if self.p_value >= checked_level(level):
             return "calibrated, as far as this shows"
         return "over-confident" if self.overconfidence > 0 else "under-confident"
 
@@ -170,7 +178,7 @@ def reliability(
         )
         lower, upper = np.full((2, bins), np.nan)
         full = count > 0
-        lower[full], upper[full] = wilson_interval((share * count)[full], count[full], level)
+        lower[full], upper[full] = _wilson_interval((share * count)[full], count[full], level)
         stderr = np.sqrt(variance / count)
     return Reliability(
         np.linspace(0.0, 1.0, bins + 1), mean, share, count, stderr, lower, upper, level, event
@@ -277,6 +285,17 @@ def _event(y: Any, probabilities: Any, event: int | None) -> tuple[np.ndarray, n
     if whole("event", event, 0) >= table.shape[1]:
         raise DataError(f"`event` must be a class, 0 to {table.shape[1] - 1}; received {event}")
     return table[:, event], (labels == event).astype(float)
+
+
+def _wilson_interval(
+    successes: np.ndarray, trials: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute Wilson's interval for proportions: within [0, 1], and of positive width at 0 and 1 too."""
+    z = float(scipy.special.ndtri((1 + level) / 2))
+    share, weight = successes / trials, z**2 / trials
+    center = (share + weight / 2) / (1 + weight)
+    half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    return np.clip(center - half, 0.0, 1.0), np.clip(center + half, 0.0, 1.0)
 
 
 def _bins(p: np.ndarray, bins: int) -> np.ndarray:

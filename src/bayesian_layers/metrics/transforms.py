@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import DataError, ShapeError
 from ._checks import checked_level, draws_and_rows, standardized, vectors, whole
-from ._distributions import binomial_range, normal_cdf, uniform_stream
 from .uniform import Uniformity, uniformity
 
 _INSIDE = 2.0**-53  # a float64 probability nearer to 0 or 1 than this is one of them
@@ -45,7 +45,7 @@ def pit(y: Any, draws: Any, seed: int = 0) -> np.ndarray:
     """
     target, table = draws_and_rows("draws", draws, y)
     below, equal = (table < target).sum(axis=0), (table == target).sum(axis=0)
-    u = uniform_stream(whole("seed", seed, 0), len(target))
+    u = _uniform(whole("seed", seed, 0), len(target))
     return _inside((below + u * (equal + 1)) / (len(table) + 1))
 
 
@@ -69,7 +69,7 @@ def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
         array([0.5  , 0.841])
     """
     z, _ = standardized(y, mean, std)
-    return _inside(normal_cdf(z))
+    return _inside(scipy.special.ndtr(z))
 
 
 def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
@@ -97,7 +97,12 @@ def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
     low, high = vectors(below=below, at_most=at_most)
     if low.min() < 0.0 or high.max() > 1.0 or np.any(low > high):
         raise DataError("`below` and `at_most` must satisfy 0 <= below <= at_most <= 1; were they swapped?")
-    return _inside(low + uniform_stream(whole("seed", seed, 0), len(low)) * (high - low))
+    return _inside(low + _uniform(whole("seed", seed, 0), len(low)) * (high - low))
+
+
+def _uniform(seed: int, count: int) -> np.ndarray:
+    """Draw uniform numbers, of which number ``i`` depends on ``(seed, i)`` alone."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(count)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:
@@ -143,10 +148,16 @@ class PitHistogram:
         """Of the Kolmogorov-Smirnov test of uniformity."""
         return self.uniformity.p_value
 
-    @property
-    def verdict(self) -> str:
-        """What the tests say in words, at 5 %."""
-        return self.uniformity.verdict()
+    def verdict(self, level: float = 0.05) -> str:
+        """Describe the results of the tests in words; see :meth:`Uniformity.verdict`.
+
+        Args:
+            level: Probability of any false alarm if the predictions are right.
+
+        Returns:
+            A few words.
+        """
+        return self.uniformity.verdict(level)
 
 
 def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> PitHistogram:
@@ -177,5 +188,6 @@ def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> Pi
     tested = uniformity(probabilities)
     (p,) = vectors(probabilities=probabilities)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    lower, upper = binomial_range(len(p), 1 / bins, (1 - level) / (2 * bins))
+    count, tail = scipy.stats.binom(len(p), 1 / bins), (1 - level) / (2 * bins)
+    lower, upper = int(count.ppf(tail)), int(count.isf(tail))
     return PitHistogram(edges, np.histogram(p, edges)[0], len(p) / bins, lower, upper, level, tested)

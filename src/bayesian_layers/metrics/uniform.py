@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import DataError
 from ._checks import vectors
-from ._distributions import chi_square_tails, kolmogorov_tail, normal_quantile, walk_tail
 
 _TESTS = 3  # behind a verdict: of bias, of width, of shape
 
@@ -103,13 +104,15 @@ class Uniformity:
 def uniformity(probabilities: Any) -> Uniformity:
     r"""Test whether probability integral transforms are uniform, and tell bias from width.
 
-    Three tests. Kolmogorov and Smirnov's, of uniformity, whose p-value is that of :math:`\sup_t |F_N(t) - t|` (by
-    Stephens' approximation, good to 4 % of itself down to 0.01 where N is 10 or more). The test of symmetry compares
-    the empirical distributions of :math:`p` and :math:`1 - p`: if :math:`p` is symmetric about one half, then,
-    ordered from the most extreme inwards, its sides are tosses of a fair coin, and N times the largest distance is
-    how far their random walk comes, of which the probability is known exactly. (The usual two-sample test takes
-    :math:`p` and :math:`1 - p` for independent: at 5 % it rejects in 12 % of the cases where nothing is wrong.) The
-    spread: :math:`\sum_n (z_n - \bar z)^2` is chi-square with N - 1 degrees of freedom.
+    There are three tests.
+
+    * Uniformity: Kolmogorov and Smirnov's, with the exact distribution of :math:`\sup_t |F_N(t) - t|`.
+    * Symmetry: it compares the empirical distributions of :math:`p` and :math:`1 - p`. If :math:`p` is symmetric about
+      one half, then its sides, ordered from the most extreme inwards, are tosses of a fair coin, and N times the
+      largest distance is how far their random walk comes, whose distribution is known exactly. (The usual two-sample
+      test treats :math:`p` and :math:`1 - p` as independent: at 5 % it rejects in 12 % of the cases where nothing is
+      wrong.)
+    * Spread: :math:`\sum_n (z_n - \bar z)^2` is chi-square with N - 1 degrees of freedom.
 
     The numbers must be independent of each other. Those of rows predicted by one posterior are nearly so where there
     are many more rows than parameters, and the noise is large against what is not known about ``f``.
@@ -140,16 +143,17 @@ def uniformity(probabilities: Any) -> Uniformity:
             "`probabilities` must be 2 or more, strictly between 0 and 1; "
             f"received {len(p)} from {p.min():g} to {p.max():g}. bl.metrics.pit gives such numbers."
         )
-    z = normal_quantile(p)
+    z = scipy.special.ndtri(p)
     shift, spread = float(z.mean()), float(z.std(ddof=1))
-    tails = chi_square_tails((len(p) - 1) * spread**2, len(p) - 1)
+    degrees, statistic = len(p) - 1, (len(p) - 1) * spread**2
+    tails = scipy.special.chdtr(degrees, statistic), scipy.special.chdtrc(degrees, statistic)
     return Uniformity(
         count=len(p),
-        p_value=kolmogorov_tail(_distance(p), len(p)),
-        symmetry_p_value=walk_tail(_excursion(p), len(p)),
+        p_value=float(scipy.stats.kstwo.sf(_distance(p), len(p))),
+        symmetry_p_value=_walk_tail(_excursion(p), len(p)),
         shift=shift,
         spread=spread,
-        spread_p_value=min(1.0, 2 * min(tails)),
+        spread_p_value=float(min(1.0, 2 * min(tails))),
     )
 
 
@@ -167,3 +171,16 @@ def _excursion(p: np.ndarray) -> int:
     walk = np.cumsum(np.sign(off[order]))
     ends = np.append(np.diff(np.abs(off[order])) != 0, True)
     return int(np.max(np.abs(walk[ends])))
+
+
+def _walk_tail(reach: int, steps: int) -> float:
+    r"""Compute the exact probability that a fair walk of steps of 1 up or down reaches the distance ``reach``."""
+    # A walk that is stopped at +-a survives n steps with probability
+    #   1/a sum over odd k < 2a of sin(k pi / 2) cot(k pi / 4a) cos(k pi / 2a)^n,
+    # the expansion of its start in the eigenvectors of one step.
+    if reach <= 1:
+        return 1.0 if reach <= 0 or steps else 0.0
+    angle = np.arange(1, 2 * reach, 2) * math.pi / (2 * reach)
+    sign = (-1.0) ** np.arange(reach)
+    survival = np.sum(sign / np.tan(angle / 2) * np.cos(angle) ** steps) / reach
+    return float(np.clip(1.0 - survival, 0.0, 1.0))

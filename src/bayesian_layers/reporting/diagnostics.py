@@ -39,7 +39,7 @@ def reliability_diagram(table: Reliability, title: str, event: str = "the predic
     name = f"seen, with {100 * table.level:.0f} % intervals"
     axes.errorbar(x, y, bars, fmt="o", color=_BLUE, ms=5, lw=1.2, capsize=3, label=name)
     axes.set(
-        title=f"{title}\n{table.verdict} (p = {table.p_value:.2g})", ylabel=f"share of rows with {event}"
+        title=f"{title}\n{table.verdict()} (p = {table.p_value:.2g})", ylabel=f"share of rows with {event}"
     )
     axes.set(ylim=(-0.03, 1.03))
     axes.legend(frameon=False, loc="lower right")
@@ -62,7 +62,7 @@ def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: flo
     axes.fill_between(ends, ends - half, ends + half, color=_BAND, lw=0, label=name)
     axes.plot(ends, ends, color="0.4", ls="--", lw=1.0, label="calibrated")
     for (name, curve), colour, marker in zip(curves.items(), METHOD_COLOURS, "osD^", strict=False):
-        text = f"{name}: {curve.verdict}"
+        text = f"{name}: {curve.verdict()}"
         axes.errorbar(
             curve.levels, curve.shares, curve.stderr, color=colour, marker=marker, ms=4, lw=1.3, label=text
         )
@@ -167,7 +167,7 @@ def _pit_panel(axes: Any, table: PitHistogram, name: str, verdict: str | None = 
         axes.plot(table.edges[empty] + widths[empty] / 2, 0 * empty, "x", color=_ORANGE, mew=2, clip_on=False)
     for height, style in ((table.lower, ":"), (table.expected, "--"), (table.upper, ":")):
         axes.axhline(height, color="0.25", ls=style, lw=1.0)
-    said = table.verdict if verdict is None else verdict
+    said = table.verdict() if verdict is None else verdict
     axes.set_title(f"{name}\n{_folded(said)}", fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.15 * max(table.upper, heights.max())))
 
