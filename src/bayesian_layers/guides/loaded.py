@@ -20,8 +20,9 @@ def check_range(guide: Guide) -> None:
     """Raise StorageError unless means, standard deviations and factor leave room for draws."""
     arrays = dict(guide.named_parameters())
     most = torch.finfo(guide.loc.dtype).max
-    # A factor multiplies both the standard deviations and the noise: the product must not overflow.
-    largest = most**0.5 / 16 if "factor" in arrays else most / 64
+    factors = [name for name in arrays if name.endswith("factor")]
+    # Factors multiply each other, the standard deviations and the noise: the product must not overflow.
+    largest = most ** (1 / (1 + len(factors))) / (16 if factors else 64)
     check_all(
         arrays["loc"], lambda it: it.abs() < most / 2, "the guide's means must leave room for its draws"
     )
@@ -30,8 +31,8 @@ def check_range(guide: Guide) -> None:
         lambda it: (it.exp() > 0) & (it.exp() < largest),
         "the guide's standard deviations must be above 0 and must not overflow",
     )
-    if "factor" in arrays:
-        check_all(arrays["factor"], lambda it: it.abs() < largest, "the guide's factor must not overflow")
+    for name in factors:
+        check_all(arrays[name], lambda it: it.abs() < largest, "the guide's factor must not overflow")
 
 
 def check_positive_sites(guide: Guide, model: BayesianModel) -> None:
