@@ -117,6 +117,7 @@ GUIDES = (
     bl.guides.BlockNormal,
     bl.guides.LowRankNormal,
     bl.guides.FullRankNormal,
+    bl.guides.MatrixNormal,
     ensemble_of_two,
     flow_of_two,
 )

@@ -9,6 +9,7 @@ from .ensemble import Ensemble
 from .flow import Flow
 from .full_rank import FullRankNormal
 from .low_rank import LowRankNormal
+from .matrix_normal import MatrixNormal
 from .mean_field import MeanFieldNormal
 from .prior_density import log_prior
 
@@ -19,6 +20,7 @@ __all__ = [
     "FullRankNormal",
     "Guide",
     "LowRankNormal",
+    "MatrixNormal",
     "MeanFieldNormal",
     "check_covers",
     "default_guide",
