@@ -311,6 +311,11 @@ ROWS: dict[str, Row] = {
         shape=(2,),
         covers={"local": ("0.weight", "0.bias", "3.weight", "3.bias"), "flipout": ("0.weight", "3.weight")},
     ),
+    "RMSNorm": Row(
+        **both(lambda kind: nn.Sequential(kind.Linear(2, 3), kind.RMSNorm(3), nn.Tanh(), kind.Linear(3, 1))),
+        shape=(2,),
+        covers={"local": ("0.weight", "0.bias", "3.weight", "3.bias"), "flipout": ("0.weight", "3.weight")},
+    ),
     "GroupNorm": Row(
         **both(normalised(lambda kind: kind.GroupNorm(1, 2), 2)), shape=(1, 2), covers=BEHIND_NORM
     ),

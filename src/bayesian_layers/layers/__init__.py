@@ -26,6 +26,7 @@ from .gaussian_process import GaussianProcess
 from .linear import Bilinear, Linear
 from .normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
 from .recurrent import GRU, LSTM, RNN
+from .rms_norm import RMSNorm
 from .transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "NeuralSpline",
     "NoContext",
     "PReLU",
+    "RMSNorm",
     "RNNCell",
     "RealNVP",
     "SelfAttention",
