@@ -61,9 +61,17 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def check_tensor(name: str, value: Any, *, hint: str = "Use torch.as_tensor.") -> Tensor:
-    """Return ``value`` if it is a tensor; raise TypeError otherwise."""
+    """Return ``value`` if it is a dense tensor of real numbers; raise TypeError or DataError otherwise."""
     if not isinstance(value, Tensor):
         raise TypeError(_message(name, "a torch tensor", type(value).__name__, hint, shown=False))
+    if value.is_complex():
+        raise DataError(
+            _message(name, "a tensor of real numbers", value.dtype, "Use .real or torch.view_as_real.")
+        )
+    if value.layout != torch.strided:
+        raise DataError(_message(name, "a dense tensor", value.layout, "Use .to_dense()."))
+    if value.is_meta:
+        raise DataError(_message(name, "a tensor with values", "one on the device 'meta'", "", shown=False))
     return value
 
 

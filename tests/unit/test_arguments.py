@@ -55,6 +55,13 @@ def test_tensors():
     assert arguments.check_tensor("x", x) is x
     with pytest.raises(TypeError, match=r"`x` must be a torch tensor; received ndarray\. Use torch"):
         arguments.check_tensor("x", x.numpy(), hint="Use torch.from_numpy.")
+    for wrong, match in (
+        (x.to(torch.complex64), r"real numbers; received torch.complex64\. Use .real"),
+        (x.to_sparse(), r"dense tensor; received torch.sparse_coo\. Use .to_dense"),
+        (x.to("meta"), "with values; received one on the device 'meta'"),
+    ):
+        with pytest.raises(DataError, match=f"`x` must be a .*{match}"):
+            arguments.check_tensor("x", wrong)
     assert arguments.check_finite_tensor("x", x) is x
     with pytest.raises(DataError, match="`x` has 2 values that are NaN or infinite"):
         arguments.check_finite_tensor("x", torch.tensor([1.0, float("nan"), -float("inf")]))
