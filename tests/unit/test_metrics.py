@@ -336,7 +336,7 @@ def test_classification_values(metric, y, p, message):
 
 @pytest.mark.parametrize("bins", [0, -3, 2.5, None])
 def test_ece_refuses_odd_numbers_of_bins(bins):
-    with pytest.raises(DataError, match="`bins` must be an integer of at least 1"):
+    with pytest.raises(DataError, match="`bins` must be an integer, 1 or more"):
         metrics.ece([0, 1], [0.2, 0.8], bins=bins)
 
 

@@ -38,7 +38,7 @@ def test_right_narrow_and_wide_models(scale, side):
     assert {"low": tail < 0.025, "high": tail > 0.975, None: 0.025 < tail < 0.975}[side]
     assert ("<- surprising" in str(check)) == bool(check.surprising)
     assert str(check).count("\n") == 3
-    assert "P(made > observed)" in str(check)
+    assert "P(simulated > observed)" in str(check)
 
 
 def test_tail_probabilities_are_uniform_for_data_of_the_model():

@@ -9,7 +9,7 @@ from scipy import special, stats
 
 from bayesian_layers import metrics
 from bayesian_layers.errors import DataError, ShapeError
-from bayesian_layers.metrics import reliability_tables
+from bayesian_layers.metrics import ece_intervals, reliability_tables
 
 SHARPER = {"right": 1.0, "over": 2.5, "under": 0.4}  # what the logits are multiplied by
 SAID = {"right": "calibrated, as far as this shows", "over": "over-confident", "under": "under-confident"}
@@ -22,9 +22,9 @@ def case(kind, n=800, seed=0):
 
 
 def test_doctests_run():
-    result = doctest.testmod(reliability_tables)
-    assert result.attempted >= 4
-    assert not result.failed
+    results = [doctest.testmod(room) for room in (ece_intervals, reliability_tables)]
+    assert sum(result.attempted for result in results) >= 4
+    assert not any(result.failed for result in results)
 
 
 def test_table_by_loops():

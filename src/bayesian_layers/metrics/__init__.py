@@ -1,17 +1,21 @@
-"""How good predictions are: arrays in, numbers out.
+"""Metrics of predictions: functions from arrays to numbers.
 
-Arguments may be NumPy arrays or anything that ``np.asarray`` reads, CPU tensors included; sums run in
-``float64``. Axis letters: S draws, N rows, K classes. For classification ``y`` holds the labels 0..K-1 and
-``probabilities`` has shape ``(N, K)``, or ``(N,)`` for two classes, where it is P(y = 1). Of equally
-probable classes the one with the lowest label is the prediction, so P(y = 1) = 0.5 predicts 0.
+Arguments may be NumPy arrays or anything that ``np.asarray`` reads, CPU tensors included; sums are in ``float64``.
+Axis letters: S draws, N rows, K classes. For classification, ``y`` holds the labels 0..K-1 and ``probabilities`` has
+shape ``(N, K)``, or ``(N,)`` for two classes, where it is P(y = 1). The predicted class is the most probable one, and
+of equally probable classes that with the lowest label, so P(y = 1) = 0.5 predicts 0.
+
+Metrics that return one number average over rows. For scores per row, computed from draws of the weights, use
+``bl.predictive``.
 """
 
 from ._checks import numeric_array as numeric_array  # for the rest of the package; not in __all__
 from .classes import accuracy, brier, ece, nll
 from .coverage_curves import CoverageCurve, coverage_curve, interval_coverage_curve
+from .ece_intervals import EceInterval, ece_interval
 from .predictive_checks import PredictiveCheck, predictive_check
 from .regression import coverage, crps, crps_normal, mixture_nll, normal_nll, rmse
-from .reliability_tables import EceInterval, Reliability, ece_interval, reliability
+from .reliability_tables import Reliability, reliability
 from .transforms import PitHistogram, pit, pit_discrete, pit_histogram, pit_normal
 from .uniform import Uniformity, uniformity
 

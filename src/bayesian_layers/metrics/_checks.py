@@ -1,4 +1,4 @@
-"""Arguments of metrics, read and checked."""
+"""Checks of the arrays that metrics take."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 
 from ..errors import DataError, ShapeError
 
-# Probabilities computed in float32 miss 0, 1 and their sum by some 1e-7 a class.
+# Probabilities computed in float32 differ from 0, 1 and a sum of 1 by about 1e-7 per class.
 _ROUNDING = 1e-6
 
 
 def numeric_array(name: str, value: Any) -> np.ndarray:
-    """Read numbers as ``float64``; text, objects and NaN are refused, never converted."""
+    """Convert numbers to ``float64``; raise DataError for text, objects and NaN."""
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as problem:  # ragged lists; tensors on a GPU or with a graph
+    # Ragged lists, and tensors on a GPU or with a graph.
+    except (TypeError, ValueError, RuntimeError) as problem:
         raise DataError(
-            f"`{name}` must be an array of numbers; received {type(value).__name__}, of which NumPy says: "
+            f"`{name}` must be an array of numbers; received {type(value).__name__}, which NumPy cannot read: "
             f"{problem} For a tensor, pass tensor.detach().cpu()."
         ) from problem
     if array.dtype.kind not in "biuf":
@@ -39,13 +40,14 @@ def _check_finite(name: str, array: np.ndarray) -> None:
 
 
 def vectors(finite: tuple[str, ...] | None = None, **named: Any) -> list[np.ndarray]:
-    """All must have one shape (N,); `finite` names those that may hold no infinities, None means all."""
+    """Convert arrays of one shape ``(N,)``; ``finite`` names those that must be finite, ``None`` means all."""
     arrays = {name: numeric_array(name, value) for name, value in named.items()}
-    # The first that is a vector says how many rows there are, so that the error names the odd one out.
+    # The first vector determines the number of rows, so that the error names the array that differs.
     rows = next((len(array) for array in arrays.values() if array.ndim == 1), 0)
     for name, array in arrays.items():
         if array.shape != (rows,) or rows == 0:
-            hint = "Use .squeeze(-1)." if array.ndim == 2 and array.shape[1] == 1 else "One value a row."
+            column = array.ndim == 2 and array.shape[1] == 1
+            hint = "Use .squeeze(-1)." if column else "Pass one value per row."
             raise ShapeError(name, (rows or "N >= 1",), array.shape, hint)
         if finite is None or name in finite:
             _check_finite(name, array)
@@ -53,7 +55,7 @@ def vectors(finite: tuple[str, ...] | None = None, **named: Any) -> list[np.ndar
 
 
 def draws_and_rows(name: str, draws: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (N,) and draws (S, N), both finite."""
+    """Convert targets ``(N,)`` and draws ``(S, N)``, which must be finite."""
     (target,) = vectors(y=y)
     table = numeric_array(name, draws)
     if table.ndim != 2 or len(table) == 0 or table.shape[1] != len(target):
@@ -63,27 +65,26 @@ def draws_and_rows(name: str, draws: Any, y: Any) -> tuple[np.ndarray, np.ndarra
 
 
 def standardized(y: Any, mean: Any, std: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(y - mean) / std, and std a row."""
+    """Compute ``(y - mean) / std``, and ``std`` per row."""
     scale = numeric_array("std", std)
-    if scale.ndim == 0:  # one number is meant for all rows; (1,) and (N, 1) may be accidents
+    # One number holds for all rows; shapes (1,) and (N, 1) may be accidents.
+    if scale.ndim == 0:
         target, center = vectors(y=y, mean=mean)
         scale = np.full(len(target), scale)
         _check_finite("std", scale)
     else:
         target, center, scale = vectors(y=y, mean=mean, std=scale)
     if scale.min() <= 0.0:
-        raise DataError(
-            f"`std` must be positive; its smallest value is {scale.min()}. A scale is a deviation."
-        )
+        raise DataError(f"`std` must be positive; its smallest value is {scale.min()}.")
     return (target - center) / scale, scale
 
 
 def classification(y: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Integer labels (N,) and probabilities (N, K), two classes included."""
+    """Convert labels to integers ``(N,)`` and probabilities to ``(N, K)``, for two classes too."""
     table, labels = numeric_array("probabilities", probabilities), numeric_array("y", y)
     if labels.ndim != 1 or len(labels) == 0:
         rows = len(table) if table.ndim else 0
-        raise ShapeError("y", (rows or "N >= 1",), labels.shape, "One label a row; use .squeeze(-1).")
+        raise ShapeError("y", (rows or "N >= 1",), labels.shape, "Pass one label per row; use .squeeze(-1).")
     if table.ndim not in (1, 2) or len(table) != len(labels) or table.shape[1:] in ((0,), (1,)):
         expected = (len(labels),) if table.ndim != 2 or table.shape[1] < 2 else (len(labels), table.shape[1])
         hint = "Pass P(y = 1) as (N,), or all K >= 2 classes as (N, K)."
@@ -113,17 +114,3 @@ def _checked_probabilities(table: np.ndarray) -> np.ndarray:
             )
     table = table.clip(0.0, 1.0)
     return table if table.ndim == 2 else np.stack([1.0 - table, table], axis=1)
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number that is large enough."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")
-    return int(value)
-
-
-def checked_level(level: Any) -> float:
-    """A probability strictly between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-        raise DataError(f"`level` must be a number between 0 and 1; received {level!r}. 0.95 is usual.")
-    return float(level)

@@ -1,4 +1,4 @@
-"""How good predicted probabilities of classes are."""
+"""Metrics of predicted probabilities of classes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..arguments import check_integer
 from ._checks import classification
 
 
 def accuracy(y: Any, probabilities: Any) -> float:
-    r"""Share of rows whose most probable class is the label, :math:`\frac1N\sum_n [\arg\max_k p_{nk} = y_n]`.
+    r"""Fraction of rows whose most probable class is the label, :math:`\frac1N\sum_n [\arg\max_k p_{nk} = y_n]`.
 
     Args:
         y: Labels, shape ``(N,)``.
         probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
 
     Returns:
-        A share between 0 and 1.
+        A number between 0 and 1.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
@@ -33,17 +33,17 @@ def accuracy(y: Any, probabilities: Any) -> float:
 
 
 def nll(y: Any, probabilities: Any) -> float:
-    r"""Mean negative log probability of the labels, :math:`-\frac1N\sum_n \log p_{n y_n}`, in nats a row.
+    r"""Mean negative log probability of the labels, :math:`-\frac1N\sum_n \log p_{n y_n}`, in nats per row.
 
-    A label that was given probability 0 costs infinitely much, and then so does the mean: ``inf`` is
-    returned, without a warning. Nothing is clipped. (A sigmoid in ``float32`` is exactly 1 from 17 on.)
+    Probabilities are not clipped: if a label has probability 0, the result is ``inf``, without a warning. (In
+    ``float32`` a sigmoid is exactly 1 for logits from 17 on.)
 
     Args:
         y: Labels, shape ``(N,)``.
         probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
 
     Returns:
-        Nats a row, 0 or more, possibly ``inf``.
+        Nats per row, 0 or more, possibly ``inf``.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
@@ -63,7 +63,7 @@ def nll(y: Any, probabilities: Any) -> float:
 
 
 def brier(y: Any, probabilities: Any) -> float:
-    r"""Mean squared distance between probabilities and outcomes, without unit.
+    r"""Mean squared distance between probabilities and outcomes, dimensionless.
 
     For two classes, ``probabilities`` of shape ``(N,)``: :math:`\frac1N\sum_n (p_n - y_n)^2`, from 0 to 1.
     For ``(N, K)``, Brier's own definition: :math:`\frac1N\sum_n\sum_k (p_{nk} - [y_n = k])^2`, from 0 to 2;
@@ -93,10 +93,10 @@ def brier(y: Any, probabilities: Any) -> float:
 
 
 def ece(y: Any, probabilities: Any, bins: int = 15) -> float:
-    r"""Expected calibration error: how far the confidence is from the share of right answers.
+    r"""Expected calibration error: the mean distance between confidence and accuracy.
 
-    Rows fall into ``bins`` equal bins :math:`B_b` of :math:`(0, 1]`, each closed on the right, by confidence
-    (the probability of the predicted class):
+    Rows are sorted by confidence (the probability of the predicted class) into ``bins`` bins :math:`B_b` of equal width
+    over :math:`(0, 1]`, each closed on the right:
     :math:`\sum_b \frac{|B_b|}{N}\,|\text{accuracy}(B_b) - \text{mean confidence}(B_b)|`.
 
     Args:
@@ -105,11 +105,11 @@ def ece(y: Any, probabilities: Any, bins: int = 15) -> float:
         bins: Number of bins. With two classes the confidence is above 0.5, so the lower half stays empty.
 
     Returns:
-        A share between 0 and 1.
+        A number between 0 and 1.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability, or ``bins`` is no positive integer.
+        DataError: If a value is not a label or not a probability, or ``bins`` is not a positive integer.
 
     References:
         Guo, Pleiss, Sun & Weinberger (2017), arXiv 1706.04599, equation 3.
@@ -118,11 +118,10 @@ def ece(y: Any, probabilities: Any, bins: int = 15) -> float:
         >>> round(ece([1, 1, 1, 0], [0.9, 0.9, 0.9, 0.9]), 4)
         0.15
     """
-    if not isinstance(bins, (int, np.integer)) or bins < 1:
-        raise DataError(f"`bins` must be an integer of at least 1; received {bins!r}. 15 is usual.")
+    check_integer("bins", bins, least=1, hint="15 is usual.")
     labels, table = classification(y, probabilities)
     confidence = table.max(axis=1)
-    right = table.argmax(axis=1) == labels
+    correct = table.argmax(axis=1) == labels
     index = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence, side="left")
-    # A bin's weight times its gap is the sum of its rows' gaps over N; empty bins add nothing.
-    return float(np.abs(np.bincount(index, weights=right - confidence)).sum() / len(labels))
+    # The weight of a bin times its gap is the sum of the gaps of its rows over N; empty bins add nothing.
+    return float(np.abs(np.bincount(index, weights=correct - confidence)).sum() / len(labels))

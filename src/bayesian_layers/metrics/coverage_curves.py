@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 import scipy
 
+from ..arguments import check_fraction
 from ..errors import DataError, ShapeError
-from ._checks import checked_level, numeric_array, vectors
+from ._checks import numeric_array, vectors
 
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
 @dataclass(frozen=True, eq=False)
 class CoverageCurve:
-    """Share of targets inside central intervals at several levels, beside the levels themselves.
+    """Coverage of central intervals: the fraction of targets inside, at several levels.
 
     Attributes:
-        levels: Levels of the intervals, ``(L,)``, rising.
-        shares: Shares of the N targets inside, ``(L,)``.
-        stderr: Standard deviation of a share if the intervals were right, ``(L,)``.
+        levels: Levels of the intervals, ``(L,)``, strictly increasing.
+        shares: Fractions of the N targets inside the intervals, ``(L,)``.
+        stderr: Standard error of each fraction under the hypothesis that the intervals are calibrated, ``(L,)``.
         count: Number of targets N.
 
     Raises:
-        ShapeError: If there is not one share a level.
-        DataError: If the levels do not rise between 0 and 1.
+        ShapeError: If ``shares`` or ``stderr`` does not have the shape of ``levels``.
+        DataError: If the levels are not strictly increasing between 0 and 1.
     """
 
     levels: np.ndarray
@@ -38,36 +39,41 @@ class CoverageCurve:
         for name in ("shares", "stderr"):
             shape = getattr(self, name).shape
             if shape != self.levels.shape:
-                raise ShapeError(name, self.levels.shape, shape, "One number a level.")
+                raise ShapeError(name, self.levels.shape, shape, "Pass one number per level.")
         if not len(self.levels) or np.any(np.diff([0.0, *self.levels, 1.0]) <= 0):
-            raise DataError(f"`levels` must rise strictly between 0 and 1; received {self.levels.tolist()}")
+            raise DataError(
+                f"`levels` must be strictly increasing between 0 and 1; received {self.levels.tolist()}"
+            )
 
     @property
     def p_value(self) -> float:
-        """Probability of so large a distance between shares and levels, if right: Kolmogorov's, so rather too large."""
+        """P-value of the largest distance between shares and levels, by Kolmogorov's test; conservative here."""
         return float(scipy.stats.kstwo.sf(np.max(np.abs(self.shares - self.levels)), self.count))
 
     @property
     def off(self) -> float:
-        """Mean of shares minus levels: below 0 too narrow, above 0 too wide."""
+        """Mean of shares minus levels: negative if intervals are too narrow, positive if too wide."""
         return float(np.mean(self.shares - self.levels))
 
     def band(self, level: float = 0.95) -> float:
-        """Give the distance from the diagonal that a right curve keeps at all levels together.
+        """Compute the simultaneous band around the diagonal in which the curve of calibrated intervals lies.
 
         Args:
-            level: Probability that it does.
+            level: Probability that it lies inside at all levels.
 
         Returns:
             Half the width of the band.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        return float(scipy.stats.kstwo.isf(1 - checked_level(level), self.count))
+        return float(scipy.stats.kstwo.isf(1 - check_fraction("level", level), self.count))
 
     def verdict(self, level: float = 0.05) -> str:
         """Describe the result of the test in words.
 
         Args:
-            level: Probability of a false alarm if the intervals are right.
+            level: Probability of a false alarm if the intervals are calibrated.
 
         Returns:
             ``too narrow (over-confident)``, ``too wide (under-confident)`` or ``calibrated, as far as this shows``.
@@ -75,25 +81,25 @@ class CoverageCurve:
         Raises:
             DataError: If ``level`` is not between 0 and 1.
         """
-        if self.p_value >= checked_level(level):
+        if self.p_value >= check_fraction("level", level):
             return "calibrated, as far as this shows"
         return "too narrow (over-confident)" if self.off < 0 else "too wide (under-confident)"
 
 
 def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
-    r"""Count how many targets lie in their central intervals, at several levels, from their transforms.
+    r"""Compute the coverage of central intervals at several levels from probability integral transforms.
 
-    A target is inside the central interval at level c where :math:`|2 p_n - 1| \le c`.
+    A target is inside the central interval at level c if :math:`|2 p_n - 1| \le c`.
 
     Args:
-        probabilities: Of :func:`pit`, :func:`pit_normal` or :func:`pit_discrete`, ``(N,)``.
-        levels: Levels between 0 and 1, rising, ``(L,)``.
+        probabilities: Results of :func:`pit`, :func:`pit_normal` or :func:`pit_discrete`, ``(N,)``.
+        levels: Levels between 0 and 1, strictly increasing, ``(L,)``.
 
     Returns:
-        The shares, with their standard errors.
+        Fractions of targets inside, with their standard errors.
 
     Raises:
-        ShapeError: If there is not one axis.
+        ShapeError: If an argument does not have exactly one axis.
         DataError: If a number is out of range.
 
     Example:
@@ -108,16 +114,16 @@ def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
 
 
 def interval_coverage_curve(y: Any, lower: Any, upper: Any, levels: Any) -> CoverageCurve:
-    """Count how many targets lie in given intervals, at several levels.
+    """Compute the coverage of given intervals at several levels.
 
     Args:
         y: Targets, ``(N,)``.
         lower: Lower ends, ``(L, N)``; ``-inf`` leaves that side open.
         upper: Upper ends, ``(L, N)``.
-        levels: Their levels, rising, ``(L,)``.
+        levels: Levels of the intervals, strictly increasing, ``(L,)``.
 
     Returns:
-        The shares, with their standard errors.
+        Fractions of targets inside, with their standard errors.
 
     Raises:
         ShapeError: If the shapes do not fit each other.

@@ -1,4 +1,4 @@
-"""Whether data look like what a model makes of itself."""
+"""Predictive checks: statistics of the data compared with those of data simulated from the model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STATISTICS: Mapping[str, Statistic] = {"mean": np.mean, "sd": np.std, "min": np.
 
 @dataclass(frozen=True, eq=False)
 class PredictiveCheck:
-    """Statistics of the data beside the same statistics of data that a model has made.
+    """Statistics of the observed data, and the same statistics of data sets simulated from a model.
 
     Attributes:
         names: Names of the J statistics.
-        observed: Of the data, ``(J,)``, in the units of each.
-        replicated: Of S data sets that the model has made, ``(S, J)``.
+        observed: Statistics of the observed data, ``(J,)``, each in its units.
+        replicated: Statistics of S simulated data sets, ``(S, J)``.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
@@ -35,23 +35,23 @@ class PredictiveCheck:
     def __post_init__(self) -> None:
         size = len(self.names)
         if self.observed.shape != (size,):
-            raise ShapeError("observed", (size,), self.observed.shape, "One number a statistic.")
+            raise ShapeError("observed", (size,), self.observed.shape, "Pass one number per statistic.")
         if self.replicated.ndim != 2 or self.replicated.shape[1] != size or not len(self.replicated):
             raise ShapeError("replicated", ("S >= 1", size), self.replicated.shape, "Draws come first.")
 
     @property
     def tail_probability(self) -> np.ndarray:
-        r"""Share of made data sets whose statistic is larger than the data's, ties by half, ``(J,)``.
+        r"""Fraction of simulated data sets with a larger statistic than the data, ties counted by half, ``(J,)``.
 
-        Near 0 or 1 the model does not make such data. Where the same data were used for the fit these are not
-        uniform, but nearer to one half: a small one counts all the more.
+        Values near 0 or 1 show that the model rarely produces such data. If the model was fitted to the same data,
+        they are closer to one half than uniform numbers would be, so an extreme value is even stronger evidence.
         """
         larger, equal = self.replicated > self.observed, self.replicated == self.observed
         return larger.mean(axis=0) + equal.mean(axis=0) / 2
 
     @property
     def surprising(self) -> tuple[str, ...]:
-        """Names of the statistics in the outer 2.5 % on either side."""
+        """Names of the statistics with a tail probability below 2.5 % or above 97.5 %."""
         return tuple(
             n for n, p in zip(self.names, self.tail_probability, strict=True) if not 0.025 <= p <= 0.975
         )
@@ -61,47 +61,47 @@ class PredictiveCheck:
         rows = zip(self.names, self.observed, middle, low, high, self.tail_probability, strict=True)
         width = max(map(len, self.names))
         return "\n".join(
-            f"{name:{width}}  observed {seen:.4g}, made {mid:.4g} (95 %: {lo:.4g} to {hi:.4g}), "
-            f"P(made > observed) {tail:.3f}{'' if 0.025 <= tail <= 0.975 else '  <- surprising'}"
+            f"{name:{width}}  observed {seen:.4g}, simulated {mid:.4g} (95 %: {lo:.4g} to {hi:.4g}), "
+            f"P(simulated > observed) {tail:.3f}{'' if 0.025 <= tail <= 0.975 else '  <- surprising'}"
             for name, seen, mid, lo, hi, tail in rows
         )
 
 
 def predictive_check(y: Any, y_rep: Any, statistics: Mapping[str, Statistic] = STATISTICS) -> PredictiveCheck:
-    r"""Compare statistics of the data with those of data sets drawn from a model, prior or posterior.
+    r"""Compare statistics of the data with those of data sets drawn from a prior or posterior predictive distribution.
 
     .. math:: P(T(y^{rep}) > T(y)) + \tfrac12 P(T(y^{rep}) = T(y))
 
     Args:
         y: Targets, ``(N,)``.
-        y_rep: Data sets drawn from the prior or posterior predictive distribution, noise included, ``(S, N)``.
-        statistics: Name to a function from ``(N,)`` to one number.
+        y_rep: Data sets drawn from the predictive distribution, noise included, ``(S, N)``.
+        statistics: Name of each statistic to a function from ``(N,)`` to one number.
 
     Returns:
-        The statistics, and how far out in the tails those of the data are.
+        The statistics, with the tail probabilities of those of the data.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
-        DataError: If a value is NaN or infinite, there is no statistic, or one does not give a finite number.
+        DataError: If a value is NaN or infinite, ``statistics`` is empty, or a statistic is not one finite number.
 
     References:
         Rubin (1984), Ann. Statist. 12; Gelman, Meng & Stern (1996), Statistica Sinica 6.
 
     Example:
         >>> import numpy as np
-        >>> made = np.random.default_rng(0).normal(size=(500, 50))
-        >>> predictive_check(3.0 * (made[0] - made[0].mean()), made).surprising
+        >>> y_rep = np.random.default_rng(0).normal(size=(500, 50))
+        >>> predictive_check(3.0 * (y_rep[0] - y_rep[0].mean()), y_rep).surprising
         ('sd', 'min', 'max')
     """
     target, table = draws_and_rows("y_rep", y_rep, y)
     if not statistics:
-        raise DataError("`statistics` must name one function or more; received none")
+        raise DataError("`statistics` must name at least one function; received none")
     observed = np.array([_number(name, each(target)) for name, each in statistics.items()])
-    made = [[_number(name, each(row)) for name, each in statistics.items()] for row in table]
-    return PredictiveCheck(tuple(statistics), observed, np.array(made))
+    replicated = [[_number(name, each(row)) for name, each in statistics.items()] for row in table]
+    return PredictiveCheck(tuple(statistics), observed, np.array(replicated))
 
 
 def _number(name: str, value: Any) -> float:
     if np.ndim(value) != 0 or not np.isfinite(value):
-        raise DataError(f"the statistic {name!r} must give one finite number; it gave {value!r}")
+        raise DataError(f"the statistic {name!r} must return one finite number; it returned {value!r}")
     return float(value)

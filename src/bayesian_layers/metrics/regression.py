@@ -1,4 +1,4 @@
-"""How good predictions of numbers are, and the score of any mixture of draws."""
+"""Metrics of predicted numbers, and the log score of a mixture of draws."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def rmse(y: Any, mean: Any) -> float:
 
 
 def coverage(y: Any, lower: Any, upper: Any) -> float:
-    r"""Share of targets inside closed intervals, :math:`\frac1N\sum_n [l_n \le y_n \le u_n]`.
+    r"""Fraction of targets inside closed intervals, :math:`\frac1N\sum_n [l_n \le y_n \le u_n]`.
 
-    Right intervals at a level cover that share of new targets: more is too wide, less is too narrow.
+    Calibrated intervals at a level cover that fraction of new targets. If they cover more, they are too wide; if
+    they cover less, too narrow.
 
     Args:
         y: Targets, shape ``(N,)``.
@@ -45,7 +46,7 @@ def coverage(y: Any, lower: Any, upper: Any) -> float:
         upper: Upper ends, shape ``(N,)``; ``inf`` leaves that side open.
 
     Returns:
-        A share between 0 and 1.
+        A number between 0 and 1.
 
     Raises:
         ShapeError: If the shapes differ.
@@ -65,12 +66,13 @@ def coverage(y: Any, lower: Any, upper: Any) -> float:
 
 
 def crps(y: Any, draws: Any) -> float:
-    r"""Mean continuous ranked probability score of the empirical distribution of draws, units of ``y``.
+    r"""Mean continuous ranked probability score of the empirical distribution of draws, in the units of ``y``.
 
     Exactly :math:`\int (F_S(t) - [y \le t])^2\,dt = \frac1S\sum_s |x_s - y| -
     \frac1{2S^2}\sum_{s,t} |x_s - x_t|` for the step function :math:`F_S` of the S draws, averaged over
-    rows. The double sum is :math:`2\sum_s (2s - S - 1)\,x_{(s)}` over sorted draws, s = 1..S, so the cost
-    is O(S log S) a row. With few draws the score is larger, by the spread over 2S, than with many.
+    rows. The double sum is :math:`2\sum_s (2s - S - 1)\,x_{(s)}` over sorted draws, s = 1..S, so the cost is
+    O(S log S) per row. With few draws the score is too large: its expectation exceeds that of infinitely many by the
+    mean distance of two draws over 2S. The scores per row, without this bias, are ``bl.predictive.crps``.
 
     Args:
         y: Targets, shape ``(N,)``.
@@ -92,7 +94,8 @@ def crps(y: Any, draws: Any) -> float:
     """
     target, table = draws_and_rows("draws", draws, y)
     num_draws = len(table)
-    error = np.sort(table - target, axis=0)  # around the target: shifting changes no spread, saves digits
+    # Differences from the target have the same spread, and keep the digits of large targets.
+    error = np.sort(table - target, axis=0)
     weight = (2.0 * np.arange(1, num_draws + 1) - num_draws - 1) / num_draws**2
     return float(np.mean(np.abs(error).mean(axis=0) - weight @ error))
 
@@ -112,7 +115,7 @@ def crps_normal(y: Any, mean: Any, std: Any) -> float:
 
     Raises:
         ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a deviation not positive.
+        DataError: If a value is NaN or infinite, or a standard deviation not positive.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102, section 4.2.
@@ -131,12 +134,12 @@ def crps_normal(y: Any, mean: Any, std: Any) -> float:
 
 
 def normal_nll(y: Any, mean: Any, std: Any) -> float:
-    r"""Mean negative log density of targets under Normal predictions, in nats a row.
+    r"""Mean negative log density of targets under Normal predictions, in nats per row.
 
     .. math:: \tfrac12\log 2\pi + \log\sigma + \tfrac12 z^2,\quad z = (y - m)/\sigma
 
-    Being the log of a density it may be negative, and it depends on the units of ``y``: measuring in
-    units c times as large lowers it by log c.
+    It is the logarithm of a density, so it may be negative and depends on the units of ``y``: in units c times as
+    large it is lower by log c.
 
     Args:
         y: Targets, shape ``(N,)``.
@@ -144,11 +147,11 @@ def normal_nll(y: Any, mean: Any, std: Any) -> float:
         std: Predictive standard deviations, shape ``(N,)``, or one number for all rows.
 
     Returns:
-        Nats a row.
+        Nats per row.
 
     Raises:
         ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a deviation not positive.
+        DataError: If a value is NaN or infinite, or a standard deviation not positive.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102, section 4.1: the logarithmic score.
@@ -162,19 +165,19 @@ def normal_nll(y: Any, mean: Any, std: Any) -> float:
 
 
 def mixture_nll(log_prob: Any) -> float:
-    r"""Mean negative log of the probability averaged over draws, in nats a row.
+    r"""Mean negative log of the probability averaged over draws, in nats per row.
 
     .. math:: -\frac1N\sum_n \log\frac1S\sum_s \exp \ell_{sn}
 
-    It is what :func:`nll` is to one prediction, for the posterior's mixture of S of them, and stays
-    finite where the exponentials under- or overflow.
+    The analogue of :func:`nll` for the mixture of S predictions that draws from a posterior define. It is finite where
+    the exponentials underflow or overflow.
 
     Args:
         log_prob: Log probability (or density) of each target under each draw, shape ``(S, N)``;
             ``-inf`` is probability 0.
 
     Returns:
-        Nats a row; ``inf`` if some row has probability 0 under every draw.
+        Nats per row; ``inf`` if some row has probability 0 under every draw.
 
     Raises:
         ShapeError: If there are not two axes, or one is empty.

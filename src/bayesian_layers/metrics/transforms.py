@@ -8,32 +8,34 @@ from typing import Any
 import numpy as np
 import scipy
 
+from ..arguments import check_fraction, check_integer
 from ..errors import DataError, ShapeError
-from ._checks import checked_level, draws_and_rows, standardized, vectors, whole
+from ._checks import draws_and_rows, standardized, vectors
 from .uniform import Uniformity, uniformity
 
-_INSIDE = 2.0**-53  # a float64 probability nearer to 0 or 1 than this is one of them
+# Probabilities are clipped to this distance from 0 and 1, below which float64 would round 1 - p to 1.
+_INSIDE = 2.0**-53
 
 
 def pit(y: Any, draws: Any, seed: int = 0) -> np.ndarray:
-    r"""Compute randomized probability integral transforms of targets, by their rank among draws.
+    r"""Compute randomized probability integral transforms of targets from their ranks among draws.
 
     .. math:: p_n = \frac{\#\{s: x_{sn} < y_n\} + u_n\,(\#\{s: x_{sn} = y_n\} + 1)}{S + 1},\qquad u_n \sim U(0, 1)
 
-    Where target and draws come from one distribution, discrete or not, these are exactly uniform for every S. Too
-    many near 0 and 1: the draws are too narrow. Too many in the middle: too wide.
+    If target and draws come from the same distribution, discrete or continuous, the transforms are exactly uniform for
+    every S. If too many are near 0 and 1, the draws are too narrow; if too many are near one half, too wide.
 
     Args:
         y: Targets, ``(N,)``.
         draws: Draws from the predictive distribution (noise included), ``(S, N)``.
-        seed: Of the :math:`u_n`; number n depends on ``(seed, n)`` alone.
+        seed: Seed of the :math:`u_n`; number n depends only on ``(seed, n)``.
 
     Returns:
         Numbers strictly between 0 and 1, ``(N,)``.
 
     Raises:
         ShapeError: If the shapes do not fit each other.
-        DataError: If a value is NaN or infinite, or the seed no whole number.
+        DataError: If a value is NaN or infinite, or ``seed`` is not an integer from 0.
 
     References:
         Dawid (1984), J. R. Stat. Soc. A 147; Czado, Gneiting & Held (2009), Biometrics 65, for counts.
@@ -45,7 +47,7 @@ def pit(y: Any, draws: Any, seed: int = 0) -> np.ndarray:
     """
     target, table = draws_and_rows("draws", draws, y)
     below, equal = (table < target).sum(axis=0), (table == target).sum(axis=0)
-    u = _uniform(whole("seed", seed, 0), len(target))
+    u = _uniform(seed, len(target))
     return _inside((below + u * (equal + 1)) / (len(table) + 1))
 
 
@@ -62,7 +64,7 @@ def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
 
     Raises:
         ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a deviation not positive.
+        DataError: If a value is NaN or infinite, or a standard deviation not positive.
 
     Example:
         >>> pit_normal([0.0, 1.0], [0.0, 0.0], 1.0).round(3)
@@ -73,19 +75,19 @@ def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
 
 
 def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
-    r"""Compute randomized transforms from distribution functions, :math:`F(y^-) + u\,(F(y) - F(y^-))`.
+    r"""Compute randomized transforms of discrete targets from their CDFs, :math:`F(y^-) + u\,(F(y) - F(y^-))`.
 
     Args:
         below: :math:`P(Y < y_n)`, ``(N,)``; for labels 0 and 1: 0 where the label is 0, else P(y = 0).
         at_most: :math:`P(Y \le y_n)`, ``(N,)``.
-        seed: Of the u; number n depends on ``(seed, n)`` alone.
+        seed: Seed of the u; number n depends only on ``(seed, n)``.
 
     Returns:
         Numbers strictly between 0 and 1, ``(N,)``.
 
     Raises:
         ShapeError: If the shapes differ.
-        DataError: If a value is not a probability, or ``below`` above ``at_most``.
+        DataError: If a value is not a probability, ``below`` exceeds ``at_most``, or ``seed`` is not an integer from 0.
 
     References:
         Czado, Gneiting & Held (2009), Biometrics 65.
@@ -97,12 +99,12 @@ def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
     low, high = vectors(below=below, at_most=at_most)
     if low.min() < 0.0 or high.max() > 1.0 or np.any(low > high):
         raise DataError("`below` and `at_most` must satisfy 0 <= below <= at_most <= 1; were they swapped?")
-    return _inside(low + _uniform(whole("seed", seed, 0), len(low)) * (high - low))
+    return _inside(low + _uniform(seed, len(low)) * (high - low))
 
 
 def _uniform(seed: int, count: int) -> np.ndarray:
-    """Draw uniform numbers, of which number ``i`` depends on ``(seed, i)`` alone."""
-    return np.random.Generator(np.random.Philox(key=seed)).random(count)
+    """Draw uniform numbers; number ``i`` depends only on ``(seed, i)``."""
+    return np.random.Generator(np.random.Philox(key=check_integer("seed", seed, least=0))).random(count)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:
@@ -111,19 +113,19 @@ def _inside(p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class PitHistogram:
-    """How probability integral transforms are spread over bins, beside what right ones would do.
+    """Histogram of probability integral transforms, with the counts expected of uniform ones.
 
     Attributes:
-        edges: Ends of the B bins, ``(B + 1,)``.
-        counts: Numbers in each, ``(B,)``.
-        expected: What each would hold.
-        lower: Lower end of the band in which all counts lie with probability ``level`` or more if uniform.
-        upper: Its upper end.
+        edges: Edges of the B bins, ``(B + 1,)``.
+        counts: Number of transforms in each bin, ``(B,)``.
+        expected: Expected count of each bin under uniformity.
+        lower: Lower end of the band that contains all counts with probability ``level`` or more under uniformity.
+        upper: Upper end of the band.
         level: Simultaneous level of the band.
-        uniformity: Tests that do not depend on the bins, and in words what they say.
+        uniformity: Tests of uniformity, which do not depend on the bins.
 
     Raises:
-        ShapeError: If there is not one count a bin.
+        ShapeError: If there is not one count per bin.
     """
 
     edges: np.ndarray
@@ -136,23 +138,23 @@ class PitHistogram:
 
     def __post_init__(self) -> None:
         if self.counts.shape != (len(self.edges) - 1,):
-            raise ShapeError("counts", (len(self.edges) - 1,), self.counts.shape, "One count a bin.")
+            raise ShapeError("counts", (len(self.edges) - 1,), self.counts.shape, "Pass one count per bin.")
 
     @property
     def outside(self) -> np.ndarray:
-        """Numbers of the bins outside the band."""
+        """Indices of the bins whose counts are outside the band."""
         return np.flatnonzero((self.counts < self.lower) | (self.counts > self.upper))
 
     @property
     def p_value(self) -> float:
-        """Of the Kolmogorov-Smirnov test of uniformity."""
+        """P-value of the Kolmogorov-Smirnov test of uniformity."""
         return self.uniformity.p_value
 
     def verdict(self, level: float = 0.05) -> str:
         """Describe the results of the tests in words; see :meth:`Uniformity.verdict`.
 
         Args:
-            level: Probability of any false alarm if the predictions are right.
+            level: Probability of any false alarm if the predictions are calibrated.
 
         Returns:
             A few words.
@@ -161,21 +163,21 @@ class PitHistogram:
 
 
 def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> PitHistogram:
-    """Count probability integral transforms in bins of equal width, with a simultaneous band.
+    """Compute the histogram of probability integral transforms in bins of equal width, with a simultaneous band.
 
-    The band gives each bin's binomial count the error ``(1 - level) / bins`` (Bonferroni), so that a histogram of
-    right predictions stays inside, all of it, with probability ``level`` or a little more.
+    The band excludes each bin's binomial count with probability ``(1 - level) / bins`` (Bonferroni), so the whole
+    histogram of calibrated predictions is inside with probability ``level`` or slightly more.
 
     Args:
-        probabilities: Between 0 and 1, for instance of :func:`pit`, ``(N,)``.
-        bins: Bins B, 2 or more.
+        probabilities: Numbers strictly between 0 and 1, such as results of :func:`pit`, ``(N,)``.
+        bins: Number of bins B, 2 or more.
         level: Level of the band.
 
     Returns:
         Counts, band and tests.
 
     Raises:
-        ShapeError: If there is not one axis.
+        ShapeError: If ``probabilities`` does not have exactly one axis.
         DataError: If a number is out of range.
 
     Example:
@@ -184,7 +186,7 @@ def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> Pi
         >>> table.counts.tolist() == [100] * 10, table.lower, table.upper
         (True, 74, 128)
     """
-    bins, level = whole("bins", bins, 2), checked_level(level)
+    bins, level = check_integer("bins", bins, least=2), check_fraction("level", level)
     tested = uniformity(probabilities)
     (p,) = vectors(probabilities=probabilities)
     edges = np.linspace(0.0, 1.0, bins + 1)

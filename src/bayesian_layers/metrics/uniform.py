@@ -1,4 +1,4 @@
-"""Whether probabilities are uniform between 0 and 1, and if not, in which way."""
+"""Tests of whether probability integral transforms are uniform between 0 and 1."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 import numpy as np
 import scipy
 
+from ..arguments import check_fraction
 from ..errors import DataError
 from ._checks import vectors
 
-_TESTS = 3  # behind a verdict: of bias, of width, of shape
+_TESTS = 3  # of a verdict: bias, width and shape
 
 
 @dataclass(frozen=True)
 class Uniformity:
-    r"""How far probabilities :math:`p_n = P(Y \le y_n)` are from the uniform numbers that right ones would be.
+    r"""Tests of whether probabilities :math:`p_n = P(Y \le y_n)` are uniform, as those of calibrated predictions are.
 
-    Let :math:`z_n = \Phi^{-1}(p_n)`, which would be standard normal.
+    They refer to :math:`z_n = \Phi^{-1}(p_n)`, which is standard normal if the predictions are calibrated.
 
     Attributes:
-        count: How many, N.
-        p_value: Of the Kolmogorov-Smirnov test of uniformity, whatever the deviation.
-        symmetry_p_value: Of the test that ``p`` and ``1 - p`` are distributed alike: small says biased.
-        shift: Mean of z. Above 0: what came is larger than was said.
-        spread: Standard deviation of z. Above 1: what was said is too narrow; below 1: too wide.
-        spread_p_value: Of the chi-square test that the spread is 1, two-sided.
+        count: Number of probabilities N.
+        p_value: P-value of the Kolmogorov-Smirnov test of uniformity, which detects any departure.
+        symmetry_p_value: P-value of the test that ``p`` and ``1 - p`` have the same distribution; small if biased.
+        shift: Mean of z. Positive: observations exceed predictions on average.
+        spread: Standard deviation of z. Above 1: predictive distributions are too narrow; below 1: too wide.
+        spread_p_value: Two-sided p-value of the chi-square test that the spread is 1.
 
     Raises:
-        DataError: If a p-value is none, or there are fewer than 2 numbers.
+        DataError: If a p-value is not between 0 and 1, or there are fewer than 2 probabilities.
     """
 
     count: int
@@ -44,65 +45,83 @@ class Uniformity:
         found = (self.p_value, self.symmetry_p_value, self.spread_p_value)
         if self.count < 2 or not all(0.0 <= each <= 1.0 for each in found):
             raise DataError(
-                f"uniformity needs 2 numbers or more, and p-values in [0, 1]; received {self.count}, {found}"
+                f"`count` must be at least 2 and p-values must be in [0, 1]; received {self.count} and {found}"
             )
 
     def is_biased(self, level: float = 0.05) -> bool:
-        """Tell whether bias is shown.
+        """Check whether the predictions are significantly biased.
 
         Args:
-            level: Probability of any false alarm, of bias, width or shape, if all is right.
+            level: Probability that any of the three tests (bias, width, shape) raises a false alarm if the predictions
+                are calibrated; each test has a third of it.
 
         Returns:
-            Whether the test of symmetry says so at a third of the level, since there are three tests.
+            Whether the test of symmetry rejects.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        return self.symmetry_p_value < level / _TESTS
+        return self.symmetry_p_value < _each(level)
 
     def is_too_narrow(self, level: float = 0.05) -> bool:
-        """Tell whether it is shown that the distributions were too narrow.
+        """Check whether the predictive distributions are significantly too narrow.
 
         Args:
             level: As in :meth:`is_biased`.
 
         Returns:
             Whether the spread is significantly above 1.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        return self.spread > 1 and self.spread_p_value < level / _TESTS
+        return self.spread > 1 and self.spread_p_value < _each(level)
 
     def is_too_wide(self, level: float = 0.05) -> bool:
-        """Tell whether it is shown that the distributions were too wide.
+        """Check whether the predictive distributions are significantly too wide.
 
         Args:
             level: As in :meth:`is_biased`.
 
         Returns:
             Whether the spread is significantly below 1.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        return self.spread < 1 and self.spread_p_value < level / _TESTS
+        return self.spread < 1 and self.spread_p_value < _each(level)
 
     def verdict(self, level: float = 0.05) -> str:
-        """Say it in words.
+        """Describe the results of the tests in words.
 
         Args:
             level: As in :meth:`is_biased`.
 
         Returns:
             For instance ``too narrow (over-confident), biased downwards``, or ``calibrated, as far as this shows``.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        said = []
+        found = []
         if self.is_too_narrow(level):
-            said.append("too narrow (over-confident)")
+            found.append("too narrow (over-confident)")
         if self.is_too_wide(level):
-            said.append("too wide (under-confident)")
+            found.append("too wide (under-confident)")
         if self.is_biased(level):
-            said.append(f"biased {'downwards' if self.shift > 0 else 'upwards'}")
-        if not said and self.p_value < level / _TESTS:
-            said.append("of another shape")
-        return ", ".join(said) or "calibrated, as far as this shows"
+            found.append(f"biased {'downwards' if self.shift > 0 else 'upwards'}")
+        if not found and self.p_value < _each(level):
+            found.append("of another shape")
+        return ", ".join(found) or "calibrated, as far as this shows"
+
+
+def _each(level: float) -> float:
+    """Significance level of each of the tests."""
+    return check_fraction("level", level) / _TESTS
 
 
 def uniformity(probabilities: Any) -> Uniformity:
-    r"""Test whether probability integral transforms are uniform, and tell bias from width.
+    r"""Test whether probability integral transforms are uniform, and distinguish bias from wrong width.
 
     There are three tests.
 
@@ -114,22 +133,22 @@ def uniformity(probabilities: Any) -> Uniformity:
       wrong.)
     * Spread: :math:`\sum_n (z_n - \bar z)^2` is chi-square with N - 1 degrees of freedom.
 
-    The numbers must be independent of each other. Those of rows predicted by one posterior are nearly so where there
-    are many more rows than parameters, and the noise is large against what is not known about ``f``.
+    The probabilities must be independent of each other. Those of rows predicted by one posterior are nearly independent
+    if there are many more rows than parameters and the noise is large compared with the epistemic uncertainty.
 
     Args:
-        probabilities: For instance what :func:`pit` gives, ``(N,)``, strictly between 0 and 1; N at least 2.
+        probabilities: Numbers strictly between 0 and 1, such as results of :func:`pit`, ``(N,)``; N at least 2.
 
     Returns:
-        The tests, with the shift and the spread that say which way it is off.
+        The tests, with the shift and spread that show in which direction the predictions are wrong.
 
     Raises:
-        ShapeError: If there is not one axis.
-        DataError: If a number is not strictly between 0 and 1, or there is only one.
+        ShapeError: If ``probabilities`` does not have exactly one axis.
+        DataError: If a number is not strictly between 0 and 1, or there are fewer than 2.
 
     References:
         Butler (1969), Ann. Math. Statist. 40, for the test of symmetry; Yao, Vehtari, Simpson & Gelman (2018), "Yes,
-        but did it work?", arXiv 1802.02538, section 4, for what it says about variational inference.
+        but did it work?", arXiv 1802.02538, section 4, for its use with variational inference.
 
     Example:
         >>> import numpy as np
@@ -140,8 +159,8 @@ def uniformity(probabilities: Any) -> Uniformity:
     (p,) = vectors(probabilities=probabilities)
     if p.min() <= 0.0 or p.max() >= 1.0 or len(p) < 2:
         raise DataError(
-            "`probabilities` must be 2 or more, strictly between 0 and 1; "
-            f"received {len(p)} from {p.min():g} to {p.max():g}. bl.metrics.pit gives such numbers."
+            "`probabilities` must hold at least 2 numbers strictly between 0 and 1; "
+            f"received {len(p)} from {p.min():g} to {p.max():g}. bl.metrics.pit computes such numbers."
         )
     z = scipy.special.ndtri(p)
     shift, spread = float(z.mean()), float(z.std(ddof=1))
@@ -149,7 +168,7 @@ def uniformity(probabilities: Any) -> Uniformity:
     tails = scipy.special.chdtr(degrees, statistic), scipy.special.chdtrc(degrees, statistic)
     return Uniformity(
         count=len(p),
-        p_value=float(scipy.stats.kstwo.sf(_distance(p), len(p))),
+        p_value=float(scipy.stats.kstest(p, "uniform").pvalue),
         symmetry_p_value=_walk_tail(_excursion(p), len(p)),
         shift=shift,
         spread=spread,
@@ -157,15 +176,8 @@ def uniformity(probabilities: Any) -> Uniformity:
     )
 
 
-def _distance(p: np.ndarray) -> float:
-    """Largest distance of the empirical distribution function from the diagonal, on either side of its steps."""
-    steps = np.arange(len(p) + 1) / len(p)
-    ordered = np.sort(p)
-    return float(max(np.max(steps[1:] - ordered), np.max(ordered - steps[:-1])))
-
-
 def _excursion(p: np.ndarray) -> int:
-    """How far the walk of sides comes, from the most extreme inwards; ties count only when all are in."""
+    """Compute the farthest point of the walk of sides, from the most extreme inwards; ties count as one step."""
     off = p - 0.5
     order = np.argsort(-np.abs(off))
     walk = np.cumsum(np.sign(off[order]))
