@@ -70,11 +70,9 @@ def measure_elbo(seeds: int) -> None:
 
 
 def measure_predictive(pairs: int = 20) -> None:
-    """Print how far Pyro's Predictive and posterior.predict are apart, in Monte Carlo standard errors.
-
-    The rows of one pair share their draws of the weights and move together, so there are several pairs: alike
-    means a root mean square near 1.
-    """
+    """Print how far Pyro's Predictive and posterior.predict are apart, in Monte Carlo standard errors."""
+    # The rows of one pair share their draws of the weights and move together, so there are several pairs: alike means a
+    # root mean square near 1.
     model, options = normal_prior(0)
     guide = bl.guides.MeanFieldNormal(model)
     posterior = bl.fit(model, X, Y, guide=guide, progress=False, **options).posterior

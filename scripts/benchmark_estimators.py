@@ -46,32 +46,29 @@ STAGES = ("init", "trained")
 
 @dataclass(frozen=True)
 class Task:
-    """A network with its data.
+    """A network with its data."""
 
-    Attributes:
-        name: Of the network.
-        network: Makes it.
-        likelihood: Of the targets.
-        loss: What the deterministic network minimises.
-        x: Inputs.
-        y: Targets.
-        batch_size: Rows a step; ``None`` takes all.
-        particles: Numbers of draws a step.
-        train_steps: Before the second measurement.
-        draws: Gradients behind each variance.
-        time_steps: Steps of each timed fit.
-    """
-
+    # Of the network.
     name: str
+    # Makes it.
     network: Callable[[], nn.Module]
+    # Of the targets.
     likelihood: Any
+    # What the deterministic network minimises.
     loss: Loss
+    # Inputs.
     x: Tensor
+    # Targets.
     y: Tensor
+    # Rows a step; ``None`` takes all.
     batch_size: int | None
+    # Numbers of draws a step.
     particles: tuple[int, ...]
+    # Before the second measurement.
     train_steps: int
+    # Gradients behind each variance.
     draws: int
+    # Steps of each timed fit.
     time_steps: int
 
     @property
@@ -82,44 +79,34 @@ class Task:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one estimator on one network.
+    """What was measured of one estimator on one network."""
 
-    Attributes:
-        task: The network.
-        rows: Rows a step.
-        full: Whether these are all rows.
-        estimator: Its name.
-        particles: Draws a step.
-        fixed: Stage to the trace of the gradient's variance, on one batch.
-        redrawn: Stage to the same, with a new batch for each gradient; as `fixed` where the batch is all rows.
-        ms: A recorded training step, milliseconds.
-        deterministic: A step of Adam on the network without a posterior, milliseconds, at the same time.
-        ratio: The first over the second, block by block.
-        chosen: Whether it is what `bl.fit` takes by itself.
-    """
-
+    # The network.
     task: str
+    # Rows a step.
     rows: int
+    # Whether these are all rows.
     full: bool
+    # Its name.
     estimator: str
+    # Draws a step.
     particles: int
+    # Stage to the trace of the gradient's variance, on one batch.
     fixed: dict[str, float]
+    # Stage to the same, with a new batch for each gradient; as `fixed` where the batch is all rows.
     redrawn: dict[str, float]
+    # A recorded training step, milliseconds.
     ms: float
+    # A step of Adam on the network without a posterior, milliseconds, at the same time.
     deterministic: float
+    # The first over the second, block by block.
     ratio: float
+    # Whether it is what `bl.fit` takes by itself.
     chosen: bool
 
 
 def tasks(seed: int) -> Iterator[Task]:
-    """Make the networks and their data.
-
-    Args:
-        seed: Of all that is made up.
-
-    Yields:
-        One after the other.
-    """
+    """Make the networks and their data."""
     g = torch.Generator().manual_seed(seed)
     x, y = bl.datasets.parabola()
     yield Task(
@@ -167,16 +154,7 @@ def tasks(seed: int) -> Iterator[Task]:
 
 
 def measure(task: Task, seed: int, rounds: int) -> list[Row]:
-    """Measure all estimators on one network.
-
-    Args:
-        task: The network.
-        seed: Of the noise.
-        rounds: Timed fits of each.
-
-    Returns:
-        One row an estimator and number of particles; those that are plain here, under another name, are left out.
-    """
+    """Measure all estimators on one network."""
     with seeded(seed):
         network = task.network()
     model = bl.BayesianModel(bl.bayesianize(network), task.likelihood)
@@ -212,30 +190,14 @@ def measure(task: Task, seed: int, rounds: int) -> list[Row]:
 
 
 def keys(task: Task, methods: dict[str, Estimator]) -> Iterator[tuple[str, int]]:
-    """Give every estimator with every number of particles.
-
-    Args:
-        task: The network.
-        methods: The estimators by name.
-
-    Yields:
-        Name and particles.
-    """
+    """Give every estimator with every number of particles."""
     for particles in task.particles:
         for name in methods:
             yield name, particles
 
 
 def train(task: Task, model: bl.BayesianModel, guide: Any, method: Estimator, seed: int) -> None:
-    """Train by Adam at the fit's first learning rate: no evaluation, which would take most of the time.
-
-    Args:
-        task: The network.
-        model: The model.
-        guide: Trained in place.
-        method: The estimator.
-        seed: Of noise and batches.
-    """
+    """Train by Adam at the fit's first learning rate: no evaluation, which would take most of the time."""
     rate = min(LARGEST_RATE, RATE / max(guide.layout.widest, 1))
     optimizer = torch.optim.Adam(guide.parameters(), rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
@@ -250,19 +212,7 @@ def train(task: Task, model: bl.BayesianModel, guide: Any, method: Estimator, se
 def estimate(
     task: Task, guide: Any, method: Estimator, particles: int, batch: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Estimate the expected log likelihood on a batch.
-
-    Args:
-        task: The network.
-        guide: Where it stands.
-        method: The estimator.
-        particles: Draws, in antithetic pairs.
-        batch: Which rows.
-        generator: Of the noise.
-
-    Returns:
-        Nats of the whole data set.
-    """
+    """Estimate the expected log likelihood on a batch."""
     half = torch.randn((particles + 1) // 2, guide.noise_size, generator=generator)
     noise = torch.cat([half, -half])[:particles]
     row_noise = method.row_noise(particles, len(batch), generator)
@@ -273,20 +223,7 @@ def estimate(
 def variance(
     task: Task, guide: Any, name: str, particles: int, methods: dict[str, Estimator], seed: int, redraw: bool
 ) -> float:
-    """Estimate the trace of the variance of the gradient of the likelihood term.
-
-    Args:
-        task: The network.
-        guide: Where it stands.
-        name: Of the estimator.
-        particles: Draws a step, in antithetic pairs.
-        methods: The estimators by name.
-        seed: Of noise and batches.
-        redraw: Draw the batch anew for each gradient.
-
-    Returns:
-        Square nats: the sum over all entries of loc and log_scale.
-    """
+    """Estimate the trace of the variance of the gradient of the likelihood term."""
     method = methods[name]
     generator = torch.Generator().manual_seed(seed)
     batch = torch.randperm(len(task.y), generator=generator)[: task.rows]
@@ -304,18 +241,7 @@ def variance(
 def cost(
     task: Task, network: nn.Module, wanted: list[tuple[str, int]], seed: int, rounds: int
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """Time training steps as `bl.fit` takes them, every estimator in turn, each beside deterministic ones.
-
-    Args:
-        task: The network.
-        network: Without a posterior.
-        wanted: Estimators and particles.
-        seed: Of the fits.
-        rounds: Fits of each.
-
-    Returns:
-        For each the fields of a row: medians over all blocks of all rounds.
-    """
+    """Time training steps as `bl.fit` takes them, every estimator in turn, each beside deterministic ones."""
     clocks = {key: _Clock(task, network) for key in wanted}
     for _ in range(rounds):
         for key, clock in clocks.items():
@@ -342,10 +268,7 @@ class _Enough(Exception):  # noqa: N818 - no error
 
 
 class _Clock:
-    """A callback that times a block of the fit's steps, then takes and times as many deterministic steps.
-
-    The first step of each block fills the caches, and is not counted.
-    """
+    """A callback that times a block of the fit's steps, then takes and times as many deterministic steps."""
 
     def __init__(self, task: Task, network: nn.Module) -> None:
         self.ours: list[float] = []
@@ -384,14 +307,7 @@ class _Clock:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Lay the rows of one network out.
-
-    Args:
-        rows: Of one network and batch size.
-
-    Returns:
-        Lines of Markdown.
-    """
+    """Lay the rows of one network out."""
     plain = next(row for row in rows if row.estimator == estimators.NAMES[0] and row.particles == 1)
     lines = [
         "| estimator | particles | fixed batch, init | trained | new batch, init | trained | ms | x deterministic "
@@ -409,29 +325,12 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def product(row: Row, plain: Row, stage: str) -> float:
-    """Multiply a variance, as an optimizer sees it, with the time that it costs.
-
-    Args:
-        row: An estimator.
-        plain: What is 1: plain reparameterization with one particle.
-        stage: Of the training.
-
-    Returns:
-        The time to the same noise, relative to plain; ratios to the deterministic step cancel the machine's moods.
-    """
+    """Multiply a variance, as an optimizer sees it, with the time that it costs."""
     return row.redrawn[stage] / plain.redrawn[stage] * row.ratio / plain.ratio
 
 
 def page(record: Record, rows: list[Row]) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-        rows: All.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     lines = [
         "# Gradient estimators",
         "",
@@ -457,13 +356,7 @@ def page(record: Record, rows: list[Row]) -> str:
 
 
 def write(folder: Path, record: Record, rows: list[Row]) -> None:
-    """Write estimators.json and estimators.md.
-
-    Args:
-        folder: Where; it is made.
-        record: What :func:`main` has gathered.
-        rows: All so far.
-    """
+    """Write estimators.json and estimators.md."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "estimators.json": json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1) + "\n",
@@ -476,11 +369,7 @@ def write(folder: Path, record: Record, rows: list[Row]) -> None:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure the networks one after the other; what is done is on the disk after each.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-    """
+    """Measure the networks one after the other; what is done is on the disk after each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

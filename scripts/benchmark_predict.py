@@ -43,11 +43,7 @@ RATIO, MEMORY, SLOWEST = 2.5, 400, 0.8  # times tanh; MiB; of the mesh's through
 
 
 def article() -> bl.Posterior:
-    """Fit the article's network to its data, in few steps: predictions cost the same whatever the weights.
-
-    Returns:
-        The posterior.
-    """
+    """Fit the article's network to its data, in few steps: predictions cost the same whatever the weights."""
     with seeded(0):
         network = nn.Sequential(bl.Linear(2, WIDTH), nn.Tanh(), bl.Linear(WIDTH, 1))
     model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
@@ -55,39 +51,20 @@ def article() -> bl.Posterior:
 
 
 def mesh() -> torch.Tensor:
-    """Give the article's points.
-
-    Returns:
-        Inputs, ``(2500, 2)``.
-    """
+    """Give the article's points."""
     axis = torch.linspace(-3, 3, SIDE)
     return torch.cartesian_prod(axis, axis)
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Time a call.
-
-    Args:
-        work: What is timed.
-
-    Returns:
-        Seconds that passed, and seconds of the processor.
-    """
+    """Time a call."""
     start, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - cpu
 
 
 def speed(posterior: bl.Posterior, repeats: int) -> Record:
-    """Time the mesh and tanh in turn.
-
-    Args:
-        posterior: The posterior.
-        repeats: How often each.
-
-    Returns:
-        Medians in seconds, and the ratios of their medians.
-    """
+    """Time the mesh and tanh in turn."""
     x = mesh()
     numbers = torch.randn(DRAWS * SIDE**2 * WIDTH, generator=torch.Generator().manual_seed(0))
     room = torch.empty_like(numbers)
@@ -115,25 +92,13 @@ def speed(posterior: bl.Posterior, repeats: int) -> Record:
 
 
 def resident(which: str) -> int:
-    """Read this process's resident memory.
-
-    Args:
-        which: ``VmHWM``, its peak, or ``VmRSS``, at present.
-
-    Returns:
-        Bytes, as Linux counts them.
-    """
+    """Read this process's resident memory."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(which))
 
 
 def worker(folder: Path, rows: int) -> None:
-    """Predict in a process of its own, and print what it took; afterwards the mesh, for its speed.
-
-    Args:
-        folder: Of the posterior.
-        rows: How many, drawn at random.
-    """
+    """Predict in a process of its own, and print what it took; afterwards the mesh, for its speed."""
     torch.set_num_threads(1)
     posterior = bl.load(folder)
     x = torch.randn(rows, 2, generator=torch.Generator().manual_seed(1))
@@ -159,15 +124,7 @@ def worker(folder: Path, rows: int) -> None:
 
 
 def measure_rows(folder: Path, rows: int) -> Record:
-    """Run a worker.
-
-    Args:
-        folder: Of the posterior.
-        rows: How many.
-
-    Returns:
-        What it printed.
-    """
+    """Run a worker."""
     command = [sys.executable, __file__, "--worker", str(folder), "--rows", str(rows)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -175,14 +132,7 @@ def measure_rows(folder: Path, rows: int) -> Record:
 
 
 def misses(record: Record) -> list[str]:
-    """Name the targets that were missed.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        One sentence each.
-    """
+    """Name the targets that were missed."""
     found = []
     ratio = record["speed"]["ratios"]["cpu"]["tanh"]
     if ratio > RATIO:
@@ -196,14 +146,7 @@ def misses(record: Record) -> list[str]:
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     speed = record["speed"]
     lines = [
         "# Predictions: speed and memory",
@@ -251,14 +194,7 @@ def page(record: Record) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure, and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        1 if a target was missed, else 0.
-    """
+    """Measure, and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

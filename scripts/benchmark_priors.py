@@ -40,16 +40,7 @@ TASKS = ("article", *quality.FILES)
 
 
 def rows_of(task: str, folder: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read the training rows of a task.
-
-    Args:
-        task: One of ``TASKS``.
-        folder: Of the UCI sets.
-        most: Rows at most; which ones is drawn with seed 0.
-
-    Returns:
-        Inputs and targets, standardized where they are not 0 and 1.
-    """
+    """Read the training rows of a task."""
     if task == "article":
         x, y = bl.datasets.parabola()
         return x.numpy(), y.numpy()
@@ -59,17 +50,7 @@ def rows_of(task: str, folder: Path, most: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def build(task: str, inputs: int, prior: str, seed: int) -> bl.BayesianModel:
-    """Build the model of a task.
-
-    Args:
-        task: One of ``TASKS``.
-        inputs: Columns.
-        prior: One of ``CANDIDATES``.
-        seed: Of the initial values.
-
-    Returns:
-        The model.
-    """
+    """Build the model of a task."""
     if task != "article":
         return quality.build(inputs, prior, seed)
     of_layers = quality.parse_prior(prior)
@@ -81,16 +62,7 @@ def build(task: str, inputs: int, prior: str, seed: int) -> bl.BayesianModel:
 
 
 def scale(task: str, train: np.ndarray, other: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Standardize by the training rows, but for the article's data, which are what they are.
-
-    Args:
-        task: One of ``TASKS``.
-        train: Training rows.
-        other: Further rows.
-
-    Returns:
-        Both, and the logarithm of the deviation of a vector.
-    """
+    """Standardize by the training rows, but for the article's data, which are what they are."""
     if task == "article":
         return torch.as_tensor(train), torch.as_tensor(other), 0.0
     (one, two), _, deviation = quality.standardize(train, other)
@@ -104,18 +76,7 @@ def fit_and_judge(
     held: tuple[np.ndarray, np.ndarray],
     seed: int,
 ) -> Record:
-    """Fit on some rows, and judge on others.
-
-    Args:
-        task: One of ``TASKS``.
-        prior: One of ``CANDIDATES``.
-        train: Rows to fit.
-        held: Rows to judge on; none for the ELBO alone.
-        seed: Of the fit.
-
-    Returns:
-        ELBO in nats of the standardized targets, log likelihood a held row in the units of y.
-    """
+    """Fit on some rows, and judge on others."""
     x, x_held, _ = scale(task, train[0], held[0])
     y, y_held, log_deviation = scale(task, train[1], held[1])
     start = time.perf_counter()
@@ -133,17 +94,7 @@ def fit_and_judge(
 
 
 def measure(task: str, prior: str, fold: int, options: argparse.Namespace) -> Record:
-    """Fit without one fold, or for fold -1 with all rows.
-
-    Args:
-        task: One of ``TASKS``.
-        prior: One of ``CANDIDATES``.
-        fold: Which is held out.
-        options: Of the command line.
-
-    Returns:
-        The scores.
-    """
+    """Fit without one fold, or for fold -1 with all rows."""
     x, y = rows_of(task, options.data, options.rows)
     folds = np.random.default_rng(1).permutation(len(y)) % options.folds
     out = folds == fold
@@ -151,14 +102,7 @@ def measure(task: str, prior: str, fold: int, options: argparse.Namespace) -> Re
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     lines = [
         "# Priors for the default",
         "",
@@ -182,18 +126,7 @@ def page(record: Record) -> str:
 
 
 def cell(rows: list[Record], task: str, prior: str, key: str, digits: int) -> str:
-    """Put one prior's scores on one task in words.
-
-    Args:
-        rows: All.
-        task: One of ``TASKS``.
-        prior: One of ``CANDIDATES``.
-        key: ``elbo`` or ``log_likelihood``.
-        digits: After the point.
-
-    Returns:
-        The mean, and how many had not converged.
-    """
+    """Put one prior's scores on one task in words."""
     wanted = [
         r for r in rows if (r["task"], r["prior"]) == (task, prior) and (r["fold"] < 0) == (key == "elbo")
     ]
@@ -204,11 +137,7 @@ def cell(rows: list[Record], task: str, prior: str, key: str, digits: int) -> st
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure what is not measured yet, and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-    """
+    """Measure what is not measured yet, and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -57,30 +57,14 @@ DRAWS = 1000
 
 
 def load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read a set.
-
-    Args:
-        folder: With one .npz a set: ``x`` (N, D), ``y`` (N,), ``test_mask`` (splits, packed bits of N).
-        name: Of the set.
-
-    Returns:
-        Inputs, targets, and the test rows of each split, ``bool`` of shape ``(splits, N)``.
-    """
+    """Read a set."""
     with np.load(folder / f"{FILES[name]}.npz", allow_pickle=False) as arrays:
         x, y, mask = arrays["x"], arrays["y"], arrays["test_mask"]
     return x, y, np.unpackbits(mask, axis=1)[:, : len(y)].astype(bool)
 
 
 def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
-    """Take mean and deviation of the training rows away.
-
-    Args:
-        train: Training rows.
-        *others: Rows to treat alike.
-
-    Returns:
-        ``float32`` tensors of all, the mean, and the deviation; a constant column keeps its unit.
-    """
+    """Take mean and deviation of the training rows away."""
     mean, deviation = train.mean(0), train.std(0)
     deviation = np.where(deviation > 0, deviation, 1.0)
     parts = [torch.tensor((each - mean) / deviation, dtype=torch.float32) for each in (train, *others)]
@@ -88,16 +72,7 @@ def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[list[torch.Tens
 
 
 def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
-    """Build the one configuration.
-
-    Args:
-        inputs: Columns D.
-        prior: One of ``PRIORS``.
-        seed: Of the initial values.
-
-    Returns:
-        The model.
-    """
+    """Build the one configuration."""
     of_layers = parse_prior(prior)
     with seeded(seed):
         network = nn.Sequential(
@@ -107,17 +82,7 @@ def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
 
 
 def parse_prior(text: str) -> bl.priors.Prior | None:
-    """Read the option `--prior`.
-
-    Args:
-        text: One of ``PRIORS``.
-
-    Returns:
-        The prior; ``None`` for the library's default.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none of these.
-    """
+    """Read the option `--prior`."""
     if text == "default":
         return None
     kind, _, scale = text.partition(":")
@@ -134,31 +99,14 @@ def parse_prior(text: str) -> bl.priors.Prior | None:
 
 
 def guide_option(guide: str, model: bl.BayesianModel) -> dict[str, Any]:
-    """Turn the name of a guide into an option of `fit`.
-
-    Args:
-        guide: One of ``GUIDES``.
-        model: The model.
-
-    Returns:
-        Keyword arguments.
-    """
+    """Turn the name of a guide into an option of `fit`."""
     make = GUIDES[guide]
     return {} if make is None else {"guide": make(model)}
 
 
 def test_log_likelihood(log_p: torch.Tensor, y_deviation: float) -> float:
-    r"""Average the log predictive density over the test rows.
-
-    .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s) - \log(\text{deviation of } y)
-
-    Args:
-        log_p: Nats of each draw and row, of the standardized targets, ``(S, N)``.
-        y_deviation: What the targets were divided by.
-
-    Returns:
-        Nats a row, in the units of y.
-    """
+    """Average the log predictive density over the test rows."""
+    # .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s) - \log(\text{deviation of } y)
     rows = torch.logsumexp(log_p.double(), 0) - math.log(len(log_p))
     return float(rows.mean()) - math.log(y_deviation)
 
@@ -166,20 +114,7 @@ def test_log_likelihood(log_p: torch.Tensor, y_deviation: float) -> float:
 def measure(
     x: np.ndarray, y: np.ndarray, test: np.ndarray, split: int, guide: str, prior: str, max_steps: int | None
 ) -> Record:
-    """Fit on a split's training rows and judge on its test rows.
-
-    Args:
-        x: Inputs, ``(N, D)``.
-        y: Targets, ``(N,)``.
-        test: True for test rows, ``(N,)``.
-        split: Number of the split, and seed of the fit.
-        guide: One of ``GUIDES``.
-        prior: As on the command line.
-        max_steps: Of the fit; ``None`` in earnest.
-
-    Returns:
-        Scores in the units of y, and what the fit says about itself.
-    """
+    """Fit on a split's training rows and judge on its test rows."""
     start = time.perf_counter()
     (x_train, x_test), _, _ = standardize(x[~test], x[test])
     (y_train, y_test), mean, deviation = standardize(y[~test], y[test])
@@ -202,11 +137,7 @@ def measure(
 
 
 def code_hash() -> str:
-    """Compute the SHA-256 of the library's code, so that results of different states are not mixed.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Compute the SHA-256 of the library's code, so that results of different states are not mixed."""
     folder = Path(bl.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -215,16 +146,7 @@ def code_hash() -> str:
 
 
 def read_results(path: Path, hashes: dict[str, str], code: str) -> list[Record]:
-    """Read what earlier runs have written.
-
-    Args:
-        path: The file; it may be missing, and its last line cut short.
-        hashes: Name of a set to the SHA-256 of its file.
-        code: The hash of the library's code.
-
-    Returns:
-        The results of this code on these data.
-    """
+    """Read what earlier runs have written."""
     results = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -237,57 +159,27 @@ def read_results(path: Path, hashes: dict[str, str], code: str) -> list[Record]:
 
 
 def append(path: Path, row: Record) -> None:
-    """Add a result to the file, on a line of its own whatever stands before.
-
-    Args:
-        path: The file.
-        row: The result.
-    """
+    """Add a result to the file, on a line of its own whatever stands before."""
     cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
     with path.open("a", encoding="utf-8") as file:
         file.write(("\n" if cut else "") + json.dumps(row) + "\n")
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Average over the splits.
-
-    Args:
-        values: One a split.
-
-    Returns:
-        The mean and its standard error; NaN for the error of one value.
-    """
+    """Average over the splits."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return statistics.fmean(values), error
 
 
 def verdict(mean: float, error: float, published: float) -> str:
-    """Compare a test log likelihood with a published one.
-
-    Args:
-        mean: Ours.
-        error: Its standard error.
-        published: The published mean.
-
-    Returns:
-        ``better``, ``worse`` (by more than a standard error) or ``level`` (lower by less).
-    """
+    """Compare a test log likelihood with a published one."""
     if mean > published:
         return "better"
     return "worse" if mean + error < published or math.isnan(error) else "level"
 
 
 def table(results: list[Record], key: str, digits: int) -> list[str]:
-    """Lay one of the scores out.
-
-    Args:
-        results: All.
-        key: ``rmse`` or ``log_likelihood``.
-        digits: After the point.
-
-    Returns:
-        Lines of Markdown: a row for each guide and prior, a column for each set.
-    """
+    """Lay one of the scores out."""
     lines = [f"| guide, prior | {' | '.join(FILES)} |", "|---|" + "---|" * len(FILES)]
     for guide, prior in dict.fromkeys((row["guide"], row["prior"]) for row in results):
         cells = []
@@ -306,17 +198,7 @@ def table(results: list[Record], key: str, digits: int) -> list[str]:
 
 
 def cell(name: str, values: list[float], key: str, digits: int) -> str:
-    """Put the scores of one set in words.
-
-    Args:
-        name: Of the set.
-        values: One a split.
-        key: ``rmse`` or ``log_likelihood``.
-        digits: After the point.
-
-    Returns:
-        Mean, standard error, number of splits, and for the log likelihood how it stands to what is published.
-    """
+    """Put the scores of one set in words."""
     if not values:
         return ""
     mean, error = mean_and_error(values)
@@ -327,14 +209,7 @@ def cell(name: str, values: list[float], key: str, digits: int) -> str:
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     results = record["results"]
     seconds = [row["seconds"] for row in results]
     flagged = sum(row["converged"] is False for row in results)
@@ -369,12 +244,7 @@ def page(record: Record) -> str:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write quality.json and quality.md.
-
-    Args:
-        folder: Where.
-        record: What :func:`main` has gathered.
-    """
+    """Write quality.json and quality.md."""
     for name, text in (("quality.json", json.dumps(record, indent=1) + "\n"), ("quality.md", page(record))):
         temporary = folder / f"{name}.new"
         temporary.write_text(text, encoding="utf-8")
@@ -382,14 +252,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        words: Its words; ``None`` takes the process's.
-
-    Returns:
-        The options.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -404,17 +267,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def parse_sets(text: str) -> list[str]:
-    """Read the option `--sets`.
-
-    Args:
-        text: Names with commas.
-
-    Returns:
-        Names.
-
-    Raises:
-        argparse.ArgumentTypeError: If one is unknown.
-    """
+    """Read the option `--sets`."""
     names = text.split(",")
     if unknown := sorted(set(names) - set(FILES)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(FILES)}")
@@ -422,24 +275,13 @@ def parse_sets(text: str) -> list[str]:
 
 
 def checked_prior(text: str) -> str:
-    """Refuse a prior that does not exist before anything runs.
-
-    Args:
-        text: As on the command line.
-
-    Returns:
-        The same.
-    """
+    """Refuse a prior that does not exist before anything runs."""
     parse_prior(text)
     return text
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure what is not measured yet, split by split, and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-    """
+    """Measure what is not measured yet, split by split, and write the report."""
     options = parse_arguments(words)
     options.output.mkdir(parents=True, exist_ok=True)
     lines, code = options.output / "quality.jsonl", code_hash()

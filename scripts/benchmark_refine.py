@@ -44,24 +44,13 @@ FIGURES = (
 
 
 def mesh() -> np.ndarray:
-    """Give the mesh that is answered for where there is no reference.
-
-    Returns:
-        50 x 50 points of the square, ``(2500, 2)``.
-    """
+    """Give the mesh that is answered for where there is no reference."""
     grid = np.meshgrid(np.linspace(-1, 1), -np.linspace(-1, 1))
     return np.stack([each.ravel() for each in grid], axis=1).astype(np.float32)
 
 
 def fitted(seed: int) -> bl.Posterior:
-    """Fit the article's network with the prior N(0, 1).
-
-    Args:
-        seed: Of the network's first values and of the fit.
-
-    Returns:
-        The posterior.
-    """
+    """Fit the article's network with the prior N(0, 1)."""
     with seeded(seed):
         network = nn.Sequential(bl.Linear(2, 10), nn.Tanh(), bl.Linear(10, 1))
     model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
@@ -69,16 +58,7 @@ def fitted(seed: int) -> bl.Posterior:
 
 
 def compare(posterior: bl.Posterior, reference: dict[str, np.ndarray], seed: int) -> Record:
-    """Compare the maps of 1000 draws.
-
-    Args:
-        posterior: Where the draws come from.
-        reference: ``mesh``, and perhaps ``mean`` and ``std``.
-        seed: Of the draws.
-
-    Returns:
-        Mean deviation; with a reference how far the mean map is off on average, and the ratio of the deviations.
-    """
+    """Compare the maps of 1000 draws."""
     answer = posterior.predict(torch.from_numpy(reference["mesh"]), 1000, seed)
     deviation = float(answer.epistemic_std.mean())
     if "mean" not in reference:
@@ -88,17 +68,7 @@ def compare(posterior: bl.Posterior, reference: dict[str, np.ndarray], seed: int
 
 
 def measure(seed: int, seconds: float, chains: int, reference: dict[str, np.ndarray]) -> Record:
-    """Fit, refine and compare.
-
-    Args:
-        seed: Of all.
-        seconds: That the refinement may take.
-        chains: How many.
-        reference: As in :func:`compare`.
-
-    Returns:
-        What came out, before and after.
-    """
+    """Fit, refine and compare."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is said is in the record too
         posterior = fitted(seed)
@@ -114,38 +84,17 @@ def measure(seed: int, seconds: float, chains: int, reference: dict[str, np.ndar
 
 
 def met(row: Record) -> bool:
-    """Tell whether a refinement is as near to NUTS as it should be.
-
-    Args:
-        row: From :func:`measure`.
-
-    Returns:
-        Whether the mean map and the mean deviation are.
-    """
+    """Tell whether a refinement is as near to NUTS as it should be."""
     return row["after"]["off"] <= OFF and abs(row["after"]["ratio"] - 1) <= RATIO
 
 
 def outcome(rows: list[Record]) -> str:
-    """Count the seeds that are as near as they should be.
-
-    Args:
-        rows: Of all seeds, with a reference.
-
-    Returns:
-        A sentence.
-    """
+    """Count the seeds that are as near as they should be."""
     return f"{sum(map(met, rows))} of {len(rows)} seeds are within {OFF} and {100 * RATIO:.0f} %."
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     rows = record["rows"]
     named = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [
@@ -166,15 +115,7 @@ def page(record: Record) -> str:
 
 
 def line(name: str, rows: list[Record]) -> str:
-    """Average some rows.
-
-    Args:
-        name: Of the line.
-        rows: What is averaged.
-
-    Returns:
-        A line of Markdown.
-    """
+    """Average some rows."""
     columns = [("before", "off"), ("before", "ratio"), *(("after", figure) for figure in FIGURES)]
     cells = []
     for (when, figure), digits in zip(columns, (4, 3, 4, 3, 0, 2, 2, 3, 3, 0), strict=True):
@@ -184,14 +125,7 @@ def line(name: str, rows: list[Record]) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Refine under every seed and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        1 if there is a reference and some seed misses it, else 0.
-    """
+    """Refine under every seed and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -38,14 +38,7 @@ BANDS = (1e1, 1e3, 1e6)  # upper ends of the bands of the design's condition
 
 
 def problem(generator: np.random.Generator) -> Record:
-    """Draw a regression.
-
-    Args:
-        generator: Of the numbers.
-
-    Returns:
-        Design ``x`` (N, D), targets ``y`` (N,), deviations of noise and prior, and whether there is an intercept.
-    """
+    """Draw a regression."""
     inputs = int(generator.integers(1, 201))
     rows = int(generator.integers(max(inputs // 2, 5), 600))
     rank = min(rows, inputs)
@@ -70,15 +63,7 @@ def problem(generator: np.random.Generator) -> Record:
 
 
 def fit(task: Record, seed: int) -> bl.FitResult:
-    """Fit with everything at its default.
-
-    Args:
-        task: From :func:`problem`.
-        seed: Of the fit.
-
-    Returns:
-        What ``bl.fit`` returns.
-    """
+    """Fit with everything at its default."""
     x, y = torch.from_numpy(task["x"]), torch.from_numpy(task["y"])
     with seeded(seed):
         layer = bl.Linear(
@@ -89,17 +74,8 @@ def fit(task: Record, seed: int) -> bl.FitResult:
 
 
 def miss(task: Record, result: bl.FitResult) -> tuple[float, float]:
-    r"""Compare with the best mean-field Normal: the posterior's mean, and variances 1 / diagonal of its precision.
-
-    .. math:: \text{gap} = \tfrac12 d^T A d + \tfrac12 \sum_j (r_j - 1 - \log r_j), \quad r_j = s_j^2 A_{jj}
-
-    Args:
-        task: From :func:`problem`.
-        result: Of the fit.
-
-    Returns:
-        Nats below the best ELBO, and the largest distance of a mean in marginal deviations of the posterior.
-    """
+    """Compare with the best mean-field Normal: the posterior's mean, and variances 1 / diagonal of its precision."""
+    # .. math:: \text{gap} = \tfrac12 d^T A d + \tfrac12 \sum_j (r_j - 1 - \log r_j), \quad r_j = s_j^2 A_{jj}
     x, y = task["x"].astype(np.float64), task["y"].astype(np.float64)
     if task["intercept"]:
         x = np.hstack([x, np.ones((len(x), 1))])
@@ -114,15 +90,7 @@ def miss(task: Record, result: bl.FitResult) -> tuple[float, float]:
 
 
 def measure(index: int, seed: int) -> Record:
-    """Draw and fit one regression.
-
-    Args:
-        index: Which.
-        seed: Of all.
-
-    Returns:
-        Its kind, the fit's misses, and what the fit says about itself.
-    """
+    """Draw and fit one regression."""
     task = problem(np.random.default_rng([seed, index]))
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -146,14 +114,7 @@ def measure(index: int, seed: int) -> Record:
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     lines = [
         "# Random linear regressions beside their closed form",
         "",
@@ -176,15 +137,7 @@ def page(record: Record) -> str:
 
 
 def row_of(name: str, rows: list[Record]) -> str:
-    """Sum a band up.
-
-    Args:
-        name: Of the band.
-        rows: Its regressions.
-
-    Returns:
-        A line of Markdown.
-    """
+    """Sum a band up."""
     sure = [row for row in rows if row["converged"]]
     if not sure:
         return f"| {name} | {len(rows)} | 0 | 0 | | | |"
@@ -196,14 +149,7 @@ def row_of(name: str, rows: list[Record]) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Fit them all and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        1 if there was a silent miss, else 0.
-    """
+    """Fit them all and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

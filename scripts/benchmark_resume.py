@@ -41,15 +41,7 @@ Record = dict[str, Any]
 
 
 def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> None:
-    """Fit once; say on standard output when the call and when the steps begin.
-
-    Args:
-        mode: Step mode.
-        batch_size: Rows a step; ``None`` for all.
-        folder: Where the checkpoint is, and the numbers go.
-        name: Of the file for the numbers.
-        checkpoint: Whether to keep a checkpoint.
-    """
+    """Fit once; say on standard output when the call and when the steps begin."""
     torch.set_num_threads(1)
     x, y = bl.datasets.parabola()
     with seeded(0):
@@ -77,18 +69,7 @@ def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint:
 def start(
     mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool
 ) -> subprocess.Popen[str]:
-    """Start :func:`work` in a process.
-
-    Args:
-        mode: Step mode.
-        batch_size: Rows a step; ``None`` for all.
-        folder: Where the checkpoint is, and the numbers go.
-        name: Of the file for the numbers.
-        checkpoint: Whether to keep a checkpoint.
-
-    Returns:
-        The process.
-    """
+    """Start :func:`work` in a process."""
     task = json.dumps([mode, batch_size, str(folder), name, checkpoint])
     command = [sys.executable, "-W", "ignore", __file__, "--worker", task]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -96,15 +77,7 @@ def start(
 
 
 def until(process: subprocess.Popen[str], word: str) -> str:
-    """Read what a process says until a line begins with a word.
-
-    Args:
-        process: From :func:`start`.
-        word: The word.
-
-    Returns:
-        The rest of that line; empty where the process ended before.
-    """
+    """Read what a process says until a line begins with a word."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(word):
@@ -113,21 +86,7 @@ def until(process: subprocess.Popen[str], word: str) -> str:
 
 
 def whole(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> Record:
-    """Let a fit run to its end.
-
-    Args:
-        mode: Step mode.
-        batch_size: Rows a step; ``None`` for all.
-        folder: Where the checkpoint is, and the numbers go.
-        name: Of the file for the numbers.
-        checkpoint: Whether to keep a checkpoint.
-
-    Returns:
-        Seconds from the start of the call, and of the steps, to the end; the first step taken; the mode that ran.
-
-    Raises:
-        RuntimeError: If the process failed.
-    """
+    """Let a fit run to its end."""
     process = start(mode, batch_size, folder, name, checkpoint)
     until(process, "begun")
     begun = stepping = time.perf_counter()
@@ -146,18 +105,7 @@ def whole(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint
 
 
 def kill(mode: str, batch_size: int | None, folder: Path, *, after: str, seconds: float) -> bool:
-    """Start a fit and kill it.
-
-    Args:
-        mode: Step mode.
-        batch_size: Rows a step; ``None`` for all.
-        folder: Where the checkpoint is.
-        after: The line to wait for.
-        seconds: From then on.
-
-    Returns:
-        Whether it was still running.
-    """
+    """Start a fit and kill it."""
     process = start(mode, batch_size, folder, "killed", True)
     until(process, after)
     time.sleep(seconds)
@@ -166,32 +114,13 @@ def kill(mode: str, batch_size: int | None, folder: Path, *, after: str, seconds
 
 
 def same(folder: Path, one: str, other: str) -> bool:
-    """Compare two ends.
-
-    Args:
-        folder: Where they are.
-        one: Name of the one.
-        other: Name of the other.
-
-    Returns:
-        Whether all numbers are the same bits.
-    """
+    """Compare two ends."""
     with np.load(folder / f"{one}.npz") as a, np.load(folder / f"{other}.npz") as b:
         return set(a) == set(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
 def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
-    """Kill fits of one step mode.
-
-    Args:
-        mode: Step mode.
-        kills: How many fits.
-        seed: Of the moments.
-        folder: Scratch.
-
-    Returns:
-        A row for each fit that was killed.
-    """
+    """Kill fits of one step mode."""
     moments = random.Random(f"{seed} {mode}")
     lengths: dict[int | None, Record] = {}
     rows: list[Record] = []
@@ -226,14 +155,7 @@ def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     lines = [
         "# Killed and gone on",
         "",
@@ -260,12 +182,7 @@ def page(record: Record) -> str:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write resume.json and resume.md.
-
-    Args:
-        folder: Where; it is made.
-        record: What :func:`main` has gathered.
-    """
+    """Write resume.json and resume.md."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("resume.json", json.dumps(record, indent=1) + "\n"), ("resume.md", page(record))):
         temporary = folder / f"{name}.new"
@@ -274,14 +191,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Kill fits in every mode that was asked for; what is done is on the disk after each mode.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        0 if every end was the same, else 1.
-    """
+    """Kill fits in every mode that was asked for; what is done is on the disk after each mode."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -51,17 +51,7 @@ PARTS = ("article", "step", "mnist_step")
 
 
 def article(seed: int, base: Record, peers: list[str], max_steps: int | None) -> list[Record]:
-    """Fit once with every program and recipe.
-
-    Args:
-        seed: Of the fits.
-        base: What every request holds.
-        peers: Names.
-        max_steps: Of our fit; ``None`` in earnest.
-
-    Returns:
-        One row a fit.
-    """
+    """Fit once with every program and recipe."""
     x, y = bl.datasets.parabola()
     rows = []
     runs = [(OURS, None), *((name, recipe) for name in peers for recipe in RECIPES.get(name, ()))]
@@ -78,16 +68,7 @@ def article(seed: int, base: Record, peers: list[str], max_steps: int | None) ->
 
 
 def step(seed: int, base: Record, peers: list[str]) -> list[Record]:
-    """Time a warm step of every program that fits the article's network.
-
-    Args:
-        seed: Of the fits.
-        base: What every request holds.
-        peers: Names.
-
-    Returns:
-        One row a program, number of particles and step mode.
-    """
+    """Time a warm step of every program that fits the article's network."""
     rows = []
     for particles in PARTICLES:
         runs = [(OURS, mode) for mode in MODES]
@@ -108,16 +89,7 @@ def step(seed: int, base: Record, peers: list[str]) -> list[Record]:
 
 
 def mnist_step(seed: int, base: Record, peers: list[str]) -> list[Record]:
-    """Time a minibatch step of every program on torch.
-
-    Args:
-        seed: Of the data.
-        base: What every request holds.
-        peers: Names.
-
-    Returns:
-        One row a program and step mode.
-    """
+    """Time a minibatch step of every program on torch."""
     runs = [*((OURS, mode) for mode in MODES), *((name, None) for name in peers if name in ON_TORCH)]
     rows = []
     for name, mode in runs:
@@ -127,15 +99,7 @@ def mnist_step(seed: int, base: Record, peers: list[str]) -> list[Record]:
 
 
 def grouped(rows: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
-    """Group rows, in the order of their first appearance.
-
-    Args:
-        rows: Any.
-        *keys: Names of what a group has in common.
-
-    Returns:
-        Values of the keys to rows.
-    """
+    """Group rows, in the order of their first appearance."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
@@ -143,41 +107,18 @@ def grouped(rows: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Re
 
 
 def median(rows: list[Record], key: str) -> float | None:
-    """Take the median over the rows that have a value.
-
-    Args:
-        rows: Any.
-        key: Name of the value.
-
-    Returns:
-        The median; ``None`` where no row has the value.
-    """
+    """Take the median over the rows that have a value."""
     values = [row[key] for row in rows if row.get(key) is not None]
     return statistics.median(values) if values else None
 
 
 def failure(rows: list[Record]) -> str | None:
-    """Say why a group of rows is not to be counted.
-
-    Args:
-        rows: Of one program and recipe.
-
-    Returns:
-        The first error; ``None`` where every row has succeeded.
-    """
+    """Say why a group of rows is not to be counted."""
     return next((row["error"] for row in rows if "error" in row), None)
 
 
 def best_recipe(rows: list[Record], program: str) -> str | None:
-    """Choose a program's fastest recipe among those that reach the optimum in the median.
-
-    Args:
-        rows: Of the part `article`.
-        program: Name.
-
-    Returns:
-        The recipe; ``None`` where none reaches it.
-    """
+    """Choose a program's fastest recipe among those that reach the optimum in the median."""
     times = {}
     for (name, recipe), group in grouped(rows, "program", "recipe").items():
         reached = median(group, "elbo")
@@ -187,14 +128,7 @@ def best_recipe(rows: list[Record], program: str) -> str | None:
 
 
 def article_table(rows: list[Record]) -> list[str]:
-    """Lay the part `article` out.
-
-    Args:
-        rows: As :func:`article` returns them, of all seeds.
-
-    Returns:
-        Lines of Markdown.
-    """
+    """Lay the part `article` out."""
     groups = grouped(rows, "program", "recipe")
     own = groups.get((OURS, None), [])
     lines = [
@@ -217,15 +151,7 @@ def article_table(rows: list[Record]) -> list[str]:
 
 
 def elbo_cells(group: list[Record]) -> list[str]:
-    """Put the ELBOs of one program and recipe in words.
-
-    Args:
-        group: Rows.
-
-    Returns:
-        Median, worst, how many are within 0.1 nat of the best known, and how many within 0.15 or said by the fit
-        itself not to have converged.
-    """
+    """Put the ELBOs of one program and recipe in words."""
     values = [row["elbo"] for row in group if "elbo" in row]
     if not values:
         return ["not measured", "", "", ""]
@@ -236,29 +162,12 @@ def elbo_cells(group: list[Record]) -> list[str]:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Write a number that may be missing.
-
-    Args:
-        value: The number.
-        digits: After the point.
-
-    Returns:
-        The text; empty where it is missing.
-    """
+    """Write a number that may be missing."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def mode_of(program: str, mode: str | None, group: list[Record]) -> str:
-    """Name the step mode that ran.
-
-    Args:
-        program: Name.
-        mode: What was asked for.
-        group: Rows.
-
-    Returns:
-        Text.
-    """
+    """Name the step mode that ran."""
     if program != OURS:
         return ""
     ran = next((row["step_mode"] for row in group if row.get("step_mode")), None)
@@ -267,14 +176,7 @@ def mode_of(program: str, mode: str | None, group: list[Record]) -> str:
 
 
 def step_table(rows: list[Record]) -> list[str]:
-    """Lay the part `step` out.
-
-    Args:
-        rows: As :func:`step` returns them, of all seeds.
-
-    Returns:
-        Lines of Markdown.
-    """
+    """Lay the part `step` out."""
     lines = ["| program | mode | particles | ms a step |", "|---|---|---|---|"]
     for (program, mode, particles), group in grouped(rows, "program", "mode", "particles").items():
         reason = failure(group)
@@ -284,14 +186,7 @@ def step_table(rows: list[Record]) -> list[str]:
 
 
 def mnist_table(rows: list[Record]) -> list[str]:
-    """Lay the part `mnist_step` out.
-
-    Args:
-        rows: As :func:`mnist_step` returns them, of all seeds.
-
-    Returns:
-        Lines of Markdown.
-    """
+    """Lay the part `mnist_step` out."""
     lines = ["| program | mode | ms a step | deterministic, ms | ratio |", "|---|---|---|---|---|"]
     for (program, mode), group in grouped(rows, "program", "mode").items():
         head = f"| {program} | {mode_of(program, mode, group)} |"
@@ -304,14 +199,7 @@ def mnist_table(rows: list[Record]) -> list[str]:
 
 
 def page(record: Record) -> str:
-    """Write the report.
-
-    Args:
-        record: What :func:`main` has gathered.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     named = {
         name: ", ".join(f"{k} {v}" for k, v in found.items()) for name, found in record["versions"].items()
     }
@@ -357,12 +245,7 @@ def page(record: Record) -> str:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write speed.json and speed.md.
-
-    Args:
-        folder: Where; it is made.
-        record: What :func:`main` has gathered.
-    """
+    """Write speed.json and speed.md."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("speed.json", json.dumps(record, indent=1) + "\n"), ("speed.md", page(record))):
         temporary = folder / f"{name}.new"
@@ -371,11 +254,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def cpu_model() -> str:
-    """Name the processor.
-
-    Returns:
-        What the system says, or `unknown processor`.
-    """
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -385,17 +264,7 @@ def cpu_model() -> str:
 
 
 def parse_peers(text: str) -> list[str]:
-    """Read the option `--peers`.
-
-    Args:
-        text: ``all``, ``none``, or names with commas.
-
-    Returns:
-        Names.
-
-    Raises:
-        argparse.ArgumentTypeError: If one is unknown.
-    """
+    """Read the option `--peers`."""
     names = {"all": list(PEERS), "none": []}.get(text, text.split(","))
     if unknown := sorted(set(names) - set(PEERS)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}")
@@ -403,14 +272,7 @@ def parse_peers(text: str) -> list[str]:
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        words: Its words; ``None`` takes the process's.
-
-    Returns:
-        The options.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -426,11 +288,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Run the parts that were asked for; what is done is on the disk after each round.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-    """
+    """Run the parts that were asked for; what is done is on the disk after each round."""
     options = parse_arguments(words)
     reasons = {name: reason for name in options.peers if (reason := unavailable(name))}
     x, y = bl.datasets.parabola()

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Thompson sampling by posterior functions against a Keras network, on a contextual bandit.
 
-Ours draws one function of its posterior for each round; the Keras network of the same layers takes its own word for
-it; an exact linear model and uniform choice stand beside. Writes index.html, pictures and metrics.json.
+Ours draws one function of its posterior for each round; the Keras network with the same layers takes the action with
+the largest prediction. An exact linear model and random choice are compared too. Writes index.html, pictures and
+metrics.json.
 
-The wheel (the default) is made up and hides its prizes from who does not explore. --problem mushroom plays mushrooms,
-to eat or to leave, whose table pip fetches. The committed pages are reports/bandit/ and reports/bandit_mushroom/;
-whether a difference is clear there, they say themselves. See scripts/bandit/.
+The wheel (the default) is simulated, and an agent that does not explore misses its prizes. --problem mushroom plays
+with mushrooms, to eat or to leave, whose table is downloaded by pip. The committed pages are reports/bandit/ and
+reports/bandit_mushroom/. See scripts/bandit/.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 
 from bandit.agents import AGENTS, NAMES, Settings
-from bandit.page import Outcome, in_short, report
+from bandit.bandit_report import BanditRun, build_bandit_report, summary
 from bandit.playing import learning_rounds, play
 from bandit.problems import PROBLEMS, find_problem, settings_of
 from bandit.rounds import Problem
@@ -36,26 +37,14 @@ from bayesian_layers.errors import BayesianLayersError
 from bayesian_layers.reporting import check_report_folder, write_report
 from bayesian_layers.reporting.provenance import provenance
 
-FIRST_SEED = 100  # seeds below were used to choose the settings
+FIRST_SEED = 100  # the settings were chosen on the seeds below
 REPORTS = {"wheel": "bandit", "mushroom": "bandit_mushroom"}
 
 
 def play_all(
     problem: Problem, settings: Settings, names: list[str], seeds: range, number: int, at: list[int]
 ) -> dict[str, Any]:
-    """Let every agent play every seed.
-
-    Args:
-        problem: The bandit.
-        settings: Of the agents.
-        names: Of the agents.
-        seeds: Of rounds and agents.
-        number: Of rounds T.
-        at: After how many rounds they learn.
-
-    Returns:
-        ``regret``, ``prizes`` and ``seconds``, as :class:`Outcome` has them.
-    """
+    """Play every seed with every agent, and return regret, prizes and seconds as ``BanditRun`` has them."""
     regret = {name: np.zeros((len(seeds), number)) for name in names}
     prizes = {name: np.zeros(len(seeds)) for name in names}
     seconds = dict.fromkeys(names, 0.0)
@@ -72,17 +61,10 @@ def play_all(
     return {"regret": regret, "prizes": prizes, "seconds": seconds}
 
 
-def main(words: list[str] | None = None) -> int:
-    """Play, and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        0, or 1 if the folder is not ours to write.
-    """
-    options = _parser().parse_args(words)
-    command = " ".join(["scripts/compare_bandit.py", *(sys.argv[1:] if words is None else words)])
+def main(arguments: list[str] | None = None) -> int:
+    """Play, write the report, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    command = " ".join(["scripts/compare_bandit.py", *(sys.argv[1:] if arguments is None else arguments)])
     torch.set_num_threads(1)
     try:
         out = options.out or ROOT / "reports" / REPORTS[options.problem]
@@ -95,12 +77,12 @@ def main(words: list[str] | None = None) -> int:
         seeds = range(options.first_seed, options.first_seed + options.seeds)
         played = play_all(problem, settings, options.agents, seeds, options.rounds, at)
         record = provenance(list(seeds), dict(problem.sha256), command)
-        run = Outcome(**played, problem=problem, learnings=at, settings=settings, provenance=record)
-        print(write_report(out, *report(run)))
+        run = BanditRun(**played, problem=problem, learnings=at, settings=settings, provenance=record)
+        print(write_report(out, *build_bandit_report(run)))
     except (BayesianLayersError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for heading, sentence in in_short(run):
+    for heading, sentence in summary(run):
         print(heading, sentence)
     return 0
 
@@ -114,13 +96,22 @@ def _parser() -> argparse.ArgumentParser:
         "--agents", nargs="+", choices=names, default=names, metavar="AGENT", help=", ".join(names)
     )
     parser.add_argument("--problem", choices=list(PROBLEMS), default="wheel")
-    parser.add_argument("--rounds", type=int, default=3000)
-    parser.add_argument("--every", type=int, default=100, help="most rounds between two learnings")
-    parser.add_argument("--steps", type=int, help="of Adam, at each learning; default: the bandit's settings")
-    parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--table", type=Path, help="for mushroom: another file in the form of KEEL's")
-    parser.add_argument("--out", type=Path, help="folder of the report; default: reports/bandit[_mushroom]")
+    parser.add_argument("--rounds", type=int, default=3000, help="%(default)s")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=100,
+        help="largest number of rounds between two times of learning (%(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="steps of Adam each time the agents learn (default: chosen for the bandit)"
+    )
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds (%(default)s)")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="%(default)s")
+    parser.add_argument("--table", type=Path, help="for mushroom: another file in KEEL's format")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the report (default: reports/bandit or reports/bandit_mushroom)"
+    )
     return parser
 
 

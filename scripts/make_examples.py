@@ -27,14 +27,7 @@ EXAMPLES = {each.__name__.rpartition(".")[2]: each.run for each in (digits, gap,
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run what was asked for.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        0, or 1 if a folder is not ours to write.
-    """
+    """Run what was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the report of diagnostics: a classification, a regression, and simulation-based calibration of three fits.
 
-The parabola's network and a network on scikit-learn's diabetes table are fitted by `bl.fit` as it comes; the report
-asks their posteriors what they say about themselves, and rows that they have not seen whether it is so. Writes
-index.html, pictures and metrics.json.
+A network for the parabola and a network for scikit-learn's diabetes table are fitted by `bl.fit` at its defaults. The
+report shows the diagnostics of their posteriors, and how well they predict test rows. Writes index.html, pictures and
+metrics.json.
 """
 
 from __future__ import annotations
@@ -27,32 +27,20 @@ from bayesian_layers.errors import BayesianLayersError
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting import check_report_folder, write_report
 from bayesian_layers.reporting.provenance import hash_of, provenance
-from diagnosis import Diagnosis, DiagnosisRun, diagnose, diagnosis_page
+from diagnosis import Diagnosis, DiagnosisRun, build_diagnosis_report, diagnose
 
 Rows = tuple[Tensor, Tensor]
 TEST_SEED, TEST_ROWS = 1000, 2000
 
 
 def network(inputs: int, hidden: int) -> nn.Module:
-    """Build a network of one hidden layer.
-
-    Args:
-        inputs: Inputs D.
-        hidden: Hidden units.
-
-    Returns:
-        The network, of seed 0.
-    """
+    """Build a network of one hidden layer."""
     with seeded(0):
         return nn.Sequential(bl.Linear(inputs, hidden), nn.Tanh(), bl.Linear(hidden, 1))
 
 
 def diabetes() -> tuple[Rows, Rows]:
-    """Read scikit-learn's diabetes table.
-
-    Returns:
-        Standardized training and test rows; four of five are to learn from.
-    """
+    """Read scikit-learn's diabetes table, standardized: four fifths of it for training, the rest for testing."""
     x, y = load_diabetes(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(y))
     train, test = np.split(order, [4 * len(y) // 5])
@@ -63,11 +51,7 @@ def diabetes() -> tuple[Rows, Rows]:
 
 
 def diagnoses() -> tuple[Diagnosis, ...]:
-    """Fit a classification and a regression.
-
-    Returns:
-        What their posteriors say.
-    """
+    """Fit a classification and a regression, and compute their diagnostics."""
     x, y = bl.datasets.parabola()
     model = bl.BayesianModel(network(2, 10), bl.likelihoods.Bernoulli())
     test = tuple(bl.datasets.parabola(TEST_ROWS, seed=TEST_SEED))
@@ -80,20 +64,13 @@ def diagnoses() -> tuple[Diagnosis, ...]:
 
 
 def calibrations(simulations: int) -> dict[str, bl.CalibrationResult]:
-    """Simulate, fit, and see where the truth falls: mean field, full rank, and a network.
-
-    Args:
-        simulations: How many of each.
-
-    Returns:
-        What was fitted, to what came of it.
-    """
+    """Run simulation-based calibration of mean field, of full rank, and of a network."""
     with seeded(0):
         base = torch.randn(20, 1)
-        x = base + 0.3 * torch.randn(20, 2)  # two columns that almost say the same
+        x = base + 0.3 * torch.randn(20, 2)  # two columns that are almost equal
     with seeded(0):
         linear = bl.BayesianModel(bl.Linear(2, 1, bias=False), bl.likelihoods.Normal(0.5))
-    at = torch.tensor([[1.0, 1.0], [1.0, -1.0]])  # along what the columns share, and across
+    at = torch.tensor([[1.0, 1.0], [1.0, -1.0]])  # along the direction that the columns share, and across it
     options: dict[str, Any] = {"num_simulations": simulations, "progress": True}
 
     def full_rank(model: bl.BayesianModel, x: Any, y: Tensor, seed: int) -> bl.Posterior:
@@ -108,29 +85,24 @@ def calibrations(simulations: int) -> dict[str, bl.CalibrationResult]:
     }
 
 
-def main(words: list[str] | None = None) -> int:
-    """Fit, ask, and write the report.
-
-    Args:
-        words: Of the command line; ``None`` takes the process's.
-
-    Returns:
-        0, or 1 if the folder is not ours to write.
-    """
+def main(arguments: list[str] | None = None) -> int:
+    """Fit, diagnose, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--simulations", type=int, default=100, help="of each way of fitting")
+    parser.add_argument(
+        "--simulations", type=int, default=100, help="simulations per way of fitting (%(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "diagnostics")
-    options = parser.parse_args(words)
-    command = " ".join(["scripts/report_diagnostics.py", *(sys.argv[1:] if words is None else words)])
+    options = parser.parse_args(arguments)
+    command = " ".join(["scripts/report_diagnostics.py", *(sys.argv[1:] if arguments is None else arguments)])
     torch.set_num_threads(1)
     try:
         check_report_folder(options.out)
-        asked, found = diagnoses(), calibrations(options.simulations)
+        diagnosed, calibrated = diagnoses(), calibrations(options.simulations)
         hashes = {"parabola": hash_of(*bl.datasets.parabola()), "diabetes": hash_of(*diabetes()[0])}
-        run = DiagnosisRun(asked, found, provenance([0, 999, TEST_SEED], hashes, command))
-        print(write_report(options.out, *diagnosis_page(run)))
+        run = DiagnosisRun(diagnosed, calibrated, provenance([0, 999, TEST_SEED], hashes, command))
+        print(write_report(options.out, *build_diagnosis_report(run)))
     except (BayesianLayersError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -45,14 +45,7 @@ TABLES = {"breast_cancer": (breast_cancer, "diagnosis"), "diabetes": (diabetes, 
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """Write the tables.
-
-    Args:
-        folder: Where; it is made.
-
-    Returns:
-        Name of a table to its file.
-    """
+    """Write the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.csv" for name in TABLES}
     for name, path in paths.items():

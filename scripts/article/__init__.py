@@ -1,8 +1,8 @@
-"""The worked example: what an article of 2018 showed, remade and compared with Keras."""
+"""The worked example: everything that an article of 2018 showed, reproduced and compared with Keras."""
 
+from .article_fits import run_article
+from .article_report import build_article_report, scores_as_text
+from .article_results import ArticleRun
 from .methods import article_recipe
-from .page import article_page, scores_as_text
-from .results import ArticleRun
-from .run import run_article
 
-__all__ = ["ArticleRun", "article_page", "article_recipe", "run_article", "scores_as_text"]
+__all__ = ["ArticleRun", "article_recipe", "build_article_report", "run_article", "scores_as_text"]

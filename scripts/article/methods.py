@@ -1,4 +1,4 @@
-"""The methods that the article's report compares, and the limit that none can pass."""
+"""The methods that the article's report compares, and the best possible prediction."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bayesian_layers.model import BayesianModel
 from bayesian_layers.noise import seeded
 from bayesian_layers.priors import Normal
 
-NOISE_SCALE = 0.1  # of the data's rule
-KERAS, RECIPE, DEFAULT, WIDE, LIMIT = "keras", "recipe", "default", "wide", "limit"
+NOISE_SCALE = 0.1  # of the rule that made the data
+KERAS, RECIPE, DEFAULT, WIDE, OPTIMAL = "keras", "recipe", "default", "wide", "limit"  # keys of metrics.json
 LABELS = {
     KERAS: "Keras",
     RECIPE: "the article's recipe",
     DEFAULT: "the default, N(0, 1)",
     WIDE: "N(0, 2)",
-    LIMIT: "the limit",
+    OPTIMAL: "the best possible",
 }
 TITLES = {method: label[0].upper() + label[1:] for method, label in LABELS.items()}
 BAYESIAN = (RECIPE, DEFAULT, WIDE)
@@ -30,10 +30,10 @@ Recipe = tuple[BayesianModel, dict[str, Any]]
 
 
 def article_recipe(seed: int) -> Recipe:
-    """Build the article's Bayesian network, with the weights of the KL that make its loss."""
-    # Kernels have the prior N(0, 1), biases are point estimates. The article's loss is the MEAN cross-
-    # entropy plus 0.01 times, for each layer, the MEAN of its kernel's KL; times 200 rows, that is a KL
-    # weight of 200 * 0.01 / size a kernel.
+    """Build the article's Bayesian network, and the KL weights that give the article's loss."""
+    # Kernels have the prior N(0, 1), biases are point estimates. The article's loss is the MEAN cross-entropy plus,
+    # for each layer, 0.01 times the MEAN KL of its kernel's entries. Times 200 rows this is the sum of cross-entropies
+    # plus the KL of each kernel, weighted by 200 * 0.01 / (size of the kernel).
     with seeded(seed):
         network = nn.Sequential(Linear(2, 10, bias_prior=None), nn.Tanh(), Linear(10, 1, bias_prior=None))
     kl_weight = {"0.weight": 200 * 0.01 / 20, "2.weight": 200 * 0.01 / 10}
@@ -55,18 +55,9 @@ def build(method: str, seed: int) -> Recipe:
     return normal_prior(seed, 2.0 if method == WIDE else 1.0)
 
 
-def limit(x: Any) -> np.ndarray:
-    r"""Compute P(label = 1 | x) for one who knows the rule and the noise.
-
-    .. math:: P\left[(x_0 + \epsilon_0)^2 < x_1 + \epsilon_1\right] =
-        E_{\epsilon_0}\left[\Phi\left(\frac{x_1 - (x_0 + \epsilon_0)^2}{0.1}\right)\right]
-
-    Args:
-        x: Points, shape ``(N, 2)``.
-
-    Returns:
-        Probabilities by Gauss-Hermite quadrature with 64 nodes, ``float64``, shape ``(N,)``.
-    """
+def optimal_probability(x: Any) -> np.ndarray:
+    """Compute P(label = 1 | x) from the rule and the noise that made the data, for points (N, 2)."""
+    # P[(x0 + e0)² < x1 + e1] = E[Phi((x1 - (x0 + e0)²) / 0.1)] over e0, by Gauss-Hermite quadrature with 64 nodes
     points = numeric_array("x", x)
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     noisy = points[:, :1] + NOISE_SCALE * nodes
@@ -76,14 +67,14 @@ def limit(x: Any) -> np.ndarray:
 
 
 def mesh() -> np.ndarray:
-    """Give the article's mesh of the square."""
+    """Return the article's mesh of the square, (2500, 2)."""
     grid = np.meshgrid(np.linspace(-1, 1), -np.linspace(-1, 1))
     return np.stack([each.ravel() for each in grid], axis=1).astype(np.float32)
 
 
-def near_and_far(deviation: np.ndarray) -> tuple[float, float]:
-    """Average a map of deviations near the parabola and far from it."""
+def near_and_far(std: np.ndarray) -> tuple[float, float]:
+    """Average a map of standard deviations near the parabola and far from it."""
     points = mesh().astype(np.float64)
     distance = np.abs(points[:, 1] - points[:, 0] ** 2)
-    near, far = (float(np.mean(deviation[chosen])) for chosen in (distance <= 0.1, distance > 0.4))
+    near, far = (float(np.mean(std[chosen])) for chosen in (distance <= 0.1, distance > 0.4))
     return near, far

@@ -1,4 +1,4 @@
-"""Draws of the posterior of the default model: by refinement, and by Pyro's NUTS."""
+"""Draws from the posterior of the default model: by refinement, and by Pyro's NUTS."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bayesian_layers.model import BayesianModel
 from bayesian_layers.noise import seeded
 from bayesian_layers.posterior import Posterior
 
+from .article_results import NUM_DRAWS, Sampled
 from .methods import mesh
-from .results import NUM_DRAWS, Sampled
 
-CHAINS = 2  # of NUTS
+NUTS_CHAINS = 2
 
 
 def refined(
@@ -28,9 +28,9 @@ def refined(
     seed: int,
     iterations: int | None = None,
 ) -> Sampled:
-    """Refine a fit's posterior, a chain for each of 1000 draws."""
+    """Refine the posterior of a fit, with one chain for each of 1000 draws."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it says is in the record too, and on the page
+        warnings.simplefilter("ignore")  # the record contains them, and the page shows them
         found = posterior.refine(
             *data, iterations=iterations, num_chains=NUM_DRAWS, seed=seed, progress=False
         )
@@ -47,15 +47,14 @@ def nuts(
     seed: int,
     progress: bool = False,
 ) -> Sampled:
-    """Draw from the posterior by Pyro's NUTS, two chains one after the other."""
-    # Each with half its draws for warm-up.
+    """Draw from the posterior by Pyro's NUTS: two chains, one after the other."""
     start = time.perf_counter()
-    chains = [_chain(model, data, draws, (seed, number), progress) for number in range(CHAINS)]
+    chains = [_chain(model, data, draws, (seed, number), progress) for number in range(NUTS_CHAINS)]
     seconds = time.perf_counter() - start
     samples = {name: torch.cat([each[name] for each in chains]) for name in chains[0]}
     posterior = Posterior.from_samples(model, samples)
-    said = f"{CHAINS} chains of {draws}, after {_warmup(draws)} of warm-up each"
-    return _sampled(posterior, test, seed, seconds, said)
+    chains_line = f"{NUTS_CHAINS} chains of {draws}, after {_warmup(draws)} of warm-up each"
+    return _sampled(posterior, test, seed, seconds, chains_line)
 
 
 def _warmup(draws: int) -> int:
@@ -78,11 +77,13 @@ def _sampled(
     test: datasets.Dataset,
     seed: int,
     seconds: float,
-    said: str,
+    chains: str,
     warned: tuple[str, ...] = (),
 ) -> Sampled:
     stored = len(next(iter(posterior.source.state_dict().values())))
     on_mesh = posterior.predict(torch.from_numpy(mesh()), stored, seed)
     p = posterior.predict(test.x, stored, seed).mean
     scores = {name: getattr(metrics, name)(test.y, p) for name in ("accuracy", "nll", "brier", "ece")}
-    return Sampled(on_mesh.mean.numpy(), on_mesh.epistemic_std.numpy(), scores, seconds, stored, said, warned)
+    return Sampled(
+        on_mesh.mean.numpy(), on_mesh.epistemic_std.numpy(), scores, seconds, stored, chains, warned
+    )

@@ -1,9 +1,9 @@
-"""The agents. Each sees the same rounds, and learns at the same rounds from the rounds that it has lived through.
+"""The agents. All see the same rounds, and learn after the same rounds from the rewards that they have received.
 
-The two networks are one network: inputs are the context and the action, then one hidden layer of rectified units, then
-the reward. Both go on from where the last learning left them, for as many steps of Adam on batches of as many rows. In
-ours the output layer is Bayesian, with a Normal of full covariance; the hidden layer is a point estimate that moves
-slowly, since features which follow every lucky reward leave the output nothing to doubt.
+Ours and Keras use the same network: the context and the action as inputs, one hidden layer of rectified units, the
+reward as output. Both resume from their last weights, for the same number of steps of Adam on batches of the same
+size. In ours the output layer is Bayesian, with a Normal of full covariance. The hidden layer is a point estimate with
+a small learning rate: features that fit every lucky reward would leave no uncertainty to the output layer.
 """
 
 from __future__ import annotations
@@ -24,83 +24,51 @@ from .rounds import Problem
 
 @dataclass(frozen=True)
 class Settings:
-    """What the agents have in common, and the modelling of those that have a model.
+    """The settings of all agents; scales are standard deviations, rates are learning rates of Adam."""
 
-    Attributes:
-        unit: Rewards are divided by it.
-        hidden: Units of the hidden layer.
-        steps: Of Adam, at each learning.
-        batch_size: Rows a step.
-        learning_rate: Of Adam, for Keras.
-        hidden_rate: Of Adam, for our hidden layer.
-        guide_rate: Of Adam, for our guide of the output layer.
-        pairs: Antithetic pairs of draws of the weights a step, for ours.
-        init_scale: Deviation at which our guide begins.
-        output_scale: Prior deviation of the weights of our output layer.
-        noise_scale: Deviation of the reward's noise, in units.
-        linear_scale: Prior deviation of the weights of the linear agent.
-        epsilon: Share of random actions of the agent that takes some.
-    """
-
-    unit: float = 10.0
-    hidden: int = 50
-    steps: int = 100
+    unit: float = 10.0  # rewards are divided by it
+    hidden: int = 50  # units of the hidden layer
+    steps: int = 100  # of Adam, each time the agents learn
     batch_size: int = 128
-    learning_rate: float = 0.01
-    hidden_rate: float = 0.0005
-    guide_rate: float = 0.02
-    pairs: int = 2
-    init_scale: float = 0.3
-    output_scale: float = 1.0
-    noise_scale: float = 0.5
-    linear_scale: float = 0.3
-    epsilon: float = 0.05
+    learning_rate: float = 0.01  # of Keras
+    hidden_rate: float = 0.0005  # of our hidden layer
+    guide_rate: float = 0.02  # of our guide of the output layer
+    pairs: int = 2  # antithetic pairs of draws of the weights per step, for ours
+    init_scale: float = 0.3  # initial, of our guide
+    output_scale: float = 1.0  # prior, of the weights of our output layer
+    noise_scale: float = 0.5  # of the reward's noise, in units
+    linear_scale: float = 0.3  # prior, of the weights of the linear agent
+    epsilon: float = 0.05  # share of random actions of the epsilon-greedy agent
 
 
 class Agent(Protocol):
-    """What chooses between actions and learns."""
+    """Chooses actions, and learns from their rewards."""
 
     def choose(self, x: np.ndarray) -> np.ndarray:
-        """Choose for some rounds, between two learnings.
-
-        Args:
-            x: Contexts, ``(B, D)``.
-
-        Returns:
-            Actions, ``(B,)``.
-        """
+        """Choose an action for each of some rounds."""
         ...
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """Learn from all rounds so far.
-
-        Args:
-            x: Contexts, ``(T, D)``.
-            actions: What was done, ``(T,)``.
-            rewards: What came, ``(T,)``.
-        """
+        """Learn from all rounds so far."""
         ...
 
 
 class Uniform:
-    """Takes any action, and learns nothing."""
+    """Takes random actions, and learns nothing."""
 
     def __init__(self, problem: Problem, _settings: Settings, seed: int) -> None:
         self._random, self._actions = np.random.default_rng([seed, 1]), problem.actions
 
     def choose(self, x: np.ndarray) -> np.ndarray:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         return self._random.integers(self._actions, size=len(x))
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
 
 
 class LinearThompson:
-    r"""The exact reference: an arm's reward is linear in the context, and its posterior a Normal in closed form.
-
-    .. math:: \Lambda = X^T X / \sigma^2 + I / s^2, \quad w \sim N(\Lambda^{-1} X^T y / \sigma^2, \Lambda^{-1})
-    """
+    """Thompson sampling by an exact linear regression per action, whose posterior is a Normal in closed form."""
 
     def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
         self._random = np.random.default_rng([seed, 2])
@@ -111,7 +79,7 @@ class LinearThompson:
         ] * problem.actions
 
     def choose(self, x: np.ndarray) -> np.ndarray:
-        """See :class:`Agent`; each round has a draw of its own."""
+        """See ``Agent``; each round has its own draw."""
         values = []
         for mean, root in self._arms:
             noise = self._random.standard_normal((x.shape[1], len(x)))
@@ -120,7 +88,7 @@ class LinearThompson:
         return np.argmax(values, axis=0)
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         noise, prior = self._settings.noise_scale**2, self._settings.linear_scale**2
         for action in range(len(self._arms)):
             rows = x[actions == action].astype(np.float64)
@@ -132,7 +100,7 @@ class LinearThompson:
 
 
 class BayesianThompson:
-    """Thompson sampling by functions of the posterior: every round is decided by a function of its own."""
+    """Thompson sampling by functions of the posterior; each round has its own function."""
 
     def __init__(self, problem: Problem, settings: Settings, seed: int) -> None:
         with seeded(seed, 3):
@@ -153,18 +121,18 @@ class BayesianThompson:
         self._problem, self._settings, self._seed, self._times = problem, settings, seed, 0
 
     def choose(self, x: np.ndarray) -> np.ndarray:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         functions = self._posterior.functions(len(x), seed=self._next_seed())
         f = functions(torch.from_numpy(self._problem.each_action(x))).reshape(len(x), len(x), -1)
         return f.diagonal(dim1=0, dim2=1).argmax(dim=0).numpy()  # round i by function i
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         inputs = torch.from_numpy(self._problem.with_action(x, actions))
         targets = torch.from_numpy((rewards / self._settings.unit).astype(np.float32))
         size = min(self._settings.batch_size, len(x))
-        # A fit of its own each time would spend most of its time on judging whether it has converged; here the
-        # optimizer takes few steps, and keeps its moments from one learning to the next, as Keras' does.
+        # A call of `bl.fit` each time would spend most of its time on the convergence check; here the optimizer takes
+        # few steps, and keeps its moments from one time to the next, as Keras' optimizer does.
         with seeded(self._next_seed()):
             for _ in range(self._settings.steps):
                 rows = torch.randperm(len(x))[:size]
@@ -174,7 +142,7 @@ class BayesianThompson:
         self._posterior = bl.Posterior.from_guide(self._model, self._guide)
 
     def _neg_elbo(self, x: torch.Tensor, y: torch.Tensor, num_data: int) -> torch.Tensor:
-        """Estimate KL - E_q[log p(y | x, w)], the second for all rows from those of a batch."""
+        """Estimate KL - E_q[log p(y | x, w)] for all rows from a batch."""
         noise = torch.randn(self._settings.pairs, self._guide.noise_size)
         weights = self._guide.transform(torch.cat([noise, -noise]))
         f = call(self._model.network, weights, x).squeeze(-1)
@@ -187,7 +155,7 @@ class BayesianThompson:
 
 
 class KerasGreedy:
-    """The Keras network, taken at its word."""
+    """The Keras network; takes the action with the largest predicted reward."""
 
     epsilon = 0.0
 
@@ -206,7 +174,7 @@ class KerasGreedy:
         self._random = np.random.default_rng([seed, 4])
 
     def choose(self, x: np.ndarray) -> np.ndarray:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         with torch.no_grad():
             value = self._network(torch.from_numpy(self._problem.each_action(x))).cpu().numpy()
         best = value.reshape(len(x), -1).argmax(axis=1)
@@ -214,7 +182,7 @@ class KerasGreedy:
         return np.where(explore, self._random.integers(self._problem.actions, size=len(x)), best)
 
     def learn(self, x: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """See :class:`Agent`."""
+        """See ``Agent``."""
         y = (rewards / self._settings.unit).astype(np.float32)
         size = min(self._settings.batch_size, len(x))
         epochs = -(-self._settings.steps // -(-len(x) // size))  # at least as many steps as ours

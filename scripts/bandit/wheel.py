@@ -1,9 +1,9 @@
-"""The wheel: a bandit in which greed is punished, and nothing is to be downloaded.
+"""The wheel bandit, in which greedy agents miss the prizes; it needs no download.
 
-A context is a point of the unit disk, each as likely. Action 0 pays 1.2 everywhere, the four others 1.0, but for one
-prize: outside the radius delta the action of the point's quadrant pays 50. All with Gaussian noise of deviation 0.01
-(Riquelme, Tucker and Snoek 2018, arXiv 1802.09127, section 5.3). With delta 0.95 one round in ten has a prize, so
-who has not found it believes with reason that action 0 is the best.
+A context is a uniform point of the unit disk. Action 0 pays 1.2 everywhere, the four others pay 1.0, with one
+exception: outside the radius delta the action of the point's quadrant pays 50. All rewards have Gaussian noise of
+standard deviation 0.01 (Riquelme, Tucker and Snoek 2018, arXiv 1802.09127, section 5.3). With delta 0.95 one round in
+ten has a prize, so an agent that has not found one has good reason to believe that action 0 is the best.
 """
 
 from __future__ import annotations
@@ -18,30 +18,15 @@ ACTIONS = 5
 
 
 def quadrants(points: np.ndarray) -> np.ndarray:
-    """Say which action wins a prize, were the points outside.
-
-    Args:
-        points: ``(T, 2)``.
-
-    Returns:
-        1 (right, up), 2 (right, down), 3 (left, up) or 4 (left, down), shape ``(T,)``.
-    """
+    """Return the action that wins the prize at each point, if it is outside the radius."""
     left, down = (points <= 0).astype(int).T
     return 1 + 2 * left + down
 
 
 def draw_wheel(number: int, seed: int) -> Rounds:
-    """Draw the rounds of a seed.
-
-    Args:
-        number: Of rounds T.
-        seed: Of contexts and rewards.
-
-    Returns:
-        The rounds; x has a column of ones before the point's two.
-    """
+    """Draw the rounds of a seed."""
     generator = np.random.default_rng([seed, 0])
-    radius = generator.random(number) ** 0.5  # so that equal areas are as likely
+    radius = generator.random(number) ** 0.5  # uniform over the area
     angle = 2 * np.pi * generator.random(number)
     points = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     mean = np.full((number, ACTIONS), OTHER)

@@ -1,6 +1,6 @@
-"""The report of diagnostics: what a posterior says about itself, as numbers first and pictures second."""
+"""The report of diagnostics: how far posteriors can be trusted, in numbers and pictures."""
 
-from .page import diagnosis_page
-from .run import Diagnosis, DiagnosisRun, diagnose
+from .diagnose_fit import Diagnosis, DiagnosisRun, diagnose
+from .diagnosis_report import build_diagnosis_report
 
-__all__ = ["Diagnosis", "DiagnosisRun", "diagnose", "diagnosis_page"]
+__all__ = ["Diagnosis", "DiagnosisRun", "build_diagnosis_report", "diagnose"]

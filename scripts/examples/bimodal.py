@@ -29,15 +29,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
 
 
 def sample(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw from two branches that part where x grows, and are taken with equal probability.
-
-    Args:
-        rows: Number N.
-        seed: Of all that is random.
-
-    Returns:
-        Inputs ``(N, 1)`` and targets ``(N,)``.
-    """
+    """Draw from two branches that part where x grows, and are taken with equal probability."""
     with seeded(seed):
         x = 4 * torch.rand(rows) - 2
         branch = torch.where(torch.rand(rows) < 0.5, 1.0, -1.0)
@@ -46,14 +38,7 @@ def sample(rows: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def run(quick: bool) -> Example:
-    """Fit the same network with both likelihoods.
-
-    Args:
-        quick: Few rows and steps.
-
-    Returns:
-        The example.
-    """
+    """Fit the same network with both likelihoods."""
     (x, y), unseen = (
         sample(rows // (20 if quick else 1), seed) for rows, seed in zip((ROWS, UNSEEN), SEEDS, strict=True)
     )

@@ -9,77 +9,51 @@ import torch
 from torch import Tensor
 
 from bayesian_layers.reporting.extras import require
-from bayesian_layers.reporting.page import Page, Points, Report, Section, plain, render
-from bayesian_layers.reporting.provenance import as_points, provenance
+from bayesian_layers.reporting.page import Page, Points, Report, Section, render, to_json_types
+from bayesian_layers.reporting.provenance import provenance, provenance_points
 
 
 @dataclass(frozen=True)
 class Example:
-    """An example that was run.
+    """An example that was run."""
 
-    Attributes:
-        title: Of its page.
-        lead: What it is about.
-        short: What came out: headings and sentences.
-        sections: Pictures and tables.
-        metrics: Every number, in JSON's types or arrays.
-        seeds: All that were used.
-        hashes: SHA-256 of the data, by name.
-    """
-
+    # Of its page.
     title: str
+    # What it is about.
     lead: str
+    # What came out: headings and sentences.
     short: tuple[tuple[str, str], ...]
+    # Pictures and tables.
     sections: tuple[Section, ...]
+    # Every number, in JSON's types or arrays.
     metrics: dict[str, Any] = field(repr=False)
+    # All that were used.
     seeds: tuple[int, ...]
+    # SHA-256 of the data, by name.
     hashes: dict[str, str]
 
 
 def report(example: Example, command: str) -> Report:
-    """Lay an example out.
-
-    Args:
-        example: What was run.
-        command: How.
-
-    Returns:
-        Page, pictures and numbers, for ``write_report``.
-    """
+    """Lay an example out."""
     record = provenance(example.seeds, example.hashes, command)
     sections = (
         Section("In short", (Points(example.short),)),
         *example.sections,
-        Section("How this was made", (Points(as_points(record)),)),
+        Section("How this was made", (Points(provenance_points(record)),)),
     )
     footer = (
         f"Made by bayesian-layers {record['versions'].get('bayesian-layers', '')} on {record['date']}. The"
         " numbers are in metrics.json."
     )
     page = Page(example.title, example.lead, sections, footer)
-    return Report(render(page), page.pictures(), {"provenance": record, **plain(example.metrics)})
+    return Report(render(page), page.pictures(), {"provenance": record, **to_json_types(example.metrics)})
 
 
 def figure(width: float, height: float) -> Any:
-    """Make an empty figure.
-
-    Args:
-        width: In inches.
-        height: In inches.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """Make an empty figure."""
     return require("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
 
 
 def column(values: Tensor) -> Tensor:
-    """Make inputs of one feature.
-
-    Args:
-        values: ``(N,)``.
-
-    Returns:
-        ``(N, 1)``, float32.
-    """
+    """Make inputs of one feature."""
     return values.to(torch.float32).unsqueeze(1)

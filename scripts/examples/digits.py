@@ -14,7 +14,7 @@ from bayesian_layers import metrics
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS, png
-from bayesian_layers.reporting.page import Gallery, Picture, Section, Table, Text
+from bayesian_layers.reporting.page import Gallery, Paragraphs, Picture, Section, Table
 from bayesian_layers.reporting.provenance import hash_of
 from bayesian_layers.reporting.scores import estimate
 
@@ -31,45 +31,30 @@ BAYESIAN, PLAIN = "Bayesian CNN", "CNN"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one network says on one split.
+    """What one network says on one split."""
 
-    Attributes:
-        accuracy: Share of right answers on the test rows.
-        nll: Negative log likelihood, nats a row.
-        ece: Expected calibration error.
-        entropies: Predictive entropy of the turned test digits, nats, one an angle.
-        mutual: The part of it that comes from not knowing the weights; 0 for a network without a posterior.
-        right: Share of right answers on the turned digits, one an angle.
-    """
-
+    # Share of right answers on the test rows.
     accuracy: float
+    # Negative log likelihood, nats a row.
     nll: float
+    # Expected calibration error.
     ece: float
+    # Predictive entropy of the turned test digits, nats, one an angle.
     entropies: np.ndarray
+    # The part of it that comes from not knowing the weights; 0 for a network without a posterior.
     mutual: np.ndarray
+    # Share of right answers on the turned digits, one an angle.
     right: np.ndarray
 
 
 def load() -> tuple[Tensor, Tensor]:
-    """Take scikit-learn's digits.
-
-    Returns:
-        Images ``(N, 1, 8, 8)`` from 0 to 1, and classes ``(N,)``.
-    """
+    """Take scikit-learn's digits."""
     images, labels = require("sklearn.datasets", "scikit-learn").load_digits(return_X_y=True)
     return torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8), torch.tensor(labels)
 
 
 def network(prior: bl.priors.Prior | None, seed: int) -> nn.Sequential:
-    """Build the CNN.
-
-    Args:
-        prior: Of all parameters; of no account to a network that is trained without a posterior.
-        seed: Of the initial values.
-
-    Returns:
-        From ``(N, 1, 8, 8)`` to ``(N, 10)``.
-    """
+    """Build the CNN."""
     with seeded(seed):
         return nn.Sequential(
             bl.Conv2d(1, 32, 3, padding=1, prior=prior),
@@ -84,14 +69,7 @@ def network(prior: bl.priors.Prior | None, seed: int) -> nn.Sequential:
 
 
 def run(quick: bool) -> Example:
-    """Compare on the splits.
-
-    Args:
-        quick: One split of few digits, and few steps.
-
-    Returns:
-        The example.
-    """
+    """Compare on the splits."""
     images, labels = (each[:200] if quick else each for each in load())
     folds = require("sklearn.model_selection", "scikit-learn").StratifiedKFold(
         SPLITS, shuffle=True, random_state=SPLIT_SEED
@@ -116,17 +94,7 @@ def run(quick: bool) -> Example:
 
 
 def fit(x: Tensor, y: Tensor, seed: int, steps: int) -> bl.Posterior:
-    """Fit the Bayesian CNN.
-
-    Args:
-        x: Images.
-        y: Classes.
-        seed: Of the fit and the initial values.
-        steps: At most.
-
-    Returns:
-        Its posterior, with a KL that counts for KL_WEIGHT.
-    """
+    """Fit the Bayesian CNN."""
     model = bl.BayesianModel(network(bl.priors.Normal(), seed), bl.likelihoods.Categorical())
     return bl.fit(
         model,
@@ -142,17 +110,7 @@ def fit(x: Tensor, y: Tensor, seed: int, steps: int) -> bl.Posterior:
 
 
 def deterministic(x: Tensor, y: Tensor, seed: int, epochs: int) -> nn.Module:
-    """Train the same CNN by Adam, and keep it as it was when it was best on a tenth of the rows.
-
-    Args:
-        x: Images.
-        y: Classes.
-        seed: Of initial values and batches.
-        epochs: At most.
-
-    Returns:
-        The network.
-    """
+    """Train the same CNN by Adam, and keep it as it was when it was best on a tenth of the rows."""
     plain = network(None, seed)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(seed)
@@ -176,15 +134,7 @@ def deterministic(x: Tensor, y: Tensor, seed: int, epochs: int) -> nn.Module:
 
 
 def turn(images: Tensor, angle: float) -> Tensor:
-    """Turn images about their middle, with bilinear interpolation and an empty border.
-
-    Args:
-        images: ``(N, 1, 8, 8)``.
-        angle: In degrees, against the clock.
-
-    Returns:
-        Images of the same shape.
-    """
+    """Turn images about their middle, with bilinear interpolation and an empty border."""
     radians = torch.tensor(angle * torch.pi / 180)
     cos, sin = radians.cos(), radians.sin()
     zero = torch.zeros(())
@@ -266,7 +216,7 @@ def _example(
             whole_row=True,
         ),
     )
-    how = Text((
+    how = Paragraphs((
         "Conv2d(1, 32, 3), Conv2d(32, 64, 3), each with ReLU and pooling, and Linear(256, 10); N(0, "
          f"1) priors; {STEPS} steps of "
         f"{BATCH} images with one draw of the weights each, {DRAWS} draws to predict. The other "

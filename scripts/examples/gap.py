@@ -25,26 +25,12 @@ MEAN_FIELD, PROCESS, DEEP = "mean-field network", "GP layer", "deep GP"
 
 
 def curve(x: Tensor) -> Tensor:
-    """Give the noise-free target.
-
-    Args:
-        x: Inputs.
-
-    Returns:
-        Its values.
-    """
+    """Give the noise-free target."""
     return torch.sin(3 * x) + 0.5 * x
 
 
 def sample(seed: int) -> tuple[Tensor, Tensor]:
-    """Draw data on both sides of the gap.
-
-    Args:
-        seed: Of inputs and noise.
-
-    Returns:
-        Inputs ``(N, 1)`` and targets ``(N,)``.
-    """
+    """Draw data on both sides of the gap."""
     low, high = DATA
     with seeded(seed):
         side = torch.where(torch.arange(ROWS) % 2 == 0, 1.0, -1.0)
@@ -53,42 +39,18 @@ def sample(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def dense(_x: Tensor, seed: int) -> nn.Module:
-    """Build the mean-field network, 1-10-1; with 50 units under the same prior most of them are pruned.
-
-    Args:
-        _x: Training inputs, of no account here.
-        seed: Of the initial values.
-
-    Returns:
-        The network.
-    """
+    """Build the mean-field network, 1-10-1; with 50 units under the same prior most of them are pruned."""
     with seeded(seed):
         return nn.Sequential(bl.Linear(1, 10), nn.ReLU(), bl.Linear(10, 1))
 
 
 def process(x: Tensor, _seed: int) -> nn.Module:
-    """Build the Gaussian process.
-
-    Args:
-        x: Training inputs, near which the inducing inputs begin.
-        _seed: Of no account here.
-
-    Returns:
-        The layer.
-    """
+    """Build the Gaussian process."""
     return bl.GaussianProcess.from_data(x, 1, num_inducing=15, num_frequencies=16)
 
 
 def deep(x: Tensor, _seed: int) -> nn.Module:
-    """Build the deep Gaussian process, of two layers.
-
-    Args:
-        x: Training inputs, near which the inducing inputs of both layers begin: the first begins as the identity.
-        _seed: Of no account here.
-
-    Returns:
-        The network.
-    """
+    """Build the deep Gaussian process, of two layers."""
     return nn.Sequential(
         bl.GaussianProcess.from_data(x, 1, num_inducing=15, num_frequencies=16, mean="linear"),
         bl.GaussianProcess.from_data(x, 1, num_inducing=15, num_frequencies=16),
@@ -99,14 +61,7 @@ NETWORKS: dict[str, Callable[[Tensor, int], nn.Module]] = {MEAN_FIELD: dense, PR
 
 
 def run(quick: bool) -> Example:
-    """Fit all three on each seed's data.
-
-    Args:
-        quick: One seed and few steps.
-
-    Returns:
-        The example.
-    """
+    """Fit all three on each seed's data."""
     seeds = SEEDS[:1] if quick else SEEDS
     grid = column(torch.linspace(-2, 2, 161))
     inside = ((grid > GAP[0]) & (grid < GAP[1])).squeeze(1)

@@ -27,15 +27,7 @@ FLOW, FULL, SPLINE = f"RealNVP, KL weight {KL_WEIGHT}", "RealNVP, full KL", "neu
 
 
 def moons(rows: int, seed: int) -> Tensor:
-    """Draw points of two half circles, each as likely, with Normal noise; near unit scale.
-
-    Args:
-        rows: Number N.
-        seed: Of the points.
-
-    Returns:
-        ``(N, 2)``.
-    """
+    """Draw points of two half circles, each as likely, with Normal noise; near unit scale."""
     with seeded(seed):
         angle = torch.pi * torch.rand(rows)
         lower = torch.rand(rows) < 0.5
@@ -49,14 +41,7 @@ def _arc(angle: Tensor, *, lower: bool) -> Tensor:
 
 
 def true_log_density(y: Tensor) -> Tensor:
-    """Log density of what :func:`moons` draws, by the middles of 2000 equal parts of the half circles.
-
-    Args:
-        y: Points, ``(N, 2)``.
-
-    Returns:
-        Nats, ``(N,)``.
-    """
+    """Log density of what :func:`moons` draws, by the middles of 2000 equal parts of the half circles."""
     angle = torch.pi * (torch.arange(1000) + 0.5) / 1000
     centres = torch.cat([_arc(angle, lower=True), _arc(angle, lower=False)])
     parts = torch.distributions.Normal(centres, NOISE).log_prob(y[:, None]).sum(-1)
@@ -64,14 +49,7 @@ def true_log_density(y: Tensor) -> Tensor:
 
 
 def run(quick: bool) -> Example:
-    """Fit the densities, and a Normal beside them.
-
-    Args:
-        quick: Few points and steps.
-
-    Returns:
-        The example.
-    """
+    """Fit the densities, and a Normal beside them."""
     y, unseen = (
         moons(rows // (20 if quick else 1), seed) for rows, seed in zip((ROWS, UNSEEN), SEEDS, strict=True)
     )
@@ -141,16 +119,7 @@ def run(quick: bool) -> Example:
 
 
 def fit(name: str, y: Tensor, steps: int) -> bl.FitResult:
-    """Fit one of the densities.
-
-    Args:
-        name: Which.
-        y: Points, ``(N, 2)``.
-        steps: At most.
-
-    Returns:
-        The fit.
-    """
+    """Fit one of the densities."""
     with seeded(0):
         if name == SPLINE:
             flow = bl.NeuralSpline(2, hidden=(16,), layers=2)
@@ -167,16 +136,7 @@ def _end(result: bl.FitResult) -> str:
 
 
 def log_densities(posterior: bl.Posterior, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    r"""Compute the log of the mean density over functions of the posterior, and the spread of log densities.
-
-    Args:
-        posterior: Of a density.
-        y: Points, ``(N, 2)``.
-        draws: Functions S.
-
-    Returns:
-        Nats, ``(N,)``, and a standard deviation over the functions, nats, ``(N,)``.
-    """
+    """Compute the log of the mean density over functions of the posterior, and the spread of log densities."""
     from bayesian_layers.model import log_likelihood
 
     each = log_likelihood(posterior.model, posterior.sample(draws), torch.empty(len(y), 0), y)

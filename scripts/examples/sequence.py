@@ -23,37 +23,19 @@ LEVEL = 0.9
 
 
 def series(seed: int) -> Tensor:
-    """Draw a swing whose strength goes up and down, with Normal noise.
-
-    Args:
-        seed: Of the noise.
-
-    Returns:
-        ``(LENGTH,)``.
-    """
+    """Draw a swing whose strength goes up and down, with Normal noise."""
     t = torch.arange(LENGTH, dtype=torch.float32)
     with seeded(seed):
         return torch.sin(0.35 * t) * (1 + 0.4 * torch.sin(0.05 * t)) + NOISE * torch.randn(LENGTH)
 
 
 def windows(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut a series into what is known and what comes next.
-
-    Args:
-        values: ``(T,)``.
-
-    Returns:
-        Windows ``(T - WINDOW, WINDOW, 1)``, and the next value of each, ``(T - WINDOW,)``.
-    """
+    """Cut a series into what is known and what comes next."""
     return values.unfold(0, WINDOW, 1)[:-1].unsqueeze(2), values[WINDOW:]
 
 
 def network() -> nn.Sequential:
-    """Build the LSTM, whose last state gives the next value.
-
-    Returns:
-        The network, with priors by fan-in.
-    """
+    """Build the LSTM, whose last state gives the next value."""
     prior = bl.priors.Normal(scale="fan_in")
     with seeded(0):
         return nn.Sequential(
@@ -64,14 +46,7 @@ def network() -> nn.Sequential:
 
 
 def run(quick: bool) -> Example:
-    """Fit, forecast a step at a time, and let functions run on.
-
-    Args:
-        quick: Few steps.
-
-    Returns:
-        The example.
-    """
+    """Fit, forecast a step at a time, and let functions run on."""
     values = series(SEED)
     x, y = windows(values[:SEEN])
     ahead_x, ahead_y = windows(values[SEEN - WINDOW :])
@@ -132,16 +107,7 @@ def run(quick: bool) -> Example:
 
 
 def deterministic(x: Tensor, y: Tensor, epochs: int) -> tuple[nn.Module, float]:
-    """Train the same LSTM without a posterior, by Adam on the squared error.
-
-    Args:
-        x: Windows.
-        y: Next values.
-        epochs: Passes over the data, all rows a step.
-
-    Returns:
-        The network, and the deviation of its residuals.
-    """
+    """Train the same LSTM without a posterior, by Adam on the squared error."""
     plain = network()
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
     for _ in range(epochs):
@@ -160,17 +126,7 @@ def _coverage(plain: nn.Module, scale: float, x: Tensor, y: Tensor) -> float:
 
 
 def roll_out(posterior: bl.Posterior, start: Tensor, steps: int, paths: int) -> Tensor:
-    """Let functions of the posterior run on, each fed what it said itself, with noise.
-
-    Args:
-        posterior: Of the LSTM.
-        start: The last values that are known, ``(WINDOW,)``.
-        steps: How far.
-        paths: Functions S.
-
-    Returns:
-        Their values, ``(S, steps)``.
-    """
+    """Let functions of the posterior run on, each fed what it said itself, with noise."""
     functions = [posterior.function(seed=seed) for seed in range(paths)]
     noise = torch.stack([posterior.sample(1, seed=seed)["noise_scale"][0] for seed in range(paths)])
     with seeded(0):

@@ -19,28 +19,12 @@ OURS = "ours"
 
 
 def unavailable(name: str) -> str | None:
-    """Say why a program cannot be run.
-
-    Args:
-        name: ``"ours"`` or a peer.
-
-    Returns:
-        The reason, one line; ``None`` if it can be run.
-    """
+    """Say why a program cannot be run."""
     return None if name == OURS else why_unavailable(name)
 
 
 def call(name: str, request: dict[str, Any], *, timeout: float = 1800.0) -> dict[str, Any]:
-    """Send a request to a program's worker in a fresh process with nothing cached.
-
-    Args:
-        name: ``"ours"`` or a peer.
-        request: With ``task``, ``seed``, ``threads`` and what the task needs.
-        timeout: Seconds after which the worker is given up.
-
-    Returns:
-        The worker's answer; ``{"error": reason}`` where there is none.
-    """
+    """Send a request to a program's worker in a fresh process with nothing cached."""
     if reason := unavailable(name):
         return {"error": reason}
     python = sys.executable if name == OURS else str(interpreter(name))
@@ -65,15 +49,7 @@ def call(name: str, request: dict[str, Any], *, timeout: float = 1800.0) -> dict
 
 
 def surroundings(threads: int, empty: str) -> dict[str, str]:
-    """Make the environment of a worker: so many threads for every library, and caches that are empty.
-
-    Args:
-        threads: That number.
-        empty: A new folder.
-
-    Returns:
-        Environment variables.
-    """
+    """Make the environment of a worker: so many threads for every library, and caches that are empty."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
     counts += ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     return {
@@ -87,14 +63,7 @@ def surroundings(threads: int, empty: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def cores(threads: int) -> Iterator[None]:
-    """Leave the processes that are started meanwhile no more cores than threads: a compiler has its own threads.
-
-    Args:
-        threads: That number.
-
-    Yields:
-        Nothing.
-    """
+    """Leave the processes that are started meanwhile no more cores than threads: a compiler has its own threads."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[-threads:])
     try:

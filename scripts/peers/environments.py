@@ -25,17 +25,14 @@ INTERRUPTED = "its installation was interrupted"
 
 @dataclass(frozen=True)
 class Peer:
-    """A library to compare with.
+    """A library to compare with."""
 
-    Attributes:
-        packages: What pip installs, with all that they ask for.
-        alone: What pip installs after that without what it asks for: its own pins are wrong or ask for far more
-            than it imports.
-        imports: Modules that must be importable for the peer to count as installed.
-    """
-
+    # What pip installs, with all that they ask for.
     packages: tuple[str, ...]
+    # Modules that must be importable for the peer to count as installed.
     imports: tuple[str, ...]
+    # What pip installs after that without what it asks for: its own pins are wrong or ask for far more than it
+    # imports.
     alone: tuple[str, ...] = ()
 
 
@@ -54,26 +51,12 @@ PEERS = {
 
 
 def interpreter(name: str) -> Path:
-    """Say where a peer's Python is, or would be.
-
-    Args:
-        name: Of the peer.
-
-    Returns:
-        The path.
-    """
+    """Say where a peer's Python is, or would be."""
     return FOLDER / name / "bin" / "python"
 
 
 def why_unavailable(name: str) -> str | None:
-    """Say why a peer cannot be used.
-
-    Args:
-        name: Of the peer.
-
-    Returns:
-        The reason, one line; ``None`` if it can be used.
-    """
+    """Say why a peer cannot be used."""
     state = _read_state(name)
     if state is None:
         made = interpreter(name).exists()
@@ -84,28 +67,13 @@ def why_unavailable(name: str) -> str | None:
 
 
 def versions(name: str) -> dict[str, str]:
-    """List what is installed for a peer.
-
-    Args:
-        name: Of the peer.
-
-    Returns:
-        Distribution to version; empty if the peer cannot be used.
-    """
+    """List what is installed for a peer."""
     state = _read_state(name)
     return {} if state is None else state["versions"]
 
 
 def set_up(name: str, *, again: bool = False) -> str | None:
-    """Make a peer's environment, unless it is there already.
-
-    Args:
-        name: Of the peer.
-        again: Whether to try again what could not be installed before.
-
-    Returns:
-        Why it could not be made, one line; ``None`` if the peer can be used.
-    """
+    """Make a peer's environment, unless it is there already."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / ".gitignore").write_text("*\n")
     with (FOLDER / f"{name}.lock").open("w") as lock:
@@ -124,24 +92,13 @@ def set_up(name: str, *, again: bool = False) -> str | None:
 
 
 def size_of(name: str) -> float:
-    """Measure what a peer's environment takes on the disk.
-
-    Args:
-        name: Of the peer.
-
-    Returns:
-        Millions of bytes.
-    """
+    """Measure what a peer's environment takes on the disk."""
     files = (path for path in (FOLDER / name).rglob("*") if path.is_file() and not path.is_symlink())
     return sum(path.stat().st_size for path in files) / 1e6
 
 
 def say(text: str) -> None:
-    """Write a line to standard error.
-
-    Args:
-        text: The line.
-    """
+    """Write a line to standard error."""
     print(f"[peers] {text}", file=sys.stderr, flush=True)
 
 
@@ -167,14 +124,7 @@ def _install(name: str) -> str | None:
 
 
 def reason_of(output: str) -> str:
-    """Find the line of an error message that says what was wrong.
-
-    Args:
-        output: What a program wrote to standard error.
-
-    Returns:
-        The first line of pip that begins with ``ERROR:``, else the last line of all.
-    """
+    """Find the line of an error message that says what was wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     found = (errors or lines[-1:] or ["it ended without a word"])[-1 if not errors else 0]

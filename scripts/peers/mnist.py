@@ -17,42 +17,19 @@ ROWS, BATCH = 1280, 128
 
 
 def build(linear: Callable[[int, int], nn.Module]) -> nn.Sequential:
-    """Build the network of somebody's linear layers.
-
-    Args:
-        linear: From inputs and outputs to a layer.
-
-    Returns:
-        The network.
-    """
+    """Build the network of somebody's linear layers."""
     return nn.Sequential(linear(784, 400), nn.ReLU(), linear(400, 400), nn.ReLU(), linear(400, 10))
 
 
 def random_data(seed: int) -> tuple[Tensor, Tensor]:
-    """Draw data of the right shapes.
-
-    Args:
-        seed: Seed.
-
-    Returns:
-        Inputs ``(ROWS, 784)`` and classes ``(ROWS,)``.
-    """
+    """Draw data of the right shapes."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(ROWS, 784, generator=generator)
     return x, torch.randint(10, (ROWS,), generator=generator)
 
 
 def loop(network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], seed: int) -> Callable[[int], None]:
-    """Build a loop of Adam over random batches.
-
-    Args:
-        network: What is trained.
-        loss: From a batch of inputs and classes to what is minimised.
-        seed: Seed of the data and of their order.
-
-    Returns:
-        A function that takes a number of steps.
-    """
+    """Build a loop of Adam over random batches."""
     x, y = random_data(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(seed)
@@ -70,14 +47,7 @@ def loop(network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], seed: int
 
 
 def deterministic(seed: int) -> Callable[[int], None]:
-    """Build the loop of the deterministic network.
-
-    Args:
-        seed: Seed.
-
-    Returns:
-        A function that takes a number of steps.
-    """
+    """Build the loop of the deterministic network."""
     network = build(nn.Linear)
     return loop(network, lambda x, y: F.cross_entropy(network(x), y), seed)
 
@@ -85,16 +55,7 @@ def deterministic(seed: int) -> Callable[[int], None]:
 def compare(
     request: dict[str, Any], linear: Callable[[int, int], nn.Module], kl: Callable[[nn.Module], Tensor]
 ) -> dict[str, float]:
-    """Time a Bayesian network's step and the deterministic one, in turns.
-
-    Args:
-        request: With ``seed``, ``threads`` and ``steps`` (of a block).
-        linear: From inputs and outputs to a Bayesian layer, whose call draws its weights once.
-        kl: From the network to its KL, in nats.
-
-    Returns:
-        Milliseconds a step of both, and their ratio.
-    """
+    """Time a Bayesian network's step and the deterministic one, in turns."""
     torch.set_num_threads(request["threads"])
     torch.manual_seed(request["seed"])
     network = build(linear)

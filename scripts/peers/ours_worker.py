@@ -22,14 +22,7 @@ WARM, LONG = 600, 2900  # the steps that are timed
 
 
 def build(seed: int) -> bl.BayesianModel:
-    """Build the article's network, N(0, 1) on all its weights and biases.
-
-    Args:
-        seed: Of the initial values.
-
-    Returns:
-        The model.
-    """
+    """Build the article's network, N(0, 1) on all its weights and biases."""
     torch.manual_seed(seed)
     prior = bl.priors.Normal(scale=1.0)
     network = nn.Sequential(bl.Linear(2, 10, prior=prior), nn.Tanh(), bl.Linear(10, 1, prior=prior))
@@ -37,28 +30,14 @@ def build(seed: int) -> bl.BayesianModel:
 
 
 def load(request: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read the data.
-
-    Args:
-        request: With ``data`` and ``threads``.
-
-    Returns:
-        Inputs and labels.
-    """
+    """Read the data."""
     torch.set_num_threads(request["threads"])
     with np.load(request["data"]) as arrays:
         return torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
 
 
 def article(request: dict[str, Any]) -> dict[str, Any]:
-    """Fit with no setting but the seed; the clock runs from after the import to the end of `fit`.
-
-    Args:
-        request: With ``data``, ``seed``, ``threads``, and ``max_steps`` (or null).
-
-    Returns:
-        The time, q, and what the fit says about itself.
-    """
+    """Fit with no setting but the seed; the clock runs from after the import to the end of `fit`."""
     x, y = load(request)
     model = build(request["seed"])
     result = bl.fit(model, x, y, seed=request["seed"], max_steps=request.get("max_steps"), progress=False)
@@ -78,14 +57,7 @@ def article(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def step(request: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds a step of a fit.
-
-    Args:
-        request: With ``data``, ``seed``, ``threads``, ``particles``, and ``mode`` (or null).
-
-    Returns:
-        The time, and the step mode that the fit says it ran.
-    """
+    """Milliseconds a step of a fit."""
     x, y = load(request)
     options = {"particles": request["particles"], **mode_option(request.get("mode"))}
     times = Clock()
@@ -96,14 +68,7 @@ def step(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def mode_option(mode: str | None) -> dict[str, Any]:
-    """Turn a step mode into an option of `fit`, if that has one.
-
-    Args:
-        mode: ``"eager"``, ``"captured"``, ``"compiled"``; ``None`` leaves the choice to `fit`.
-
-    Returns:
-        Keyword arguments.
-    """
+    """Turn a step mode into an option of `fit`, if that has one."""
     return {} if mode is None else {"compile": mode}
 
 
@@ -115,28 +80,12 @@ class Clock:
         self.seconds: list[float] = []
 
     def __call__(self, progress: Any) -> None:
-        """Note the time.
-
-        Args:
-            progress: With ``step``.
-        """
+        """Note the time."""
         self.steps.append(progress.step)
         self.seconds.append(time.perf_counter())
 
     def step_ms(self, first: int, last: int, blocks: int = 10) -> float:
-        """Milliseconds a step, the median of blocks of steps.
-
-        Args:
-            first: The step after which the blocks begin.
-            last: The step with which they end.
-            blocks: How many.
-
-        Returns:
-            Milliseconds.
-
-        Raises:
-            ValueError: If the fit ended before.
-        """
+        """Milliseconds a step, the median of blocks of steps."""
         if self.steps[-1] < last:
             raise ValueError(f"a fit that should take {last} steps ended after {self.steps[-1]}")
         edges = np.searchsorted(self.steps, np.linspace(first, last, blocks + 1))
@@ -145,14 +94,7 @@ class Clock:
 
 
 def mnist_step(request: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds a minibatch step of `fit` with one particle, and of the same network's deterministic Adam.
-
-    Args:
-        request: With ``seed``, ``threads``, ``steps`` (of a block), and ``mode`` (or null).
-
-    Returns:
-        Both times, and their ratio.
-    """
+    """Milliseconds a minibatch step of `fit` with one particle, and of the same network's deterministic Adam."""
     import mnist
 
     warnings.simplefilter("ignore", bl.errors.ConvergenceWarning)  # a few steps are all that is asked for

@@ -18,11 +18,7 @@ Task = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def serve(tasks: dict[str, Task]) -> None:
-    """Read a request, do its task, write the answer; an exception becomes the answer's `error`.
-
-    Args:
-        tasks: Name of a task to a function from request to answer.
-    """
+    """Read a request, do its task, write the answer; an exception becomes the answer's `error`."""
     # What libraries print must not mix with the answer.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -39,38 +35,18 @@ def serve(tasks: dict[str, Task]) -> None:
 
 
 def clock() -> tuple[float, float]:
-    """Read the clocks.
-
-    Returns:
-        Seconds on the wall, and of this process on all its threads.
-    """
+    """Read the clocks."""
     return time.perf_counter(), time.process_time()
 
 
 def since(start: tuple[float, float]) -> dict[str, float]:
-    """Read the clocks again.
-
-    Args:
-        start: What :func:`clock` gave.
-
-    Returns:
-        The time that has passed, for an answer.
-    """
+    """Read the clocks again."""
     wall, process = clock()
     return {"seconds": wall - start[0], "cpu_seconds": process - start[1]}
 
 
 def step_ms(run: Callable[[int], Any], steps: int, blocks: int = 5) -> float:
-    """Time warm steps.
-
-    Args:
-        run: Takes a number of steps and does not return before they are done.
-        steps: Of a block.
-        blocks: How many blocks are timed, after one that is not.
-
-    Returns:
-        Median over the blocks, milliseconds a step.
-    """
+    """Time warm steps."""
     run(steps)
     return statistics.median(_block_ms(run, steps) for _ in range(blocks))
 
@@ -78,17 +54,7 @@ def step_ms(run: Callable[[int], Any], steps: int, blocks: int = 5) -> float:
 def interleaved_ms(
     first: Callable[[int], Any], second: Callable[[int], Any], steps: int, blocks: int = 7
 ) -> tuple[float, float]:
-    """Time warm steps of two programs in turns, so that what else the machine does meets both.
-
-    Args:
-        first: As in :func:`step_ms`.
-        second: The other.
-        steps: Of a block.
-        blocks: How many blocks of each are timed, after one that is not.
-
-    Returns:
-        The median of each over the blocks, milliseconds a step.
-    """
+    """Time warm steps of two programs in turns, so that what else the machine does meets both."""
     first(steps), second(steps)
     pairs = [(_block_ms(first, steps), _block_ms(second, steps)) for _ in range(blocks)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)

@@ -21,22 +21,9 @@ def elbo(
     draws: int = 100_000,
     seed: int = 1,
 ) -> tuple[float, float]:
-    r"""Estimate the ELBO under N(0, 1) priors on all 41 weights and biases, in nats of the whole data set.
-
-    .. math:: \tfrac1S \sum_s \sum_n \log p(y_n \mid x_n, w_s)
-              - \sum_j \tfrac12 (\text{scale}_j^2 + \text{loc}_j^2 - 1) - \log \text{scale}_j
-
-    Args:
-        loc: Means of ``0.weight (10, 2)``, ``0.bias (10,)``, ``2.weight (1, 10)`` and ``2.bias (1,)``.
-        scale: Their standard deviations.
-        x: Inputs, ``(N, 2)``.
-        y: Labels, ``(N,)``.
-        draws: Draws S of the weights; the same for everybody who is judged.
-        seed: Their seed.
-
-    Returns:
-        The estimate and its Monte Carlo standard error.
-    """
+    """Estimate the ELBO under N(0, 1) priors on all 41 weights and biases, in nats of the whole data set."""
+    # .. math:: \tfrac1S \sum_s \sum_n \log p(y_n \mid x_n, w_s) - \sum_j \tfrac12 (\text{scale}_j^2 + \text{loc}_j^2 -
+    # 1) - \log \text{scale}_j
     names = ("0.weight", "0.bias", "2.weight", "2.bias")
     means = {name: torch.tensor(loc[name], dtype=torch.float64) for name in names}
     deviations = {name: torch.tensor(scale[name], dtype=torch.float64) for name in names}
@@ -60,14 +47,5 @@ def elbo(
 
 
 def noise(generator: torch.Generator, draws: int, like: Tensor) -> Tensor:
-    """Draw standard normal numbers.
-
-    Args:
-        generator: Where from.
-        draws: How many for each entry.
-        like: A tensor of the entries' shape.
-
-    Returns:
-        ``(draws, *shape)``.
-    """
+    """Draw standard normal numbers."""
     return torch.randn(draws, *like.shape, generator=generator, dtype=torch.float64)

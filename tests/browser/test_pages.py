@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from article import article_page, run, run_article
+from article import article_fits, build_article_report, run_article
 from bayesian_layers.reporting import write_report
 from bayesian_layers.reporting.comparison import write_comparison
 
@@ -93,11 +93,11 @@ def reports(tmp_path_factory):
         "command": "test",
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "TEST_ROWS", 500)
+        patch.setattr(article_fits, "TEST_ROWS", 500)
         article = run_article(
             [5], keras_epochs=2, max_steps=20, refine_iterations=2, progress=False, command="test"
         )
-    write_report(folder / "article", *article_page(article))
+    write_report(folder / "article", *build_article_report(article))
     write_comparison(table.drop(columns="price"), "kind", folder / "kinds", **small)
     write_comparison(table.drop(columns="kind"), "price", folder / "prices", **small)
     return folder

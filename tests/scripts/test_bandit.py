@@ -217,12 +217,12 @@ def test_ours_learns_what_is_to_be_eaten(rounds, mushrooms):
 )
 def test_the_page_says_who_won(mushrooms, gain, amount, verdict):
     from bandit.agents import Settings
-    from bandit.page import Outcome, in_short
+    from bandit.bandit_report import BanditRun, summary
 
     noise = np.tile([[1.0], [-1.0]], (5, 4))
     regret = {"thompson": 60.0 + noise, "greedy": 60.0 + gain - noise}
-    run = Outcome(regret, {}, {}, mushrooms, [6, 12], Settings(), {})
-    ((heading, sentence),) = in_short(run)
+    run = BanditRun(regret, {}, {}, mushrooms, [6, 12], Settings(), {})
+    ((heading, sentence),) = summary(run)
     assert heading == "Against greedy, Keras:"
     assert amount in sentence
     assert verdict in sentence

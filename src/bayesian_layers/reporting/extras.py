@@ -1,4 +1,4 @@
-"""Libraries of the extra ``report``, imported when a report is made and not before."""
+"""Imports of the libraries of the extra ``report``, when a report is made and not before."""
 
 from __future__ import annotations
 

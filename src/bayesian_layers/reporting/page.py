@@ -1,4 +1,4 @@
-"""Rows, pictures and sentences to one self-contained HTML page: no script, nothing fetched."""
+"""Builds a self-contained HTML page from text, tables and pictures: no script, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -16,38 +16,24 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 
 class Report(NamedTuple):
-    """A report, not yet written: ``write_report(folder, *report)``.
+    """A report that is not written yet: ``write_report(folder, *report)``."""
 
-    Attributes:
-        page: The HTML page.
-        pictures: File stem to PNG file.
-        metrics: Every number, with where it comes from; JSON's types, floats may be NaN or infinite.
-    """
-
-    page: str
-    pictures: dict[str, bytes]
-    metrics: dict[str, Any]
+    page: str  # HTML
+    pictures: dict[str, bytes]  # name of the file, without its ending, to the PNG file
+    metrics: dict[str, Any]  # every number of the page; floats may be NaN or infinite
 
 
 @dataclass(frozen=True)
-class Text:
-    """Paragraphs.
+class Paragraphs:
+    """Paragraphs of text."""
 
-    Attributes:
-        paragraphs: Plain text each.
-    """
-
-    kind: ClassVar[str] = "text"
+    kind: ClassVar[str] = "paragraphs"
     paragraphs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Points:
-    """A list of sentences, each after a short heading.
-
-    Attributes:
-        points: Heading and sentence; the heading may be empty.
-    """
+    """A list of pairs: a short heading, which may be empty, and a sentence."""
 
     kind: ClassVar[str] = "points"
     points: tuple[tuple[str, str], ...]
@@ -55,64 +41,40 @@ class Points:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; the first column names the rows.
-
-    Attributes:
-        header: Names of the columns.
-        rows: Cells.
-        caption: What it shows.
-        best: Cells (row, column) to emphasize.
-
-    Raises:
-        DataError: If a row has another number of cells than the header.
-    """
+    """A table of text; the first column names the rows."""
 
     kind: ClassVar[str] = "table"
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-    best: frozenset[tuple[int, int]] = frozenset()
+    best: frozenset[tuple[int, int]] = frozenset()  # cells (row, column) to emphasize
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.header):
-                raise DataError(f"a row must have {len(self.header)} cells, as the header; received {row}")
+                raise DataError(
+                    f"each row must have {len(self.header)} cells, as many as the header; received {row}"
+                )
 
 
 @dataclass(frozen=True)
-class Printed:
-    """What a program printed, line for line.
+class Preformatted:
+    """Lines that a program printed, with a caption below."""
 
-    Attributes:
-        lines: The lines.
-        caption: What to see in them.
-    """
-
-    kind: ClassVar[str] = "printed"
+    kind: ClassVar[str] = "preformatted"
     lines: tuple[str, ...]
     caption: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """A PNG picture with its alternative text and its caption."""
 
-    Attributes:
-        name: Stem of its file.
-        png: The file's content.
-        alt: What it shows, for who cannot see it.
-        caption: What to see in it.
-        whole_row: Whether it has several panels, and takes a row of its own.
-
-    Raises:
-        DataError: If it has no text for those who cannot see it, or its name is no file stem.
-    """
-
-    name: str
+    name: str  # of its file, without the ending
     png: bytes = field(repr=False)
-    alt: str
+    alt: str  # what the picture shows, for readers who cannot see it
     caption: str
-    whole_row: bool = False
+    whole_row: bool = False  # pictures with several panels take a row of their own
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
@@ -122,47 +84,33 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture inside the page itself, so that the page can be sent alone."""
+        """The picture as a data URI, so that the page is one file."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side where there is room.
-
-    Attributes:
-        pictures: The pictures.
-    """
+    """Pictures side by side where there is room."""
 
     kind: ClassVar[str] = "gallery"
     pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
-class Folded:
-    """A table that is shown when asked for.
+class Collapsible:
+    """A table that the reader opens with a click."""
 
-    Attributes:
-        title: What is inside.
-        table: The table.
-    """
-
-    kind: ClassVar[str] = "folded"
+    kind: ClassVar[str] = "collapsible"
     title: str
     table: Table
 
 
-Block = Text | Points | Table | Printed | Gallery | Folded
+Block = Paragraphs | Points | Table | Preformatted | Gallery | Collapsible
 
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page.
-
-    Attributes:
-        title: Its title.
-        blocks: What is in it, in order.
-    """
+    """A titled part of a page."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -170,32 +118,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
-
-    Attributes:
-        title: Its title.
-        lead: What it is about, in a sentence or two.
-        sections: Its parts, in order.
-        footer: Who made it, by what.
-    """
+    """A page: what it is about in a sentence or two, sections, and a footer."""
 
     title: str
     lead: str
     sections: tuple[Section, ...]
     footer: str
 
-    def pictures(self) -> dict[str, bytes]:
-        """Gather the pictures."""
-        found: dict[str, bytes] = {}
+    def report(self, metrics: Mapping[str, Any]) -> Report:
+        """Return the report of this page; the captions of its pictures are kept with the metrics."""
+        pictures: dict[str, bytes] = {}
+        captions: dict[str, str] = {}
         for picture in self._all_pictures():
-            if picture.name in found:
-                raise DataError(f"pictures must have different names; {picture.name!r} comes twice")
-            found[picture.name] = picture.png
-        return found
-
-    def captions(self) -> dict[str, str]:
-        """Gather what is said under the pictures, numbers included."""
-        return {picture.name: picture.caption for picture in self._all_pictures()}
+            if picture.name in pictures:
+                raise DataError(f"pictures must have different names; {picture.name!r} is used twice")
+            pictures[picture.name], captions[picture.name] = picture.png, picture.caption
+        return Report(render(self), pictures, {**metrics, "captions": captions})
 
     def _all_pictures(self) -> Iterator[Picture]:
         for section in self.sections:
@@ -205,7 +143,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Write a page as HTML."""
+    """Return a page as HTML."""
     jinja2 = require("jinja2", "jinja2")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -213,12 +151,12 @@ def render(page: Page) -> str:
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(page=page)
 
 
-def plain(value: Any) -> Any:
-    """Turn numbers and containers of them into what JSON can hold."""
+def to_json_types(value: Any) -> Any:
+    """Convert numbers, arrays, tensors and containers of them to JSON's types; NaN and infinity become null."""
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): to_json_types(each) for key, each in value.items()}
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers, torch's tensors
-        return plain(value.tolist())
+        return to_json_types(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_json_types(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

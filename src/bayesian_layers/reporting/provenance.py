@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from."""
+"""Records where the numbers of a report come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
 
 
 def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) -> dict[str, Any]:
-    """Gather what a report needs to be made again."""
+    """Collect what is needed to make a report again."""
     found = versions()
     for name in _PACKAGES:
         try:
@@ -49,8 +49,8 @@ def hash_of_table(frame: Any) -> str:
     return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode("utf-8")).hexdigest()
 
 
-def as_points(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Lay a record of :func:`provenance` out as a list."""
+def provenance_points(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return a record of ``provenance`` as headings and texts for a page."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
         ("Command:", record["command"] or "called from Python"),
@@ -58,4 +58,13 @@ def as_points(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         *((f"SHA-256 of {name}:", value) for name, value in record["sha256"].items()),
         ("Versions:", versions),
         ("Date:", record["date"]),
+    )
+
+
+def footer(record: Mapping[str, Any], more: str = "") -> str:
+    """Return the last line of a page: its maker, its date, and where its numbers are."""
+    version = record["versions"].get("bayesian-layers", "")
+    return (
+        f"Made by bayesian-layers {version} on {record['date']}{more}. "
+        "All numbers of this page are also in metrics.json."
     )

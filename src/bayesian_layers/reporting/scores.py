@@ -1,11 +1,11 @@
-"""Scores of two methods over seeds or splits, and in words who wins. All words follow from the numbers."""
+"""Scores of two methods over seeds or splits, and sentences about which is better that follow from the numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,28 +21,20 @@ RULE = (
 
 @dataclass(frozen=True)
 class Metric:
-    """A score and how to read it.
+    """A score and how to read it."""
 
-    Attributes:
-        key: Its name in ``metrics.json``.
-        label: Its name on a page.
-        better: Which values are good; ``"near"`` means near ``goal``.
-        digits: Digits after the point.
-        goal: The best value, where ``better`` is ``"near"``.
-    """
-
-    key: str
-    label: str
+    key: str  # its name in metrics.json
+    label: str  # its name on a page
     better: Literal["higher", "lower", "near"]
-    digits: int = 4
-    goal: float = 0.0
+    digits: int = 4  # after the decimal point
+    goal: float = 0.0  # the best value where `better` is "near"
 
     def gain(self, ours: Sequence[float], theirs: Sequence[float]) -> np.ndarray:
-        """Tell how much better one method is than another, run by run."""
+        """Compute how much better one method is than another in each run."""
         one, other = (np.asarray(each, dtype=float) for each in (ours, theirs))
         if one.shape != other.shape:
             raise ShapeError("theirs", one.shape, other.shape)
-        with np.errstate(invalid="ignore"):  # infinite minus infinite: no one is better
+        with np.errstate(invalid="ignore"):  # infinite minus infinite: neither is better
             if self.better == "near":
                 return np.abs(other - self.goal) - np.abs(one - self.goal)
             return one - other if self.better == "higher" else other - one
@@ -50,26 +42,24 @@ class Metric:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over runs.
-
-    Attributes:
-        mean: The mean.
-        error: Its standard error; ``None`` for one run, which has none.
-        runs: Number of runs.
-    """
+    """A mean over runs with its standard error, which is ``None`` for one run."""
 
     mean: float
     error: float | None
     runs: int
 
     def text(self, digits: int = 4, sign: bool = False) -> str:
-        """Write it down."""
+        """Format the mean and its standard error."""
         mean = number(self.mean, digits, sign)
         return mean if self.error is None else f"{mean} ± {number(self.error, digits)}"
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the estimate as ``metrics.json`` keeps it."""
+        return {"mean": self.mean, "standard_error": self.error, "runs": self.runs}
+
 
 def number(value: float, digits: int = 4, sign: bool = False) -> str:
-    """Write a number down."""
+    """Format a number."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
@@ -78,22 +68,10 @@ def number(value: float, digits: int = 4, sign: bool = False) -> str:
 
 
 def estimate(values: Sequence[float] | np.ndarray, test_to_train: float = 0.0) -> Estimate:
-    r"""Estimate a mean over runs and its standard error.
-
-    .. math:: \text{error} = s \sqrt{1/J + n_\text{test}/n_\text{train}}
-
-    Args:
-        values: One value a run, J of them.
-        test_to_train: 0 for independent runs. For J random splits of one table, whose training parts
-            overlap, the rows of a test part over those of a training part; without that term the error
-            would come out far too small.
-
-    Returns:
-        Mean and standard error.
-
-    References:
-        Nadeau & Bengio (2003), "Inference for the generalization error", Machine Learning 52.
-    """
+    """Estimate a mean over runs and its standard error."""
+    # `test_to_train` is 0 for independent runs. For J random splits of one table, whose training parts overlap, it
+    # is the ratio of test rows to training rows; without it the error would be far too small. The error is
+    # s sqrt(1 / J + test_to_train): Nadeau & Bengio (2003), "Inference for the generalization error".
     array = np.asarray(values, dtype=float)
     with np.errstate(invalid="ignore"):
         mean = float(array.mean())
@@ -104,7 +82,7 @@ def estimate(values: Sequence[float] | np.ndarray, test_to_train: float = 0.0) -
 
 
 def outcome(gain: Estimate) -> Outcome:
-    """Judge a gain."""
+    """Classify a gain."""
     if math.isnan(gain.mean) or gain.mean == 0:
         return "unclear"
     if gain.error is None:
@@ -115,15 +93,8 @@ def outcome(gain: Estimate) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Duel:
-    """One metric of two methods over the same runs.
-
-    Attributes:
-        metric: The metric.
-        ours: Score of the one.
-        theirs: Score of the other.
-        gain: How much better the one is, run by run.
-    """
+class Comparison:
+    """One metric of two methods over the same runs; ``gain`` is how much better ours is, run by run."""
 
     metric: Metric
     ours: Estimate
@@ -132,50 +103,54 @@ class Duel:
 
     @property
     def outcome(self) -> Outcome:
-        """Who wins, from the side of ``ours``."""
+        """Whether ours is better."""
         return outcome(self.gain)
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the gain and its outcome as ``metrics.json`` keeps them."""
+        return self.gain.to_document() | {"outcome": self.outcome}
 
-def duel(metric: Metric, ours: Sequence[float], theirs: Sequence[float], test_to_train: float = 0.0) -> Duel:
+
+def compare(
+    metric: Metric, ours: Sequence[float], theirs: Sequence[float], test_to_train: float = 0.0
+) -> Comparison:
     """Compare two methods by one metric."""
     one, other, gain = (estimate(each, test_to_train) for each in (ours, theirs, metric.gain(ours, theirs)))
-    return Duel(metric, one, other, gain)
+    return Comparison(metric, one, other, gain)
 
 
-def verdict(duels: Sequence[Duel], ours: str, theirs: str) -> str:
-    """Say who wins on what, by how much."""
-    won, lost, open_ = (
-        [each for each in duels if each.outcome in outcomes]
+def describe_winners(comparisons: Sequence[Comparison], ours: str, theirs: str) -> str:
+    """Write which method is better by which metrics, and by how much."""
+    won, lost, unclear = (
+        [each for each in comparisons if each.outcome in outcomes]
         for outcomes in (("better", "ahead"), ("worse", "behind"), ("unclear",))
     )
-    said = [
+    sentences = [
         f"{name} {'wins' if _is_clear(each) else 'is ahead'} on {_listed(each, 'by')}."
         for name, each in ((theirs, lost), (ours, won))
         if each
     ]
-    if open_:
-        said.append(f"No clear difference on {_listed(open_, 'difference')}.")
-    return " ".join(said)
+    if unclear:
+        sentences.append(f"There is no clear difference on {_listed(unclear, 'difference')}.")
+    return " ".join(sentences)
 
 
 def caveat(runs: int) -> str:
-    """Say what the number of runs does not allow to say."""
-    return (
-        "There was one run, which cannot tell merit from luck; more runs give standard errors."
-        if runs < 2
-        else ""
-    )
+    """Return a warning if there was one run only."""
+    if runs > 1:
+        return ""
+    return "There was only one run, so a difference may be due to chance; more runs give standard errors."
 
 
-def _is_clear(duels: Sequence[Duel]) -> bool:
-    return all(each.outcome in ("better", "worse") for each in duels)
+def _is_clear(comparisons: Sequence[Comparison]) -> bool:
+    return all(each.outcome in ("better", "worse") for each in comparisons)
 
 
-def _listed(duels: Sequence[Duel], word: str) -> str:
-    parts = [f"{each.metric.label} ({word} {_size(each)})" for each in duels]
+def _listed(comparisons: Sequence[Comparison], word: str) -> str:
+    parts = [f"{each.metric.label} ({word} {_size(each)})" for each in comparisons]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _size(each: Duel) -> str:
+def _size(each: Comparison) -> str:
     gain = Estimate(abs(each.gain.mean), each.gain.error, each.gain.runs)
     return gain.text(each.metric.digits)

@@ -36,14 +36,7 @@ def import_pandas() -> Any:
 
 
 class Cells:
-    """The cells of one column.
-
-    Attributes:
-        name: The column's.
-        missing: Which cells are missing, shape ``(N,)``.
-        kind: What all cells that are not missing are; numbers in text are text.
-        declared: Whether pandas says that it holds categories, be they numbers.
-    """
+    """The cells of one column."""
 
     def __init__(self, name: str, series: pandas.Series) -> None:
         self.name = name

@@ -28,23 +28,13 @@ def center(values: np.ndarray, name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class NumericColumn:
-    r"""A column of numbers, given to the network as :math:`(x - \text{mean}) / \text{scale}`.
+    r"""A column of numbers, given to the network as :math:`(x - \text{mean}) / \text{scale}`."""
 
-    Attributes:
-        name: Its name in the table.
-        mean: Mean in the table that the schema was learned from.
-        scale: Population standard deviation there, above 0; 1 for a constant column.
-
-    Raises:
-        TableError: If an attribute is not of its kind.
-
-    Example:
-        >>> NumericColumn("age", mean=40.0, scale=12.0).input_names
-        ('age',)
-    """
-
+    # Its name in the table.
     name: str
+    # Mean in the table that the schema was learned from.
     mean: float
+    # Population standard deviation there, above 0; 1 for a constant column.
     scale: float
 
     def __post_init__(self) -> None:
@@ -57,14 +47,7 @@ class NumericColumn:
         return (self.name,)
 
     def encode(self, cells: Cells) -> np.ndarray:
-        """Standardize a column of a table.
-
-        Args:
-            cells: Its ``N`` cells, none missing.
-
-        Returns:
-            ``float64`` of shape ``(N, 1)``.
-        """
+        """Standardize a column of a table."""
         values = finite_numbers(cells)
         with np.errstate(over="ignore"):  # what leaves float32 is reported by the schema
             return ((values - self.mean) / self.scale)[:, None]
@@ -76,21 +59,11 @@ class NumericColumn:
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A column of names, given to the network as one input a name: 1 where it stands, else 0.
+    """A column of names, given to the network as one input a name: 1 where it stands, else 0."""
 
-    Attributes:
-        name: Its name in the table.
-        categories: All names, as text (``True`` is ``"True"``), in order.
-
-    Raises:
-        TableError: If an attribute is not of its kind.
-
-    Example:
-        >>> CategoricalColumn("colour", ("blue", "red")).input_names
-        ('colour=blue', 'colour=red')
-    """
-
+    # Its name in the table.
     name: str
+    # All names, as text (``True`` is ``"True"``), in order.
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -108,14 +81,7 @@ class CategoricalColumn:
         return tuple(f"{self.name}={category}" for category in self.categories)
 
     def encode(self, cells: Cells) -> np.ndarray:
-        """Encode a column of a table, one-hot.
-
-        Args:
-            cells: Its ``N`` cells, none missing.
-
-        Returns:
-            ``float64`` of shape ``(N, K)`` for ``K`` categories.
-        """
+        """Encode a column of a table, one-hot."""
         return np.eye(len(self.categories))[find(cells, self.categories)]
 
     def to_document(self) -> dict[str, Any]:

@@ -19,20 +19,9 @@ _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
 
 
 def read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
-    """Read a table from a file.
-
-    In text files a column of numbers becomes numbers, one of ``True`` and ``False`` booleans, any other text.
-    Empty cells and ``NA``, ``N/A``, ``NaN``, ``nan``, ``null`` are missing; ``None`` is text.
-
-    Args:
-        path: A ``.csv`` file (UTF-8, commas, a header), ``.tsv`` (tabs), or ``.parquet``.
-
-    Returns:
-        The table, with at least one row; its rows are numbered from 0.
-
-    Raises:
-        TableError: If the file is missing, empty, no table, or has two columns of one name.
-    """
+    """Read a table from a file."""
+    # In text files a column of numbers becomes numbers, one of ``True`` and ``False`` booleans, any other text. Empty
+    # cells and ``NA``, ``N/A``, ``NaN``, ``nan``, ``null`` are missing; ``None`` is text.
     path = Path(path)
     if not path.is_file():
         raise TableError(f"{path} must be a file; there is none. Check the path.")

@@ -22,26 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """What the columns of a table are, and how they become tensors.
+    """What the columns of a table are, and how they become tensors."""
 
-    Attributes:
-        columns: The input columns, in the order of the inputs.
-        target: The target column.
-
-    Raises:
-        TableError: If there is no input column, or two columns or inputs have one name.
-
-    Example:
-        >>> import pandas
-        >>> frame = pandas.DataFrame({"age": [30, 50, 40], "pet": ["cat", "dog", "cat"], "ill": [0, 1, 1]})
-        >>> schema = TableSchema.infer(frame, "ill")
-        >>> schema.task_line
-        'target `ill`: binary (2 distinct numbers); say --task to choose otherwise'
-        >>> schema.input_names, schema.inputs(frame)[:, 1:].tolist()
-        (('age', 'pet=cat', 'pet=dog'), [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    """
-
+    # The input columns, in the order of the inputs.
     columns: tuple[Column, ...]
+    # The target column.
     target: Target
 
     def __post_init__(self) -> None:
@@ -56,22 +41,9 @@ class TableSchema:
 
     @classmethod
     def infer(cls, frame: pandas.DataFrame, target: str, task: str | None = None) -> TableSchema:
-        """Learn the schema of a table.
-
-        Numbers are numeric; text, booleans and pandas' categories are categorical. Text whose cells are all
-        numbers stays text: ``frame["zip"].astype(str)`` makes categories of numbers.
-
-        Args:
-            frame: The table, ``N >= 1`` rows, no missing or infinite cells.
-            target: Name of the target column; all others are inputs.
-            task: ``"binary"``, ``"multiclass"``, ``"regression"``, or ``None``: found from the target.
-
-        Returns:
-            The schema; :attr:`task_line` says what task was found, and by what.
-
-        Raises:
-            TableError: If the table cannot serve.
-        """
+        """Learn the schema of a table."""
+        # Numbers are numeric; text, booleans and pandas' categories are categorical. Text whose cells are all numbers
+        # stays text: ``frame["zip"].astype(str)`` makes categories of numbers.
         cells = _cells_of(frame)
         if target not in cells:
             raise TableError(f"the target must be a column; {target!r} is none of {some(list(cells))}")
@@ -85,20 +57,9 @@ class TableSchema:
         return cls(columns, infer_target(cells[target], task))
 
     def rescaled(self, part: pandas.DataFrame) -> TableSchema:
-        """Learn means and scales from a part of the table; categories and classes stay those of the whole.
-
-        For honest tests: means and scales would tell of the rows held out. That a category exists tells
-        nothing about its rows, and without it a row that alone has it could not be answered for.
-
-        Args:
-            part: Some rows of the table.
-
-        Returns:
-            The schema for this part.
-
-        Raises:
-            TableError: If the part cannot serve.
-        """
+        """Learn means and scales from a part of the table; categories and classes stay those of the whole."""
+        # For honest tests: means and scales would tell of the rows held out. That a category exists tells nothing about
+        # its rows, and without it a row that alone has it could not be answered for.
         cells = _cells_of(part)
         columns = tuple(
             infer_column(cells[each.name]) if isinstance(each, NumericColumn) else each
@@ -131,17 +92,7 @@ class TableSchema:
         return tuple(name for column in self.columns for name in column.input_names)
 
     def inputs(self, frame: pandas.DataFrame) -> Tensor:
-        """Turn the input columns of a table into numbers; columns are found by name.
-
-        Args:
-            frame: A table of ``N`` rows with these columns, in any order; the target is ignored.
-
-        Returns:
-            ``float32`` of shape ``(N, D)``: standardized numbers, and 0 or 1 for each category.
-
-        Raises:
-            TableError: If columns are missing or unknown, or hold what they did not when this was learned.
-        """
+        """Turn the input columns of a table into numbers; columns are found by name."""
         cells = _cells_of(frame)
         names = [column.name for column in self.columns]
         missing = [name for name in names if name not in cells]
@@ -166,18 +117,7 @@ class TableSchema:
         return torch.from_numpy(x)
 
     def targets(self, frame: pandas.DataFrame) -> Tensor:
-        """Turn the target column of a table into what the network learns.
-
-        Args:
-            frame: A table of ``N`` rows with the target column.
-
-        Returns:
-            Shape ``(N,)``: standardized ``float32`` for regression, ``float32`` 0 and 1 for a binary task,
-            ``int64`` positions in :attr:`classes` for a multiclass one.
-
-        Raises:
-            TableError: If the column is not there, or holds what it did not when this was learned.
-        """
+        """Turn the target column of a table into what the network learns."""
         cells = _cells_of(frame).get(self.target.name)
         if cells is None:
             raise TableError(f"the table must have the target column `{self.target.name}`; it has not")
@@ -187,20 +127,7 @@ class TableSchema:
     def predictions_frame(
         self, mean: Any, epistemic_std: Any, aleatoric_std: Any, std: Any
     ) -> pandas.DataFrame:
-        """Write predictions in the terms of the table.
-
-        Args:
-            mean: Predictive means as the network gives them, ``(N,)``, or ``(N, K)`` for ``K`` classes; the
-                probability of the second class if there are two and the task is binary.
-            epistemic_std: Their deviations over the draws, of the same shape.
-            aleatoric_std: The deviations of the noise, of the same shape; not shown for classes.
-            std: The total deviations, of the same shape; not shown for classes.
-
-        Returns:
-            Regression: ``mean``, ``epistemic_std``, ``aleatoric_std``, ``std`` in the units of the target.
-            Binary: ``p_<second class>``, ``epistemic_std``, ``predicted``. Multiclass: ``p_<class>`` and
-            ``epistemic_std_<class>`` for each, ``predicted``. Rows are numbered from 0.
-        """
+        """Write predictions in the terms of the table."""
         return predictions_frame(self.target, mean, epistemic_std, aleatoric_std, std)
 
     def to_document(self) -> dict[str, Any]:

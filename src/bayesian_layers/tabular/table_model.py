@@ -34,54 +34,25 @@ _LIKELIHOODS = {
 
 @dataclass(frozen=True)
 class TableModel:
-    """A fitted network that takes tables and answers in the table's own terms.
+    """A fitted network that takes tables and answers in the table's own terms."""
 
-    Attributes:
-        schema: How columns become inputs, and predictions the target's units or classes.
-        posterior: The posterior of the network.
-    """
-
+    # How columns become inputs, and predictions the target's units or classes.
     schema: TableSchema
+    # The posterior of the network.
     posterior: Posterior
 
     def predict(self, frame: pandas.DataFrame, num_draws: int = 1000, seed: int = 0) -> pandas.DataFrame:
-        """Predict the rows of a table.
-
-        Args:
-            frame: A table with the input columns, in any order; the target column is ignored.
-            num_draws: Draws of the weights, at least 2.
-            seed: Which draws.
-
-        Returns:
-            One row a row; the columns are those of :meth:`TableSchema.predictions_frame`.
-
-        Raises:
-            TableError: If the columns or their cells are not as the schema needs them.
-        """
+        """Predict the rows of a table."""
         p = self.posterior.predict(self.schema.inputs(frame), num_draws, seed)
         return self.schema.predictions_frame(p.mean, p.epistemic_std, p.aleatoric_std, p.std)
 
     def save(self, folder: str | Path) -> None:
-        """Write posterior and schema to one folder; see :meth:`Posterior.save`.
-
-        Args:
-            folder: A folder that does not exist yet, or one of the library's own, which is replaced.
-        """
+        """Write posterior and schema to one folder; see :meth:`Posterior.save`."""
         self.posterior.save(folder, extra_documents={_DOCUMENT: self.schema.to_document()})
 
     @classmethod
     def load(cls, folder: str | Path) -> TableModel:
-        """Read what :meth:`save` wrote.
-
-        Args:
-            folder: The folder.
-
-        Returns:
-            The model.
-
-        Raises:
-            StorageError: If anything is damaged, or the folder holds no table's schema.
-        """
+        """Read what :meth:`save` wrote."""
         document = saving.read_folder(folder).documents.get(_DOCUMENT)
         if document is None:
             raise StorageError(f"{folder} holds a posterior that was not fitted to a table; use bl.load")
@@ -98,19 +69,7 @@ class TableModel:
 def make_network(
     schema: TableSchema, hidden: Sequence[int] = (20,), prior_scale: float = 1.0
 ) -> nn.Sequential:
-    """Build a dense network of the sizes that a table needs, with tanh between the layers.
-
-    Args:
-        schema: The table's schema.
-        hidden: Units of each hidden layer.
-        prior_scale: Standard deviation of the prior N(0, scale^2) of all weights and biases.
-
-    Returns:
-        The network, drawn from torch's generator as torch's layers are.
-
-    Raises:
-        DataError: If a layer has no units.
-    """
+    """Build a dense network of the sizes that a table needs, with tanh between the layers."""
     if any(units < 1 for units in hidden):
         raise DataError(f"each hidden layer needs at least one unit; received {list(hidden)}")
     outputs = len(schema.classes) if schema.task == "multiclass" else 1
@@ -132,26 +91,9 @@ def fit_table(
     batch_size: int | None = None,
     **fit_options: Any,
 ) -> tuple[TableModel, FitResult]:
-    """Fit a Bayesian network to a table.
-
-    Numeric columns are standardized, categories one-hot; the likelihood follows the task (Bernoulli,
-    Categorical, Normal with a learned noise scale).
-
-    Args:
-        frame: The table.
-        schema: Its schema, as :meth:`TableSchema.infer` gives it.
-        hidden: Units of each hidden layer.
-        prior_scale: Standard deviation of the prior of all weights and biases.
-        seed: Seed of the network's start and of the fit.
-        batch_size: Rows a step; ``None`` takes all up to 4096, else 1024.
-        **fit_options: Passed to :func:`bayesian_layers.fit`.
-
-    Returns:
-        The model, and the result of the fit.
-
-    Raises:
-        TableError: If the table's cells are not as the schema needs them.
-    """
+    """Fit a Bayesian network to a table."""
+    # Numeric columns are standardized, categories one-hot; the likelihood follows the task (Bernoulli, Categorical,
+    # Normal with a learned noise scale).
     x, y = schema.inputs(frame), schema.targets(frame)
     with seeded(seed):
         network = make_network(schema, hidden, prior_scale)

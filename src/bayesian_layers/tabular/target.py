@@ -21,21 +21,15 @@ _FEW = range(3, 11)
 
 @dataclass(frozen=True)
 class RegressionTarget:
-    r"""A column of numbers, learned as :math:`(y - \text{mean}) / \text{scale}`.
+    r"""A column of numbers, learned as :math:`(y - \text{mean}) / \text{scale}`."""
 
-    Attributes:
-        name: Its name in the table.
-        mean: Mean in the table that the schema was learned from.
-        scale: Population standard deviation there, above 0.
-        reason: Why it is one, in a few words.
-
-    Raises:
-        TableError: If an attribute is not of its kind.
-    """
-
+    # Its name in the table.
     name: str
+    # Mean in the table that the schema was learned from.
     mean: float
+    # Population standard deviation there, above 0.
     scale: float
+    # Why it is one, in a few words.
     reason: str
 
     def __post_init__(self) -> None:
@@ -49,17 +43,7 @@ class RegressionTarget:
         return "regression"
 
     def encode(self, cells: Cells) -> Tensor:
-        """Standardize the targets of a table.
-
-        Args:
-            cells: ``N`` cells, none missing.
-
-        Returns:
-            ``float32`` of shape ``(N,)``.
-
-        Raises:
-            TableError: If a cell is text, infinite, or too far off for ``float32``.
-        """
+        """Standardize the targets of a table."""
         with np.errstate(over="ignore"):
             values = ((finite_numbers(cells) - self.mean) / self.scale).astype(np.float32)
         if not np.isfinite(values).all():
@@ -76,21 +60,15 @@ class RegressionTarget:
 
 @dataclass(frozen=True)
 class ClassTarget:
-    """A column of classes.
+    """A column of classes."""
 
-    Attributes:
-        name: Its name in the table.
-        task: ``"binary"`` (learned as 0.0 and 1.0) or ``"multiclass"`` (learned as positions).
-        classes: The labels, all booleans, all numbers or all text, in order.
-        reason: Why it is one, in a few words.
-
-    Raises:
-        TableError: If an attribute is not of its kind.
-    """
-
+    # Its name in the table.
     name: str
+    # ``"binary"`` (learned as 0.0 and 1.0) or ``"multiclass"`` (learned as positions).
     task: Task
+    # The labels, all booleans, all numbers or all text, in order.
     classes: tuple[Label, ...]
+    # Why it is one, in a few words.
     reason: str
 
     def __post_init__(self) -> None:
@@ -112,14 +90,7 @@ class ClassTarget:
         return tuple(map(text_of, self.classes))
 
     def encode(self, cells: Cells) -> Tensor:
-        """Number the targets of a table.
-
-        Args:
-            cells: ``N`` cells, none missing.
-
-        Returns:
-            Shape ``(N,)``: ``float32`` 0 and 1 for a binary task, else ``int64`` positions in ``classes``.
-        """
+        """Number the targets of a table."""
         positions = torch.from_numpy(find(cells, self.names))
         return positions.to(torch.float32) if self.task == "binary" else positions
 

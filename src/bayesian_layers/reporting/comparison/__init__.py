@@ -1,4 +1,4 @@
-"""A user's table: a Bayesian network against Keras, as a report."""
+"""A report that compares a Bayesian network with Keras on a user's table."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..folder import check_report_folder, write_report
-from ..page import Report
-from .page import comparison_page
-from .results import ComparisonRun
-from .run import run_comparison
+from .comparison_fits import run_comparison
+from .comparison_report import build_comparison_report
+from .comparison_results import ComparisonRun
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["ComparisonRun", "compare_table", "comparison_page", "run_comparison", "write_comparison"]
-
-
-def compare_table(frame: pandas.DataFrame, target: str, **options: Any) -> Report:
-    """Compare both methods on a table."""
-    return comparison_page(run_comparison(frame, target, **options))
+__all__ = ["ComparisonRun", "build_comparison_report", "run_comparison", "write_comparison"]
 
 
 def write_comparison(
@@ -29,7 +23,6 @@ def write_comparison(
     folder: str | os.PathLike[str],
     **options: Any,
 ) -> Path:
-    """Compare both methods on a table, and write the report."""
-    # A folder that cannot be used is refused first.
-    check_report_folder(folder)
-    return write_report(folder, *compare_table(frame, target, **options))
+    """Compare both methods on a table, write the report, and return the path of its page."""
+    check_report_folder(folder)  # before the fits, which take minutes
+    return write_report(folder, *build_comparison_report(run_comparison(frame, target, **options)))

@@ -1,6 +1,6 @@
-"""Pictures of diagnostics: each draws a table of ``bl.metrics``, ``bl.Posterior`` or ``bl.calibrate``, and no more.
+"""Diagrams of the tables of ``bl.metrics``, ``bl.Posterior`` and ``bl.calibrate``.
 
-Colours are told apart by the colour-blind, and nothing is said by colour alone.
+Colour-blind readers can tell the colours apart, and no information is in the colour alone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibration import CalibrationResult
-from ..metrics import CoverageCurve, PitHistogram, PredictiveCheck, Reliability, pit_histogram
-from ..posterior import Posterior
-from ..posterior.diagnostics import marginals
-from .extras import require
-from .figures import METHOD_COLOURS
+from bayesian_layers.calibration import CalibrationResult
+from bayesian_layers.metrics import CoverageCurve, PitHistogram, PredictiveCheck, Reliability, pit_histogram
+from bayesian_layers.posterior import Posterior
+from bayesian_layers.posterior.diagnostics import marginals
+from bayesian_layers.reporting.extras import require
+from bayesian_layers.reporting.figures import METHOD_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREEN = METHOD_COLOURS[:3]
 _BAND = "0.85"
 _WIDTH = 3.4  # inches of one panel of several
-_DOTS = 2000  # entries of a site that are drawn; more would be one blot
+_DOTS = 2000  # entries of a site that are drawn at most; more would overlap
 
 
 def reliability_diagram(table: Reliability, title: str, event: str = "the predicted class") -> Figure:
-    """Draw how often an event came against its probability, with error bars."""
-    # And how many rows stand behind each bar.
+    """Draw how often an event happened against its probability, and the number of rows in each bin."""
     figure = _figure(5.0, 5.8)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     full = table.count > 0
     x, y = table.confidence[full], table.frequency[full]
     axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1.0, label="calibrated")
     bars = np.abs(np.stack([y - table.lower[full], table.upper[full] - y]))
-    name = f"seen, with {100 * table.level:.0f} % intervals"
+    name = f"observed, with {100 * table.level:.0f} % intervals"
     axes.errorbar(x, y, bars, fmt="o", color=_BLUE, ms=5, lw=1.2, capsize=3, label=name)
     axes.set(
         title=f"{title}\n{table.verdict()} (p = {table.p_value:.2g})", ylabel=f"share of rows with {event}"
@@ -52,8 +51,7 @@ def reliability_diagram(table: Reliability, title: str, event: str = "the predic
 
 
 def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: float = 0.95) -> Figure:
-    """Draw the share of targets inside central intervals against their level."""
-    # With the band of right intervals.
+    """Draw the share of targets inside central intervals against their level, with the band of calibrated ones."""
     figure = _figure(5.0, 5.4)
     axes = figure.subplots()
     fewest = min(curves.values(), key=lambda each: each.count)
@@ -78,7 +76,7 @@ def coverage_diagram(curves: Mapping[str, CoverageCurve], title: str, level: flo
 
 
 def pit_diagram(tables: Mapping[str, PitHistogram], title: str) -> Figure:
-    """Draw histograms of probability integral transforms, with the band in which right ones lie."""
+    """Draw histograms of probability integral transforms, with the band of calibrated predictions."""
     figure, panels = _panels(len(tables), title)
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         _pit_panel(axes, table, name)
@@ -88,14 +86,14 @@ def pit_diagram(tables: Mapping[str, PitHistogram], title: str) -> Figure:
 
 
 def check_diagram(check: PredictiveCheck, title: str, unit: str = "") -> Figure:
-    """Draw statistics of data that the model has made, and where those of the data lie."""
+    """Draw the statistics of data drawn from the model, and those of the real data."""
     figure, panels = _panels(len(check.names), title)
     parts = zip(panels, check.names, check.observed, check.replicated.T, check.tail_probability, strict=True)
-    for axes, name, observed, made, tail in parts:
-        axes.hist(made, bins=40, color=_BLUE, alpha=0.75, label="made by the model")
+    for axes, name, observed, drawn, tail in parts:
+        axes.hist(drawn, bins=40, color=_BLUE, alpha=0.75, label="drawn from the model")
         axes.axvline(observed, color=_ORANGE, lw=2.0, ls="--", label="the data")
         axes.set(
-            title=f"P(made > observed) = {tail:.3f}", xlabel=f"{name} {unit}".strip(), ylabel="data sets"
+            title=f"P(drawn > observed) = {tail:.3f}", xlabel=f"{name} {unit}".strip(), ylabel="data sets"
         )
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
@@ -103,7 +101,7 @@ def check_diagram(check: PredictiveCheck, title: str, unit: str = "") -> Figure:
 
 
 def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed: int = 0) -> Figure:
-    """Draw each weight's mean and deviation in units of its prior's: which ones have left it."""
+    """Draw the mean and standard deviation of each weight, in prior standard deviations."""
     found = marginals(posterior, num_draws, seed)
     figure, panels = _panels(len(found), title)
     for axes, (name, each) in zip(panels, found.items(), strict=True):
@@ -120,7 +118,7 @@ def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed
         axes.set_title(
             f"{name}: {len(mean)} entries\nSNR > 1: {share:.0f} %, KL {kl.sum():.1f} nats", fontsize=9
         )
-        axes.set(xlabel="mean / prior deviation", ylabel="deviation / prior deviation")
+        axes.set(xlabel="mean / prior std", ylabel="std / prior std")
     dots, cross, shade = _weight_legend()
     figure.legend(
         handles=[dots, cross, shade], loc="outside lower center", ncols=3, frameon=False, fontsize=9
@@ -129,24 +127,24 @@ def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed
 
 
 def signal_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed: int = 0) -> Figure:
-    """Draw how signal-to-noise ratios are distributed in each site, in decibels."""
+    """Draw the histogram of signal-to-noise ratios of each site, in decibels."""
     found = posterior.signal_to_noise(num_draws, seed)
     figure, panels = _panels(len(found), title)
     decibels = {name: 20 * np.log10(each.cpu().numpy().reshape(-1) + 1e-6) for name, each in found.items()}
     low = max(-60.0, min(float(each.min()) for each in decibels.values()))
     high = max(20.0, max(float(each.max()) for each in decibels.values()))
-    whole = require("matplotlib.ticker", "matplotlib").MaxNLocator
+    locator = require("matplotlib.ticker", "matplotlib").MaxNLocator
     for axes, (name, values) in zip(panels, decibels.items(), strict=True):
         axes.hist(np.clip(values, low, high), bins=25, range=(low, high), color=_BLUE)
         axes.axvline(0.0, color=_ORANGE, lw=2.0, ls="--")
         axes.set_title(f"{name}: {100 * np.mean(values > 0):.0f} % above 1", fontsize=9)
         axes.set(xlabel="signal-to-noise (dB; 0 dB is 1)", ylabel="weights")
-        axes.yaxis.set_major_locator(whole(5, integer=True))
+        axes.yaxis.set_major_locator(locator(5, integer=True))
     return _grid(figure)
 
 
 def calibration_diagram(result: CalibrationResult, title: str, bins: int = 10) -> Figure:
-    """Draw where the truth fell in its posteriors, for each quantity."""
+    """Draw where the true values fell in their posteriors, for each quantity."""
     figure, panels = _panels(len(result.names), title)
     tables = [pit_histogram(values, bins) for values in result.probabilities.T]
     for axes, name, table, verdict in zip(panels, result.names, tables, result.verdicts(), strict=True):
@@ -163,23 +161,23 @@ def _pit_panel(axes: Any, table: PitHistogram, name: str, verdict: str | None = 
     for index in table.outside:
         drawn[index].set(hatch="///", facecolor=_ORANGE)
     empty = table.outside[heights[table.outside] == 0]
-    if len(empty):  # a bar without height would not be seen
+    if len(empty):  # bars without height would be invisible
         axes.plot(table.edges[empty] + widths[empty] / 2, 0 * empty, "x", color=_ORANGE, mew=2, clip_on=False)
     for height, style in ((table.lower, ":"), (table.expected, "--"), (table.upper, ":")):
         axes.axhline(height, color="0.25", ls=style, lw=1.0)
-    said = table.verdict() if verdict is None else verdict
-    axes.set_title(f"{name}\n{_folded(said)}", fontsize=9)
+    text = table.verdict() if verdict is None else verdict
+    axes.set_title(f"{name}\n{_two_lines(text)}", fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.15 * max(table.upper, heights.max())))
 
 
 def _pit_legend(figure: Any, level: float) -> None:
     patch = require("matplotlib.patches", "matplotlib").Patch
-    band = patch(color=_BAND, label=f"band of right ones, all bins together: {100 * level:.0f} %")
+    band = patch(color=_BAND, label=f"{100 * level:.0f} % band of calibrated ones, all bins together")
     outside = patch(facecolor=_ORANGE, hatch="///", edgecolor="white", label="outside the band")
     figure.legend(handles=[band, outside], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
-def _folded(text: str) -> str:
+def _two_lines(text: str) -> str:
     return text.replace(", ", ",\n") if len(text) > 30 else text
 
 

@@ -1,4 +1,4 @@
-"""Work in processes of its own while the caller works on."""
+"""Jobs in the background, while the caller works on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[ThreadPoolExecutor]:
-    """Open a queue that runs one job at a time beside the block; if the block fails."""
-    # No further one begins.
-    # Meanwhile torch takes one thread less in this process: where there are as many threads as processors
-    # and a job on top, torch's threads wait for each other at every operation, and a fit takes three times
-    # as long.
+def background_queue() -> Iterator[ThreadPoolExecutor]:
+    """Open a queue that runs one job at a time while the block runs; if the block fails, no further job starts."""
+    # Meanwhile torch uses one thread less in this process. With as many threads as processors, and a job in
+    # addition, torch's threads wait for each other at every operation, and a fit takes three times as long.
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(max_workers=1)
     torch.set_num_threads(max(1, threads - 1))

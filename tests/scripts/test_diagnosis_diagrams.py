@@ -7,8 +7,8 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers import metrics
-from bayesian_layers.reporting import diagnostics as pictures
 from bayesian_layers.reporting.figures import png
+from diagnosis import diagrams
 
 
 def drawn(figure):
@@ -37,7 +37,7 @@ def test_reliability(event):
     rng = np.random.default_rng(0)
     p = rng.uniform(size=500)
     table = metrics.reliability(rng.uniform(size=500) < p, p, 10, event=event)
-    figure = pictures.reliability_diagram(table, "A title", "label 1")
+    figure = diagrams.reliability_diagram(table, "A title", "label 1")
     assert "A title" in drawn(figure)
     assert table.verdict() in drawn(figure)
     full = table.count > 0
@@ -54,7 +54,7 @@ def test_coverage():
         name: metrics.coverage_curve(metrics.pit_normal(y, np.zeros(300), scale))
         for name, scale in (("right", 1.0), ("half", 0.5), ("double", 2.0))
     }
-    figure = pictures.coverage_diagram(curves, "Coverage")
+    figure = diagrams.coverage_diagram(curves, "Coverage")
     assert drawn(figure) == "\nCoverage"
     said = legend(figure.legends)
     assert "95 % band, 300 rows" in said
@@ -65,7 +65,7 @@ def test_coverage():
 
 def test_pit_marks_bins_outside_the_band_those_without_height_too():
     table = metrics.pit_histogram(0.25 + 0.5 * np.random.default_rng(0).uniform(size=400), 10)
-    figure = pictures.pit_diagram({"method": table}, "PIT")
+    figure = diagrams.pit_diagram({"method": table}, "PIT")
     assert "too wide (under-confident)" in drawn(figure)
     bars = figure.axes[0].containers[0]
     assert [bar.get_height() for bar in bars] == table.counts.tolist()
@@ -78,15 +78,15 @@ def test_pit_marks_bins_outside_the_band_those_without_height_too():
 def test_check():
     rng = np.random.default_rng(0)
     check = metrics.predictive_check(rng.normal(size=20), rng.normal(size=(200, 20)))
-    figure = pictures.check_diagram(check, "Check", "m")
+    figure = diagrams.check_diagram(check, "Check", "m")
     assert f"{check.tail_probability[0]:.3f}" in drawn(figure)
     assert [axes.get_xlabel() for axes in figure.axes] == ["mean m", "sd m", "min m", "max m"]
     assert [axes.lines[0].get_xdata()[0] for axes in figure.axes] == check.observed.tolist()
-    assert legend(figure.legends) == ["made by the model", "the data"]
+    assert legend(figure.legends) == ["drawn from the model", "the data"]
 
 
 def test_weights(posterior):
-    figure = pictures.weight_diagram(posterior, "Weights")
+    figure = diagrams.weight_diagram(posterior, "Weights")
     table = posterior.weight_table()
     text = drawn(figure)
     for name, entries, kl in zip(table.names, table.entries, table.kl, strict=True):
@@ -100,13 +100,13 @@ def test_weights(posterior):
 def test_of_a_large_site_some_entries_are_drawn(build):
     model = bl.BayesianModel(build(lambda: bl.Linear(3000, 1, bias=False)), bl.likelihoods.Normal(1.0))
     posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
-    figure = pictures.weight_diagram(posterior, "Large")
+    figure = diagrams.weight_diagram(posterior, "Large")
     assert len(figure.axes[0].collections[-1].get_offsets()) == 2000
     assert "3000 entries" in drawn(figure)
 
 
 def test_signal(posterior):
-    figure = pictures.signal_diagram(posterior, "Signal")
+    figure = diagrams.signal_diagram(posterior, "Signal")
     ratios = posterior.signal_to_noise()
     assert [axes.get_title().split(":")[0] for axes in figure.axes] == list(ratios)
     assert f"{100 * float((ratios['0.weight'] > 1).double().mean()):.0f} % above 1" in drawn(figure)
@@ -117,7 +117,7 @@ def test_calibration():
     rng = np.random.default_rng(0)
     p = np.stack([rng.uniform(size=200), 0.3 + 0.4 * rng.uniform(size=200)], 1)
     result = bl.CalibrationResult(p, ("f[0]", "f[1]"), np.ones(200, bool), 100, 0)
-    figure = pictures.calibration_diagram(result, "Calibration")
+    figure = diagrams.calibration_diagram(result, "Calibration")
     titles = [axes.get_title() for axes in figure.axes]
     drawn(figure)
     for title, name, verdict in zip(titles, result.names, result.verdicts(), strict=True):
@@ -136,7 +136,7 @@ def test_panels_hold_any_number(count):
         100,
         0,
     )
-    figure = pictures.calibration_diagram(result, "Many")
+    figure = diagrams.calibration_diagram(result, "Many")
     assert sum(axes.axison for axes in figure.axes) == count
     drawn(figure)
     assert torch.get_num_threads() == 1  # drawing starts nothing

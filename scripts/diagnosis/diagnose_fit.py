@@ -1,4 +1,4 @@
-"""The numbers of a report of diagnostics."""
+"""Computes the diagnostics of a fit."""
 
 from __future__ import annotations
 
@@ -21,60 +21,40 @@ from bayesian_layers.posterior.diagnostics import WeightTable
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What one posterior says about itself, and unseen rows about it.
+    """The diagnostics of one posterior; ``None`` where they do not apply to its targets."""
 
-    Attributes:
-        name: What was fitted, in a few words.
-        fit: What the fit said when it was printed.
-        posterior: The posterior.
-        k_hat: Shape of the tail of its importance weights.
-        weights: How far each site went from its prior.
-        prior_check: The targets beside targets drawn from the prior.
-        posterior_check: The same from the posterior.
-        test_rows: Unseen rows N.
-        reliability: Of P(y = 1) on unseen rows; ``None`` for other targets than labels.
-        ece: Its error; ``None`` for other targets than labels.
-        pit: Probability integral transforms of unseen rows, ``(N,)``; ``None`` for classes.
-    """
-
-    name: str
-    fit: str
+    name: str  # of what was fitted
+    fit: str  # the printed result of the fit
     posterior: Posterior
     k_hat: float
     weights: WeightTable
     prior_check: PredictiveCheck
     posterior_check: PredictiveCheck
     test_rows: int
-    reliability: Reliability | None = None
-    ece: EceInterval | None = None
-    pit: np.ndarray | None = None
+    reliability: Reliability | None = None  # of P(y = 1) on test rows; labels only
+    ece: EceInterval | None = None  # labels only
+    pit: np.ndarray | None = None  # probability integral transforms of the test rows, (N,); not for labels
 
 
 @dataclass(frozen=True, eq=False)
 class DiagnosisRun:
-    """What a page of diagnostics shows.
-
-    Attributes:
-        diagnoses: A posterior each.
-        calibrations: What was simulated and fitted, to what came of it.
-        provenance: As :func:`bayesian_layers.reporting.provenance.provenance` gives it.
-    """
+    """Everything that the report of diagnostics shows."""
 
     diagnoses: tuple[Diagnosis, ...]
-    calibrations: Mapping[str, CalibrationResult]
+    calibrations: Mapping[str, CalibrationResult]  # by the name of what was fitted
     provenance: Mapping[str, Any]
 
 
 def diagnose(
     name: str, result: FitResult, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0
 ) -> Diagnosis:
-    """Ask a fit everything that it can say about itself."""
+    """Compute all diagnostics of a fit."""
     posterior = result.posterior
     likelihood = posterior.model.likelihood
     if isinstance(likelihood, Categorical):
         raise DataError(
-            "the report is of targets that have an order, which the classes of Categorical have not: call "
-            "`bl.metrics.reliability` on their probabilities yourself"
+            "the report needs targets that have an order; the classes of Categorical have none. Call "
+            "`bl.metrics.reliability` on their probabilities instead."
         )
     unseen: dict[str, Any] = {"pit": posterior.pit(*test, seed=seed)}
     if isinstance(likelihood, Bernoulli):

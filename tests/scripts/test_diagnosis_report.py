@@ -7,9 +7,9 @@ import torch
 import bayesian_layers as bl
 from bayesian_layers.errors import DataError
 from bayesian_layers.noise import seeded
-from bayesian_layers.reporting.page import plain
+from bayesian_layers.reporting.page import to_json_types
 from bayesian_layers.reporting.provenance import provenance
-from diagnosis import DiagnosisRun, diagnose, diagnosis_page
+from diagnosis import DiagnosisRun, build_diagnosis_report, diagnose
 
 RECORD = provenance([3], {"the rows": "ab" * 32}, "scripts/some_command")
 
@@ -62,12 +62,12 @@ def test_the_tables_are_those_of_the_posterior(regression):
 
 
 def test_the_page_says_every_verdict_and_keeps_every_number(classes, regression, calibration):
-    report = diagnosis_page(DiagnosisRun((classes, regression), {"a fit": calibration}, RECORD))
+    report = build_diagnosis_report(DiagnosisRun((classes, regression), {"a fit": calibration}, RECORD))
     assert "right calibrated, as far as this shows; wide" in report.page
     assert f"k-hat {classes.k_hat:.2f}" in report.page
     assert "Simulation-based calibration: a fit" in report.page
     assert {"reliability_0", "pit_1", "coverage_1", "weights_0", "prior_check_1"} <= report.pictures.keys()
-    numbers = plain(report.metrics)
+    numbers = to_json_types(report.metrics)
     assert numbers["posteriors"]["regression"]["k_hat"] == regression.k_hat
     assert "replicated" not in numbers["posteriors"]["regression"]["prior_check"]
     wide = numbers["calibrations"]["a fit"]["spread"][1]
@@ -75,7 +75,7 @@ def test_the_page_says_every_verdict_and_keeps_every_number(classes, regression,
 
 
 def test_pictures_of_several_panels_have_a_row_of_their_own(classes):
-    page = diagnosis_page(DiagnosisRun((classes,), {}, RECORD)).page
+    page = build_diagnosis_report(DiagnosisRun((classes,), {}, RECORD)).page
     assert '<figure class="whole"><img' in page  # the checks have four panels
     assert "<figure><img" in page  # the reliability diagram has two
 

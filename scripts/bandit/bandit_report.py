@@ -1,4 +1,4 @@
-"""The report of the bandit: a pure function of its numbers."""
+"""The report of the bandit: a pure function of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS, png
-from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Report, Section, Table, render
-from bayesian_layers.reporting.provenance import as_points
+from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Report, Section, Table
+from bayesian_layers.reporting.provenance import footer, provenance_points
 from bayesian_layers.reporting.scores import Estimate, estimate
 
 from .agents import NAMES, Settings
@@ -25,24 +25,14 @@ STYLES = dict(zip(NAMES, ("-", "--", "-.", ":", (0, (1, 3))), strict=True))
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """All that was played.
+class BanditRun:
+    """Everything that was played; mappings are by the name of an agent."""
 
-    Attributes:
-        regret: Name of an agent to its regret in each round of each seed, ``(seeds, T)``.
-        prizes: Name to the share of prizes that it took in the second half, ``(seeds,)``.
-        seconds: Name to CPU seconds, all seeds together.
-        problem: The bandit.
-        learnings: After how many rounds the agents learned.
-        settings: What the agents had.
-        provenance: Seeds, hash, versions, command, date.
-    """
-
-    regret: Mapping[str, np.ndarray]
-    prizes: Mapping[str, np.ndarray]
-    seconds: Mapping[str, float]
+    regret: Mapping[str, np.ndarray]  # in each round of each seed, (seeds, T)
+    prizes: Mapping[str, np.ndarray]  # share of prizes taken in the second half, (seeds,)
+    seconds: Mapping[str, float]  # CPU time of all seeds
     problem: Problem
-    learnings: list[int]
+    learnings: list[int]  # after how many rounds the agents learned
     settings: Settings
     provenance: Mapping[str, Any]
 
@@ -52,58 +42,33 @@ class Outcome:
         return {name: each.sum(axis=1) for name, each in self.regret.items()}
 
     def gain(self, other: str) -> Estimate:
-        """Say what ours lost less than another, seed by seed.
-
-        Args:
-            other: The other agent.
-
-        Returns:
-            Mean and standard error of the paired difference.
-        """
+        """Estimate how much less our agent lost than another, seed by seed."""
         return estimate(self.totals[other] - self.totals[OURS])
 
 
-def report(run: Outcome) -> Report:
-    """Lay the numbers out.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        Page, pictures and numbers, for ``write_report``.
-    """
+def build_bandit_report(run: BanditRun) -> Report:
+    """Build the report."""
     seeds, rounds = next(iter(run.regret.values())).shape
     lead = PROBLEMS[run.problem.name].lead.format(rounds=rounds, seeds=seeds)
     sections = (
-        Section("In short", (Points(in_short(run)),)),
+        Section("Summary", (Points(summary(run)),)),
         Section("Regret", (Gallery(pictures(run)), table(run))),
         Section("What was played", (Points(rules(run)),)),
-        Section("How this was made", (Points(as_points(run.provenance)),)),
+        Section("How this report was made", (Points(provenance_points(run.provenance)),)),
     )
-    version = run.provenance["versions"].get("bayesian-layers", "")
-    footer = (
-        f"Made by bayesian-layers {version} on {run.provenance['date']}. The numbers are in metrics.json."
-    )
-    page = Page("Thompson sampling by functions of the posterior", lead, sections, footer)
-    return Report(render(page), page.pictures(), metrics(run))
+    title = "Thompson sampling by functions of the posterior"
+    return Page(title, lead, sections, footer(run.provenance)).report(metrics(run))
 
 
-def in_short(run: Outcome) -> tuple[tuple[str, str], ...]:
-    """Say how it ended.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        Headings and sentences.
-    """
+def summary(run: BanditRun) -> tuple[tuple[str, str], ...]:
+    """Return the main results as headings and sentences."""
     if OURS not in run.regret:
         return ()
     others = (name for name in run.regret if name != OURS)
-    return tuple((f"Against {NAMES[other]}:", _verdict(run, other)) for other in others)
+    return tuple((f"Against {NAMES[other]}:", _against(run, other)) for other in others)
 
 
-def _verdict(run: Outcome, other: str) -> str:
+def _against(run: BanditRun, other: str) -> str:
     gain = run.gain(other)
     error = 0.0 if gain.error is None else gain.error
     word = "less" if gain.mean > 0 else "more"
@@ -116,61 +81,48 @@ def _verdict(run: Outcome, other: str) -> str:
     )
 
 
-def rules(run: Outcome) -> tuple[tuple[str, str], ...]:
-    """Say what the agents were given.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        Headings and sentences.
-    """
+def rules(run: BanditRun) -> tuple[tuple[str, str], ...]:
+    """Return the rules of the bandit and the settings of the agents as headings and sentences."""
     own = run.settings
     return (
         *PROBLEMS[run.problem.name].rules,
         (
             "Learning.",
-            f"After the first {PULLS * run.problem.actions} rounds, whose actions are prescribed in turn, and at "
-            f"{len(run.learnings)} rounds in all, {run.learnings[-1] - run.learnings[-2]} apart at the end; in "
-            "between nobody learns.",
+            f"The actions of the first {PULLS * run.problem.actions} rounds are prescribed, in turn; then the agents "
+            f"learn for the first time. They learn {len(run.learnings)} times in all, at the end every "
+            f"{run.learnings[-1] - run.learnings[-2]} rounds.",
         ),
         (
             "The networks.",
-            f"One and the same: context and action in, {own.hidden} rectified units, the reward out, in units "
-            f"of {own.unit:g}. Both go on from their last weights and their last state of Adam, with {own.steps} "
-            f"steps each time on batches of {own.batch_size} rows (Keras at least as many).",
+            f"All use the same network: the context and the action as inputs, {own.hidden} rectified units, and the "
+            f"reward, in units of {own.unit:g}, as output. Each time they resume from their last weights and their "
+            f"last state of Adam, for {own.steps} steps on batches of {own.batch_size} rows (Keras: at least as "
+            "many).",
         ),
         (
             "Ours.",
-            f"Normal noise of deviation {own.noise_scale}, and a prior N(0, {own.output_scale:g}²) on the weights of "
-            f"the output layer, with a guide of full covariance that begins at deviation {own.init_scale}; the hidden "
-            f"layer is a point estimate. {2 * own.pairs} draws of the weights a step, Adam at {own.guide_rate} for the "
-            f"guide and at {own.hidden_rate} for the hidden layer. Each round is decided by a function of its own: "
-            "function i of posterior.functions(rounds, seed) for round i.",
+            f"The noise is Normal with standard deviation {own.noise_scale}. The weights of the output layer have the "
+            f"prior N(0, {own.output_scale:g}²) and a guide of full covariance, with an initial standard deviation of "
+            f"{own.init_scale}; the hidden layer is a point estimate. Each step uses {2 * own.pairs} draws of the "
+            f"weights; Adam's learning rate is {own.guide_rate} for the guide and {own.hidden_rate} for the hidden "
+            "layer. Each round has its own function: function i of posterior.functions(rounds, seed) for round i.",
         ),
         (
             "Keras.",
-            f"Mean squared error, Adam at {own.learning_rate}; the action of the larger output, or, for the "
-            f"second one, with probability {own.epsilon} any.",
+            f"Mean squared error and Adam at {own.learning_rate}. It takes the action with the larger output; the "
+            f"epsilon-greedy agent takes a random action with probability {own.epsilon}.",
         ),
         (
             "Exact.",
-            f"Per action a linear regression with known noise {own.noise_scale} and prior "
-            f"N(0, {own.linear_scale}²), posterior in closed form, a draw each round.",
+            f"A linear regression per action with known noise {own.noise_scale} and prior N(0, {own.linear_scale}²): "
+            "the posterior is in closed form, and each round has its own draw.",
         ),
         ("Choice of settings.", PROBLEMS[run.problem.name].choice),
     )
 
 
-def table(run: Outcome) -> Table:
-    """Lay out the totals.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        One row an agent.
-    """
+def table(run: BanditRun) -> Table:
+    """Return the table of the totals."""
     rows = tuple(
         (
             NAMES[name],
@@ -190,42 +142,36 @@ def table(run: Outcome) -> Table:
         "median",
         "range",
         "more than ours",
-        "a round, late",
+        "per round, late",
         run.problem.prizes,
         "CPU s",
     )
     caption = (
-        "Regret of all rounds, median and range over the seeds, paired difference to ours, regret a round and share of "
-        f"{run.problem.prizes} in the second half, time of all seeds. Means over the seeds ± their standard errors."
+        "Regret of all rounds with its median and range over the seeds, paired difference to ours, regret per round "
+        f"and share of {run.problem.prizes} in the second half, CPU time of all seeds. Means over the seeds ± "
+        "standard errors."
     )
     return Table(header, rows, caption)
 
 
 def _percent(shares: np.ndarray) -> str:
-    known = shares[~np.isnan(shares)]  # few rounds may have had no prize
+    known = shares[~np.isnan(shares)]  # there is no prize in some short runs
     return f"{100 * known.mean():.0f} %" if len(known) else "-"
 
 
-def pictures(run: Outcome) -> tuple[Picture, ...]:
-    """Draw the curves.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        Regret of each agent, and what each lost more than ours.
-    """
+def pictures(run: BanditRun) -> tuple[Picture, ...]:
+    """Draw the regret of each agent, and its difference to ours."""
     sums = {name: each.cumsum(axis=1) for name, each in run.regret.items()}
     shown = max((each[:, -1].max() for name, each in sums.items() if name != "uniform"), default=1.0)
     first = _curves(sums, "Regret so far", top=1.05 * shown if len(sums) > 1 else None)
-    band = "Lines are medians over the seeds, bands the whole range."
+    band = "Lines show the median over the seeds, bands the whole range."
     found = [Picture("regret", first, "Cumulative regret of each agent over the rounds, with bands.",
-                     f"{band} Uniform choice may leave the picture at the top.")]  # fmt: skip
+                     f"{band} The curve of uniform choice may leave the picture at the top.")]  # fmt: skip
     if OURS in sums:
         more = {name: each - sums[OURS] for name, each in sums.items() if name not in (OURS, "uniform")}
-        second = _curves(more, "Regret so far, less that of ours in the same seed", level=0.0)
+        second = _curves(more, "Regret so far, minus ours in the same seed", level=0.0)
         found.append(Picture("difference", second, "Paired difference of cumulative regret to ours, with bands.",
-                             f"Above 0 ours has lost less. {band}"))  # fmt: skip
+                             f"Above 0, ours has lost less. {band}"))  # fmt: skip
     return tuple(found)
 
 
@@ -254,15 +200,8 @@ def _curves(
     return png(figure)
 
 
-def metrics(run: Outcome) -> dict[str, Any]:
-    """Gather the numbers.
-
-    Args:
-        run: What was played.
-
-    Returns:
-        JSON's types.
-    """
+def metrics(run: BanditRun) -> dict[str, Any]:
+    """Return every number of a run."""
     gains = {other: vars(run.gain(other)) for other in run.regret if OURS in run.regret and other != OURS}
     return {
         "problem": run.problem.name,

@@ -1,4 +1,4 @@
-"""The panel of the article's page: Keras, mean field, refined, NUTS."""
+"""The section of the article's page about the exact posterior: Keras, mean field, refined, NUTS."""
 
 import dataclasses
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import bayesian_layers as bl
-from article import article_page, methods, panel, sampling
-from article.results import ArticleRun, BayesShown, KerasShown, MethodRun, Sampled
+from article import build_article_report, methods, posterior_section, sampling
+from article.article_results import ArticleRun, BayesShown, KerasShown, MethodRun, Sampled
 from bayesian_layers.reporting import figures
 from bayesian_layers.reporting.provenance import provenance
 
@@ -19,7 +19,7 @@ MESH = methods.mesh()
 def sampled(mean, std, nll):
     return Sampled(
         mean=np.full(2500, mean), std=np.full(2500, std), scores=SCORES | {"nll": nll}, seconds=4.25, draws=1000,
-        said="two lines of chains", warnings=("this is to be minded",),
+        chains="two lines of chains", warnings=("this is to be minded",),
     )  # fmt: skip
 
 
@@ -55,29 +55,33 @@ def column(table, name):
     return {row[0]: row[at] for row in table.rows}
 
 
-def test_the_table_holds_the_refined_posterior_beside_the_mean_field():
-    table = panel.table(article(refined=sampled(0.53, 0.11, 0.125)))
+def test_the_table_holds_the_refined_posterior_and_the_mean_field():
+    table = posterior_section.table(article(refined=sampled(0.53, 0.11, 0.125)))
     assert [row[0] for row in table.rows] == ["Keras", "mean field", "refined"]
     assert column(table, "NLL")["refined"] == "0.1250"
     assert column(table, "NLL")["mean field"] == "0.1625"
-    assert column(table, "mean deviation") == {"Keras": "-", "mean field": "0.1800", "refined": "0.1100"}
+    assert column(table, "mean standard deviation") == {
+        "Keras": "-",
+        "mean field": "0.1800",
+        "refined": "0.1100",
+    }
     assert column(table, "sampling (s)") == {"Keras": "-", "mean field": "-", "refined": "4.2"}
     assert not any("NUTS" in name for name in table.header)
 
 
 def test_with_nuts_the_distances_from_it_are_there():
     run = article(refined=sampled(0.53, 0.11, 0.125), nuts=sampled(0.54, 0.10, 0.126))
-    table = panel.table(run)
-    off = column(table, "mean map off NUTS' by")
+    table = posterior_section.table(run)
+    off = column(table, "distance from NUTS")
     assert off == {"Keras": "0.2100", "mean field": "0.0400", "refined": "0.0100", "NUTS": "-"}
-    ratio = column(table, "deviation / NUTS'")
+    ratio = column(table, "standard deviation / NUTS")
     assert ratio == {"Keras": "-", "mean field": "1.8000", "refined": "1.1000", "NUTS": "-"}
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_panel_is_on_the_page_when_there_is_something_to_show():
+def test_the_section_is_on_the_page_when_there_is_something_to_show():
     run = article(refined=sampled(0.53, 0.11, 0.125))
-    report = article_page(run)
+    report = build_article_report(run)
     assert {
         "panel_keras_mean",
         "panel_mean_field_mean",
@@ -88,18 +92,18 @@ def test_the_panel_is_on_the_page_when_there_is_something_to_show():
     assert "1000 draws, two lines of chains. This is to be minded." in report.page
     assert "--nuts-draws" in report.page
     assert report.metrics["sampled"]["refined"]["scores"]["nll"] == 0.125
-    both = article_page(article(refined=sampled(0.53, 0.11, 0.125), nuts=sampled(0.54, 0.10, 0.126)))
+    both = build_article_report(article(refined=sampled(0.53, 0.11, 0.125), nuts=sampled(0.54, 0.10, 0.126)))
     assert "panel_nuts_deviation" in both.pictures
     assert "--nuts-draws" not in both.page
-    without = article_page(dataclasses.replace(run, sampled={}))
+    without = build_article_report(dataclasses.replace(run, sampled={}))
     assert not any(name.startswith("panel_") for name in without.pictures)
 
 
 def test_maps_of_the_deviation_share_their_scale():
-    gallery = panel.section(article(refined=sampled(0.53, 0.11, 0.125))).blocks[2]
+    gallery = posterior_section.section(article(refined=sampled(0.53, 0.11, 0.125))).blocks[2]
     wide, narrow = (each.png for each in gallery.pictures)
-    alone = panel._deviation("refined", np.full(2500, 0.11), 0.11)
-    shared = panel._deviation("refined", np.full(2500, 0.11), 0.18)
+    alone = posterior_section._std_picture("refined", np.full(2500, 0.11), 0.11)
+    shared = posterior_section._std_picture("refined", np.full(2500, 0.11), 0.18)
     assert narrow == shared.png != alone.png
     assert wide != narrow
 
@@ -111,8 +115,8 @@ def test_refined_and_nuts_draws_are_summed_up_alike():
     refined = sampling.refined(posterior, data, data, 0, iterations=2)
     nuts = sampling.nuts(model, data, data, draws=3, seed=0)
     assert refined.draws == 1000
-    assert nuts.draws == 3 * sampling.CHAINS
-    assert nuts.said == "2 chains of 3, after 1 of warm-up each"
+    assert nuts.draws == 3 * sampling.NUTS_CHAINS
+    assert nuts.chains == "2 chains of 3, after 1 of warm-up each"
     assert any("within the modes" in text for text in refined.warnings)
     for each in (refined, nuts):
         assert each.mean.shape == each.std.shape == (2500,)

@@ -1,4 +1,4 @@
-"""Running the article: every method under every seed, and what is shown of the first seed."""
+"""Fits the article's methods under every seed, and keeps more of the first seed for the page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from bayesian_layers.errors import DataError
 from bayesian_layers.fitting import FitResult, fit
 from bayesian_layers.model import sample
 from bayesian_layers.posterior import Posterior
-from bayesian_layers.reporting.beside import one_at_a_time
+from bayesian_layers.reporting.background import background_queue
 from bayesian_layers.reporting.provenance import hash_of, provenance
 
-from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, LIMIT, build, limit, mesh, near_and_far
-from .panel import NUTS, REFINED
-from .results import (
+from .article_results import (
     HISTOGRAM_AT,
     NUM_DRAWS,
     SEPARATE_AT,
@@ -33,6 +31,8 @@ from .results import (
     MethodRun,
     Sampled,
 )
+from .methods import BAYESIAN, DEFAULT, KERAS, LABELS, OPTIMAL, build, mesh, near_and_far, optimal_probability
+from .posterior_section import NUTS, REFINED
 from .sampling import nuts, refined
 
 
@@ -46,24 +46,24 @@ def run_article(
     progress: bool = True,
     command: str = "",
 ) -> ArticleRun:
-    """Run the article: Keras, the article's recipe, N(0, 1), N(0, 2) and the limit under each seed."""
-    # All learn from the 200 rows of ``bl.datasets.parabola()`` and answer for the 20,000 of
-    # ``bl.datasets.parabola(20000, seed=4243)``. Keras trains in a process beside the fits.
+    """Fit Keras, the article's recipe, N(0, 1) and N(0, 2) under each seed, and compute the best possible scores."""
+    # All methods are trained on the 200 rows of bl.datasets.parabola() and tested on the 20,000 rows of
+    # bl.datasets.parabola(20000, seed=4243). Keras trains in another process at the same time.
     if not seeds or len(set(seeds)) < len(seeds):
-        raise DataError(f"`seeds` must be one or more different whole numbers; received {list(seeds)}")
+        raise DataError(f"`seeds` must be one or more different integers; received {list(seeds)}")
     data, test = datasets.parabola(), datasets.parabola(TEST_ROWS, seed=TEST_SEED)
     runs: list[MethodRun] = []
     shown: dict[str, BayesShown] = {}
     sampled: dict[str, Sampled] = {}
     at = {"train": data.x, "test": test.x, "mesh": mesh()}
-    with one_at_a_time() as pool:
+    with background_queue() as pool:
         keras = [
             pool.submit(fit_keras, *data, at, task="binary", epochs=keras_epochs, seed=each) for each in seeds
         ]
-        _say(progress, f"Keras trains in a process beside this: {keras_epochs} epochs a seed, about a minute")
+        _print(progress, f"Keras trains in another process: {keras_epochs} epochs per seed, about a minute")
         for seed in seeds:
             for method in BAYESIAN:
-                _say(progress, f"seed {seed}: fitting {LABELS[method]}")
+                _print(progress, f"seed {seed}: fitting {LABELS[method]}")
                 result = _fit(method, seed, data, max_steps, progress)
                 runs.append(_bayes_run(method, seed, result, test))
                 if seed == seeds[0]:
@@ -77,7 +77,7 @@ def run_article(
         MethodRun(KERAS, seed, _scores(test.y, each.predictions["test"]), each.seconds)
         for each, seed in zip(fits, seeds, strict=True)
     ]
-    runs += [MethodRun(LIMIT, seed, _scores(test.y, limit(test.x))) for seed in seeds]
+    runs += [MethodRun(OPTIMAL, seed, _scores(test.y, optimal_probability(test.x))) for seed in seeds]
     first = fits[0].predictions
     hashes = {"the training rows": hash_of(*data), "the test rows": hash_of(*test)}
     return ArticleRun(
@@ -94,7 +94,7 @@ def run_article(
 
 def _wait(future: Future[KerasFit], seed: int, progress: bool) -> KerasFit:
     if not future.done():
-        _say(progress, f"seed {seed}: waiting for Keras")
+        _print(progress, f"seed {seed}: waiting for Keras")
     return future.result()
 
 
@@ -111,11 +111,11 @@ def _sampled(
     sizes: tuple[int | None, int | None],
     progress: bool,
 ) -> dict[str, Sampled]:
-    _say(progress, f"seed {seed}: refining {LABELS[DEFAULT]}")
+    _print(progress, f"seed {seed}: refining {LABELS[DEFAULT]}")
     iterations, nuts_draws = sizes
     found = {REFINED: refined(posterior, data, test, seed, iterations)}
     if nuts_draws is not None:
-        _say(progress, f"seed {seed}: NUTS, two chains of {nuts_draws} draws, many minutes")
+        _print(progress, f"seed {seed}: NUTS, two chains of {nuts_draws} draws (many minutes)")
         found[NUTS] = nuts(posterior.model, data, test, draws=nuts_draws, seed=seed, progress=progress)
     return found
 
@@ -127,8 +127,8 @@ def _scores(y: Any, p: Any) -> dict[str, float]:
 def _bayes_run(method: str, seed: int, result: FitResult, test: datasets.Dataset) -> MethodRun:
     posterior = result.posterior
     mean = posterior.predict(test.x, NUM_DRAWS, seed).mean
-    deviation = posterior.predict(torch.from_numpy(mesh()), NUM_DRAWS, seed).epistemic_std
-    near, far = near_and_far(deviation.numpy())
+    std = posterior.predict(torch.from_numpy(mesh()), NUM_DRAWS, seed).epistemic_std
+    near, far = near_and_far(std.numpy())
     facts = (result.seconds, result.elbo, result.elbo_stderr, near, far)
     return MethodRun(method, seed, _scores(test.y, mean), *facts)
 
@@ -164,6 +164,6 @@ def _point_draws(posterior: Posterior, seed: int) -> np.ndarray:
     return f[:, 0, 0].sigmoid().numpy()
 
 
-def _say(progress: bool, text: str) -> None:
+def _print(progress: bool, text: str) -> None:
     if progress:
         print(text, file=sys.stderr, flush=True)
