@@ -25,7 +25,6 @@ from _environment import ROOT, ensure
 ensure("report")
 
 import torch
-from bayesian_layers.saving.documents import versions
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -35,6 +34,7 @@ from bayesian_layers.estimators import Estimator
 from bayesian_layers.fitting.schedule import LARGEST_RATE, RATE
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.provenance import hash_of
+from bayesian_layers.saving.versions import versions
 from benchmark_speed import cpu_model
 
 Record = dict[str, Any]

@@ -29,11 +29,11 @@ from _environment import ROOT, ensure
 ensure()
 
 import torch
-from bayesian_layers.saving.documents import versions
 from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.versions import versions
 
 Record = dict[str, Any]
 

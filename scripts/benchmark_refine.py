@@ -22,11 +22,11 @@ ensure()
 
 import numpy as np
 import torch
-from bayesian_layers.saving.documents import versions
 from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.versions import versions
 
 Record = dict[str, Any]
 

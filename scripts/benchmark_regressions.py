@@ -26,10 +26,10 @@ ensure()
 
 import numpy as np
 import torch
-from bayesian_layers.saving.documents import versions
 
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.versions import versions
 
 Record = dict[str, Any]
 

@@ -28,11 +28,11 @@ ensure()
 
 import numpy as np
 import torch
-from bayesian_layers.saving.documents import versions
 from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
+from bayesian_layers.saving.versions import versions
 
 MODES = ("eager", "captured", "compiled")
 BATCHES = (None, 48)  # of 200 rows: the last batch has 8

@@ -25,10 +25,10 @@ ensure()
 
 import numpy as np
 import torch
-from bayesian_layers.saving.documents import versions
 
 import bayesian_layers as bl
 from bayesian_layers.reporting.provenance import hash_of
+from bayesian_layers.saving.versions import versions
 from peers import environments
 from peers.calling import OURS, call, unavailable
 from peers.environments import PEERS

@@ -31,10 +31,10 @@ from _environment import ROOT, ensure
 ensure()
 
 import torch
-from bayesian_layers.saving.documents import versions
 
 import bayesian_layers as bl
 from _corruption import LIMIT, Bytes, Watch, attempt, corrupt, make_bases, mark, peak, sizes
+from bayesian_layers.saving.versions import versions
 
 
 class Fuzz:
