@@ -13,6 +13,7 @@ from ..layers import GaussianProcess
 from ..model import BayesianModel
 from ..network import Inputs, parameter_sites, rows
 from ..noise import seeded
+from ..private_apis import BATCH_NORM
 from .base import Estimator, Reparameterization
 from .coverage import Call, Survey, close, survey
 from .flipout import Flipout
@@ -89,9 +90,7 @@ def make(name: str, model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> E
 
 def _uses_batch_statistics(network: nn.Module) -> str:
     for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            module.training or module.running_mean is None
-        ):
+        if isinstance(module, BATCH_NORM) and (module.training or module.running_mean is None):
             return f"the batch normalisation `{name}` uses the batch's own statistics, which couples its rows"
     return ""
 

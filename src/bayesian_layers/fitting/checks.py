@@ -10,6 +10,7 @@ from ..data_schema import DataSchema
 from ..errors import ShapeError
 from ..model import BayesianModel, output_shape
 from ..network import Inputs, named_parts, rows
+from ..private_apis import BATCH_NORM
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
@@ -61,7 +62,7 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
     fresh = [
         name
         for name, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, BATCH_NORM)
         and module.num_batches_tracked is not None
         and int(module.num_batches_tracked) == 0
     ]

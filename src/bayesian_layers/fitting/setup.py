@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import estimators
 from ..errors import DataError
@@ -15,6 +15,7 @@ from ..estimators import Estimator
 from ..guides import Guide
 from ..model import BayesianModel
 from ..network import Inputs, dtype_and_device, place, rows, take
+from ..private_apis import RUNNING_NORM
 from .checks import DataCheck, check_targets
 from .data.batches import Batches
 from .evaluation import Evaluator, Validation
@@ -102,7 +103,7 @@ def fitting_copy(model: BayesianModel) -> BayesianModel:
     """Copy a model for a fit, which writes to the modes of its modules."""
     program = copy.deepcopy(model)
     for module in program.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+        if isinstance(module, RUNNING_NORM) and module.track_running_stats:
             module.eval()
     return program
 

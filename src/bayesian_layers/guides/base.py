@@ -10,7 +10,6 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from ..draw_sources import DrawSource
 from ..errors import DataError, ShapeError, SiteError
 from ..model import BayesianModel, check_is_model
 from ..noise import standard_normal
+from ..private_apis import pyro_handlers
 from .kl import FlatPriors
 from .layout import Layout, flatten
 from .loaded import check_positive_sites, check_range
@@ -411,4 +411,4 @@ def _fresh_name() -> str:
 
 def _svi_collects_parameters() -> bool:
     """``SVI.step`` trains what a ``param_only`` trace sees; every other caller owns the parameters already."""
-    return any(isinstance(handler, TraceMessenger) and handler.param_only for handler in _PYRO_STACK)
+    return any(isinstance(handler, TraceMessenger) and handler.param_only for handler in pyro_handlers())

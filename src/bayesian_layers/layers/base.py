@@ -9,10 +9,11 @@ from torch import nn
 
 from .. import priors
 from ..priors import Prior
+from ..private_apis import RUNNING_NORM
 
 BiasPrior = Prior | Literal["as weight"] | None
 
-NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMALISATION = (RUNNING_NORM, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 class Twin(nn.Module):

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import _VF, Tensor
+from torch import Tensor
 from torch.nn import functional
+
+from ..private_apis import PACK_SEQUENCE, PAD_SEQUENCE
 
 State = tuple[Tensor, ...]  # h, or h and c, with the rows first
 # One time step: a function of the input's projection at that time, the state, and the weights of h.
@@ -152,6 +154,6 @@ _STEPS: dict[str, Step] = {
 RULES: dict[Any, Callable[..., Any]] = {
     **{getattr(torch, name): _recurrent(step) for name, step in _STEPS.items()},
     **{getattr(torch, f"{name}_cell"): _cell(step) for name, step in _STEPS.items()},
-    _VF._pack_padded_sequence: _pack,
-    _VF._pad_packed_sequence: _pad,
+    PACK_SEQUENCE: _pack,
+    PAD_SEQUENCE: _pad,
 }

@@ -7,17 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ..errors import DataError
 from ..network import Inputs, evaluating
 from ..noise import seeded
+from ..private_apis import CONVOLUTION, RUNNING_NORM, TRANSPOSED_CONVOLUTION, own_tensors
 
 ROW = "row"
 TARGET = "target"
 INPUT = "input"
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RUNNING_NORM)
 
 
 def site_dims(network: nn.Module, sites: Iterable[str]) -> dict[str, list[str]]:
@@ -45,11 +44,11 @@ def _axes(module: nn.Module) -> dict[str, list[str]]:
     """Meaning of the axes of a layer's own parameters."""
     if isinstance(module, nn.Linear):
         axes = {"weight": ["output", INPUT], "bias": ["output"]}
-    elif isinstance(module, _ConvNd):
+    elif isinstance(module, CONVOLUTION):
         kernel = [f"kernel_{i}" for i in range(len(module.kernel_size))]
         grouped = "" if module.groups == 1 else "_of_group"
         first = ["output", f"{INPUT}{grouped}"]
-        if isinstance(module, _ConvTransposeNd):
+        if isinstance(module, TRANSPOSED_CONVOLUTION):
             first = [INPUT, f"output{grouped}"]
         axes = {"weight": [*first, *kernel], "bias": ["output"]}
     elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
@@ -58,7 +57,7 @@ def _axes(module: nn.Module) -> dict[str, list[str]]:
         axes = {"weight": ["feature"], "bias": ["feature"]}
     else:
         axes = {}
-    return {name: axes[name] for name in axes if module._parameters.get(name) is not None}
+    return {name: axes[name] for name in axes if own_tensors(module)[0].get(name) is not None}
 
 
 def input_dims(x: Inputs, axis: int | None) -> dict[str, list[str]]:

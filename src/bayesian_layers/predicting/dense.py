@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import Linear
 from ..network import Inputs
+from ..private_apis import replaces_forward
 
 _DENSE = (nn.Linear, Linear)
 _IN_PLACE = {nn.Tanh: torch.tanh_, nn.ReLU: torch.relu_, nn.Sigmoid: torch.sigmoid_}
@@ -41,8 +42,8 @@ class Stack:
             and x.dim() == 2
             and bool(modules)
             and type(modules[0]) in _DENSE
-            and all(type(module) in known and not _patched(module) for module in modules)
-            and not any(_patched(module) for module in network.modules())
+            and all(type(module) in known and not replaces_forward(module) for module in modules)
+            and not any(replaces_forward(module) for module in network.modules())
         )
 
     def __call__(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -72,7 +73,3 @@ def _in_order(module: nn.Module) -> Iterator[nn.Module]:
             yield from _in_order(child)
     else:
         yield module
-
-
-def _patched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import DataError
 from ..network import Inputs, rows, take
+from ..private_apis import DispatchMode
 from .weights import Weights
 
 MAX_MEMORY = 256 * 2**20
@@ -95,13 +95,8 @@ class Size:
         )
 
 
-class _Widest(TorchDispatchMode):
+class _Widest(DispatchMode):
     """Counts the numbers of the largest tensor that an operation makes; views make none."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch would wrap the class in its compiler's guard, whose import takes a second and a hundred MiB."""
-        return False
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...private_apis import DispatchMode, tree_map
 from .graph import Operation, Slot, Tape, is_slot, simplify
 
 _ATEN = torch.ops.aten
@@ -39,13 +38,8 @@ class CaptureError(Exception):
     """The function does something that a list of operations cannot repeat; the text says what."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(DispatchMode):
     """Notes every operation that reaches torch's kernels, below autograd and vmap."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch would wrap the class in its compiler's guard, whose import takes a second."""
-        return False
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
@@ -76,7 +70,7 @@ class _Recorder(TorchDispatchMode):
         if func in _VIEWS and _same(result, args[0]):
             self._new(result, self.slot(args[0]).index)
             return result
-        slots, named = pytree.tree_map(self.slot, (args, kwargs))
+        slots, named = tree_map(self.slot, (args, kwargs))
         single = isinstance(result, Tensor)
         results = tuple(self._result(part) for part in ((result,) if single else result or ()))
         self.operations.append(Operation(func, slots, named, results, single))

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from ...private_apis import tree_leaves, tree_map
 
 _ATEN = torch.ops.aten
 # With all elements in memory in their order, any chain of these is one `view`.
@@ -58,7 +59,7 @@ class Operation:
 
     def slots(self) -> list[int]:
         """Give the slots of all tensors among the arguments."""
-        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)), is_leaf=is_slot)
+        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=is_slot)
         return [leaf.index for leaf in leaves if isinstance(leaf, Slot)]
 
     def writes(self) -> bool:
@@ -75,7 +76,7 @@ class Operation:
         def other(leaf: Any) -> Any:
             return Slot(names.get(leaf.index, leaf.index)) if isinstance(leaf, Slot) else leaf
 
-        args, kwargs = pytree.tree_map(other, (self.args, dict(self.kwargs)), is_leaf=is_slot)
+        args, kwargs = tree_map(other, (self.args, dict(self.kwargs)), is_leaf=is_slot)
         return replace(self, args=args, kwargs=kwargs)
 
 

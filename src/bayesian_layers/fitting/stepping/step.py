@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from ...private_apis import fused_adam_
 from ..data.batches import Batch
 from ..schedule import Schedule
 from .capture import CaptureError, Function, capture
@@ -245,21 +246,7 @@ def _fused_adam(
     theta: Tensor, gradient: Tensor, first: Tensor, second: Tensor, clock: Tensor, rate: Tensor
 ) -> None:
     """Adam as one operation, one pass over the memory."""
-    torch.ops.aten._fused_adam_(
-        [theta],
-        [gradient],
-        [first],
-        [second],
-        [],
-        [clock],
-        lr=rate,
-        beta1=BETAS[0],
-        beta2=BETAS[1],
-        weight_decay=0.0,
-        eps=EPSILON,
-        amsgrad=False,
-        maximize=False,
-    )
+    fused_adam_(theta, gradient, (first, second), clock, rate, betas=BETAS, epsilon=EPSILON)
 
 
 def _plain_adam(

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from ...network import Inputs, evaluating, rows, take
 from ...noise import seeded
+from ...private_apis import tree_leaves
 
 
 def multiplications(network: nn.Module, x: Inputs) -> int:

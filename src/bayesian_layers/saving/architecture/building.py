@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import StorageError
+from ...private_apis import own_tensors
 from ..arrays import ArraySpec
 from ..schema import show
 from .known import A_MODULE, CLASSES, arguments_of, modules_in, signature
@@ -103,7 +104,7 @@ def allocate(network: nn.Module, header: Mapping[str, ArraySpec], prefix: str) -
     """Give a described network stand-ins of the stored types, where the stored arrays have its shapes."""
     # By hand: torch's own functions for tensors on the `meta` device import its compiler.
     for path, module in network.named_modules():
-        for tensors in (module._parameters, module._buffers):
+        for tensors in own_tensors(module):
             for name, value in tensors.items():
                 if value is not None:
                     tensors[name] = _stand_in(prefix + f"{path}.{name}".lstrip("."), value, header)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import StorageError
+from ...private_apis import replaces_forward
 from .building import build
 from .known import NAMES, argument, arguments_of
 
@@ -32,7 +33,7 @@ def _layout(network: nn.Module) -> tuple[list[Any], list[Any]]:
 def _modules(network: nn.Module) -> Iterator[Any]:
     """All modules of a network, those inside its layers too, with what they were built with."""
     for path, module in network.named_modules(remove_duplicate=False):
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        if replaces_forward(module):
             raise StorageError(f"{path} does more than its class says")
         kind = type(module)
         yield path, kind, _arguments(module) if kind in NAMES else None

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import StorageError
+from ...private_apis import DispatchMode
 from ..arrays import ArraySpec
 from ..schema import show
 
@@ -22,7 +22,7 @@ MOST_BYTES = 2**28  # of all activations for one row
 _BOUNDED = ("Linear", "Bilinear", "Identity", "Flatten", "Dropout", "LayerNorm", "GroupNorm", "BatchNorm1d")
 
 
-class _CountBytes(TorchDispatchMode):
+class _CountBytes(DispatchMode):
     """Adds up the sizes of all results, whose values are never computed."""
 
     def __init__(self) -> None:

@@ -1,0 +1,94 @@
+"""Private APIs of torch and Pyro that the library uses: what a new release may change is in this file only.
+
+Each has a test in ``tests/unit/test_private_apis.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.poutine.runtime import _PYRO_STACK
+from torch import _VF, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+__all__ = [
+    "BATCH_NORM",
+    "CONVOLUTION",
+    "PACK_SEQUENCE",
+    "PAD_SEQUENCE",
+    "RUNNING_NORM",
+    "TRANSPOSED_CONVOLUTION",
+    "DispatchMode",
+    "fused_adam_",
+    "own_tensors",
+    "pyro_handlers",
+    "replaces_forward",
+    "tree_leaves",
+    "tree_map",
+]
+
+# Base classes that torch does not export.
+BATCH_NORM = _BatchNorm
+RUNNING_NORM = _NormBase  # batch and instance normalization
+CONVOLUTION = _ConvNd
+TRANSPOSED_CONVOLUTION = _ConvTransposeNd
+
+# The functions that `torch.nn.utils.rnn` calls, for which vmap has no rule.
+PACK_SEQUENCE = _VF._pack_padded_sequence
+PAD_SEQUENCE = _VF._pad_packed_sequence
+
+
+class DispatchMode(TorchDispatchMode):
+    """Sees every operation that reaches torch's kernels, below autograd and vmap."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise torch wraps the class in a guard of its compiler, whose import takes a second and 100 MiB.
+        return False
+
+
+def fused_adam_(
+    theta: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    clock: Tensor,
+    rate: Tensor,
+    *,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """Adam as one operation and one pass over the memory; ``torch.optim`` has it only with its own bookkeeping."""
+    torch.ops.aten._fused_adam_(
+        [theta],
+        [gradient],
+        [moments[0]],
+        [moments[1]],
+        [],
+        [clock],
+        lr=rate,
+        beta1=betas[0],
+        beta2=betas[1],
+        weight_decay=0.0,
+        eps=epsilon,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def replaces_forward(module: nn.Module) -> bool:
+    """Check whether a call of a module does more than its class defines: hooks, or a ``forward`` of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def own_tensors(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the dictionaries of a module's own parameters and buffers, which may be written to."""
+    return module._parameters, module._buffers
+
+
+def pyro_handlers() -> list[Any]:
+    """Return the effect handlers that are active now, the outermost first."""
+    return _PYRO_STACK
