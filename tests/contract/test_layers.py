@@ -121,8 +121,8 @@ def test_estimators_cover_what_they_should_and_agree_at_zero_noise(row, kind):
     model, x, y = row.model(), row.inputs(), row.targets()
     guide = wide_guide(model)
     estimator = estimators.make(kind, model, guide, x, y)
-    assert set(estimator.covered) == set(row.covers.get(kind, ()))
-    assert bool(estimator.note) == (set(estimator.covered) != set(guide.moments()))
+    assert set(estimator.supported) == set(row.covers.get(kind, ()))
+    assert bool(estimator.note) == (set(estimator.supported) != set(guide.moments()))
     noise = torch.zeros(2, guide.noise_size, dtype=torch.float64)
     row_noise = estimator.row_noise(2, table.N, torch.Generator().manual_seed(0))
     if kind == "local":
@@ -138,7 +138,7 @@ def test_estimators_are_unbiased(row, kind):
     model, x, y = row.model(), row.inputs(), row.targets()
     guide = wide_guide(model)
     estimator = estimators.make(kind, model, guide, x, y)
-    if not estimator.covered:
+    if not estimator.supported:
         return
     reference = estimators.make("reparameterization", model, guide, x, y)
     generator = torch.Generator().manual_seed(3)

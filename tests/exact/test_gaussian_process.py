@@ -177,7 +177,11 @@ def test_by_rows_the_expected_log_likelihood_is_the_closed_form(kernel, family):
         if family is BlockNormal:
             guide.factor += 0.5 * standard_normal(2, 1, 16, dtype=torch.float64)[0]
     estimator = estimators.default(model, guide, x, y)
-    assert (estimator.name, estimator.covered, estimator.judges) == ("local", ("inducing_values",), True)
+    assert (estimator.name, estimator.supported, estimator.use_for_evaluation) == (
+        "local",
+        ("inducing_values",),
+        True,
+    )
 
     values = {
         name: value.squeeze(0)

@@ -196,7 +196,7 @@ def test_an_ensemble_weighs_its_members(build):
     assert abs(float(guide.weighted_kl(model).detach()) - np.mean(kls)) < 6 * np.hypot(*errors)
     assert kls[1] > kls[0] + 12 * np.hypot(*errors)  # so that the members are told apart
     # with no data, weights are the softmax of minus the KLs
-    guide.settle(torch.zeros(2, dtype=torch.float64), model)
+    guide.finalize(torch.zeros(2, dtype=torch.float64), model)
     gap = float(guide.log_weight[0] - guide.log_weight[1])
     assert abs(gap - (kls[1] - kls[0])) < 6 * np.hypot(*errors)
 

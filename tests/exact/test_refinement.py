@@ -214,7 +214,7 @@ def test_the_step_size_finds_the_acceptance(first):
         if i < 60:
             step.update(float(moved.acceptance.mean()))
         else:
-            step.settle()
+            step.finalize()
             accepted.append(float(moved.acceptance.mean()))
     assert 0.7 < np.mean(accepted[1:]) < 0.9
 
@@ -382,10 +382,10 @@ def test_a_record_with_impossible_numbers_cannot_be_made(changed):
     "changed", [{"iterations": -1}, {"acceptance": 7}, {"warnings": [3]}, {"more": 1}, {"num_chains": 1}]
 )
 def test_a_damaged_record_is_refused(build, tmp_path, changed):
-    document = json.loads(json.dumps(Refinement.judged(**FACTS).to_document()))
-    assert Refinement.from_document(document) == Refinement.judged(**FACTS)
+    document = json.loads(json.dumps(Refinement.judged(**FACTS).spec()))
+    assert Refinement.from_spec(document) == Refinement.judged(**FACTS)
     with pytest.raises(StorageError):
-        Refinement.from_document(document | changed)
+        Refinement.from_spec(document | changed)
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def log_likelihoods(model, guide, rounds=8):
 def test_weights_are_the_softmax_of_the_members_elbos(any_model):
     guide = moved(Ensemble(any_model, members=3))
     log_p = log_likelihoods(any_model, guide)
-    guide.settle(log_p, any_model)
+    guide.finalize(log_p, any_model)
     elbos = [
         float(log_p[member::3].mean() - alone(guide, any_model, member).weighted_kl(any_model).detach())
         for member in range(3)
@@ -297,7 +297,7 @@ def test_weights_are_the_softmax_of_the_members_elbos(any_model):
 
 def test_equal_weights_stay_equal(model):
     guide = moved(Ensemble(model, members=3, weights="equal"))
-    guide.settle(log_likelihoods(model, guide), model)
+    guide.finalize(log_likelihoods(model, guide), model)
     torch.testing.assert_close(guide.log_weight.exp(), torch.full((3,), 1 / 3, dtype=torch.float64))
 
 
@@ -306,7 +306,7 @@ def test_training_takes_no_notice_of_the_weights(model):
     noise = standard_normal(0, 6, guide.noise_size, dtype=torch.float64)
     priors = guide.flat_priors(model)
     before = guide.transform(noise), guide.kl_to(priors)
-    guide.settle(log_likelihoods(model, guide), model)
+    guide.finalize(log_likelihoods(model, guide), model)
     after = guide.transform(noise), guide.kl_to(priors)
     assert all(torch.equal(value, after[0][name]) for name, value in before[0].items())
     assert torch.equal(before[1], after[1])
@@ -314,7 +314,7 @@ def test_training_takes_no_notice_of_the_weights(model):
 
 def test_estimated_elbo_is_of_the_settled_weights(model):
     guide = moved(Ensemble(model, members=3))
-    guide.settle(log_likelihoods(model, guide), model)
+    guide.finalize(log_likelihoods(model, guide), model)
     weights = guide.log_weight.exp()
     assert float(weights.max()) - float(weights.min()) > 0.02
     elbo, error = estimate_elbo(model, guide, X, Y, num_draws=40_000, seed=5)
@@ -329,7 +329,7 @@ def test_a_hopeless_member_loses_its_weight_and_can_be_saved(model, tmp_path):
     guide = moved(Ensemble(model, members=2))
     log_p = log_likelihoods(model, guide)
     log_p[1::2] = -math.inf
-    guide.settle(log_p, model)
+    guide.finalize(log_p, model)
     assert guide.log_weight.exp().tolist() == [1.0, 0.0]
     assert torch.equal(guide.draw(200, 0)["2.weight"], alone(guide, model, 0).draw(200, 0)["2.weight"])
     bl.Posterior.from_guide(model, guide).save(tmp_path / "posterior")
@@ -340,11 +340,11 @@ def test_settling_is_checked(model):
     good = log_likelihoods(model, guide)
     for bad in (torch.full_like(good, math.nan), torch.full_like(good, -math.inf)):
         with pytest.raises(bl.errors.DataError, match="finite ELBOs of its members"):
-            guide.settle(bad, model)
+            guide.finalize(bad, model)
     with pytest.raises(bl.errors.DataError, match="multiples of 3"):
-        guide.settle(good[:-1], model)
+        guide.finalize(good[:-1], model)
     with pytest.raises(bl.errors.ShapeError):
-        guide.settle(good.unsqueeze(1), model)
+        guide.finalize(good.unsqueeze(1), model)
     torch.testing.assert_close(guide.log_weight.exp(), torch.full((3,), 1 / 3, dtype=torch.float64))
 
 
@@ -352,7 +352,7 @@ def test_settling_is_checked(model):
 def test_other_guides_have_nothing_to_settle(model, family):
     guide = family(model)
     before = copy.deepcopy(guide.state_dict())
-    guide.settle(torch.zeros(5), model)
+    guide.finalize(torch.zeros(5), model)
     assert guide.particle_multiple == 1
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
 
@@ -504,7 +504,7 @@ def test_a_saved_ensemble_comes_back_bit_identical(mixture, model, tmp_path, wei
         assert other.source.weights == weights
         for name, value in posterior.sample(40, 2).items():
             assert torch.equal(value, other.sample(40, 2)[name])
-        other.source.settle(log_likelihoods(model, mixture), model)  # its arrays are its own
+        other.source.finalize(log_likelihoods(model, mixture), model)  # its arrays are its own
 
 
 @pytest.mark.parametrize(
@@ -586,7 +586,7 @@ def test_two_members_find_two_modes(square):
     minimise(model, single, x, y, 8)
     noise = PairedNoise(1, 1, 1024, dtype=torch.float64).at(0)[0]
     with torch.no_grad():
-        guide.settle(log_likelihood(model, guide.transform(noise), x, y).sum(1), model)
+        guide.finalize(log_likelihood(model, guide.transform(noise), x, y).sum(1), model)
     check_finds_both_modes(model, guide, x, y)
     assert abs(float(single.draw(1000, 0)["w"].mean())) > 1.4
 

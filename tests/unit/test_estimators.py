@@ -183,7 +183,7 @@ def test_local_is_its_formula(build, particles):
     model, guide, x, y = problem(build(dense), 2)
     estimator = make("local", model, guide, x, y)
     assert (estimator.name, estimator.note, estimator.uses_noise) == ("local", "", False)
-    assert estimator.covered == ("0.weight", "0.bias", "2.weight", "2.bias")
+    assert estimator.supported == ("0.weight", "0.bias", "2.weight", "2.bias")
     value, gradient, noise, row_noise = run(estimator, guide, x, y, particles=particles, scale=4.0)
     h, m = x.repeat(particles, 1), guide.moments()
     for name, epsilon in zip("02", row_noise, strict=True):
@@ -200,7 +200,7 @@ def test_local_is_its_formula(build, particles):
 def test_local_of_a_bilinear_layer_is_its_formula(build):
     model, guide, x, y = problem(build(Products), 2)
     estimator = make("local", model, guide, x, y)
-    assert (estimator.note, len(estimator.covered)) == ("", 6)
+    assert (estimator.note, len(estimator.supported)) == ("", 6)
     value, gradient, _, row_noise = run(estimator, guide, x, y, particles=2, scale=4.0)
     m, x = guide.moments(), x.repeat(2, 1)
 
@@ -224,7 +224,7 @@ def test_local_where_only_weight_or_bias_is_random(build, random):
     guide = bl.guides.MeanFieldNormal(model)
     x, y = randn(5, 2), randn(5)
     estimator = make("local", model, guide, x, y)
-    assert estimator.covered == (random,)
+    assert estimator.supported == (random,)
     value, _, _, (epsilon,) = run(estimator, guide, x, y)
     scale = guide.moments()[random][1]
     variance = x**2 @ (scale**2).T if random == "weight" else scale**2
@@ -240,7 +240,7 @@ def test_a_row_of_zeros_has_a_finite_gradient(build):
     guide = bl.guides.MeanFieldNormal(model)
     x, y = torch.zeros(4, 2, requires_grad=True), torch.ones(4)
     estimator = make("local", model, guide, x, y)
-    assert estimator.covered == ("0.weight", "2.weight")
+    assert estimator.supported == ("0.weight", "2.weight")
     row_noise = estimator.row_noise(1, 4, torch.Generator().manual_seed(0))
     value = estimator(guide, torch.zeros(1, guide.noise_size), row_noise, x, y, scale=1.0)
     gradients = torch.autograd.grad(value, [x, *guide.parameters()])
@@ -291,7 +291,7 @@ def test_flipout_is_a_weight_of_its_own_for_each_row(build, name, particles):
     model, guide, x, y = problem(build(make_network), *shape, batch=3)
     estimator = make("flipout", model, guide, x, y)
     weights = [key for key in guide.shapes if key.endswith("weight")]
-    assert list(estimator.covered) == weights
+    assert list(estimator.supported) == weights
     value, gradient, noise, row_noise = run(estimator, guide, x, y, particles=particles, scale=3.0)
     drawn = {key: value[0] for key, value in guide.transform(noise).items()}
     total = 0
@@ -434,7 +434,7 @@ def test_what_is_covered_and_that_the_rest_is_said(build, case):
     for name, expected in (("local", local), ("flipout", flipout)):
         estimator = make(name, model, guide, x, y)
         assert estimator.name == name
-        assert sorted(estimator.covered) == sorted(expected)
+        assert sorted(estimator.supported) == sorted(expected)
         missing = [key for key in guide.moments() if key not in expected]
         assert estimator.uses_noise == bool(missing) == bool(estimator.note)
         assert not missing or f"`{missing[0]}`" in estimator.note
@@ -511,7 +511,7 @@ def test_where_it_would_be_wrong_the_plain_one_comes_and_says_why(build, case, n
     state = copy.deepcopy(model.state_dict())
     estimator = make(name, model, guide, x, y)
     assert isinstance(estimator, Reparameterization)
-    assert (estimator.covered, estimator.uses_noise) == ((), True)
+    assert (estimator.supported, estimator.uses_noise) == ((), True)
     assert reason in estimator.note
     assert name in estimator.note
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())

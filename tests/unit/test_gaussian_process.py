@@ -229,8 +229,8 @@ def test_a_random_lengthscale_leaves_functions_to_be_drawn(build):
     model = bl.BayesianModel(layer, bl.likelihoods.Normal("learned"))
     guide, x, y = BlockNormal(model), torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), Y[:5]
     local = estimators.make("local", model, guide, x, y)
-    assert local.covered == ("inducing_values",)
-    assert (local.uses_noise, local.judges) == (True, False)
+    assert local.supported == ("inducing_values",)
+    assert (local.uses_noise, local.use_for_evaluation) == (True, False)
     assert estimators.default(model, guide, x, y).name == "reparameterization"
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.draw_sources import DrawSource
-from bayesian_layers.guides import FullRankNormal, LowRankNormal, MeanFieldNormal, check_covers
+from bayesian_layers.guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from bayesian_layers.noise import seeded, standard_normal
 
 JOINT = (LowRankNormal, FullRankNormal)
@@ -299,12 +299,12 @@ def test_wrong_use_is_refused(model, build):
         MeanFieldNormal(bl.BayesianModel(frozen, bl.likelihoods.Bernoulli()))
     other = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Bernoulli())
     with pytest.raises(bl.errors.SiteError, match="another model"):
-        check_covers(MeanFieldNormal(model), other)
+        MeanFieldNormal(model).check_made_for(other)
 
 
 @pytest.mark.parametrize(("hidden", "widest", "scale"), [(4, 5, 0.1), (25, 25, 0.04), (300, 300, 0.02)])
 def test_deviations_begin_narrower_in_wider_networks(build, hidden, widest, scale):
     network = build(lambda: nn.Sequential(bl.Linear(5, hidden), nn.ReLU(), bl.Linear(hidden, 1)))
     guide = MeanFieldNormal(bl.BayesianModel(network, bl.likelihoods.Normal(0.1)))
-    assert guide.layout.widest == widest
+    assert guide.layout.max_fan_in == widest
     torch.testing.assert_close(guide.log_scale.exp(), torch.full_like(guide.loc, scale))

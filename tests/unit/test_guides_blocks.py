@@ -74,7 +74,7 @@ def test_the_layout_tells_apart_what_is_sought_what_is_drawn_and_what_belongs_to
     assert layout.joint == ("0.values",)
     assert layout.drawn_size == 6
     assert layout.factor_size == 2 * 3 * 3
-    assert layout.widest == 2  # of the dense layer: values of functions are no weights
+    assert layout.max_fan_in == 2  # of the dense layer: values of functions are no weights
 
 
 def test_a_model_with_nothing_to_learn_but_the_noise_scale_can_still_have_a_guide(build):
@@ -208,8 +208,8 @@ def test_estimators_cover_the_dense_layer_beside_joint_and_drawn_sites(model, es
     from bayesian_layers import estimators
 
     made = estimators.make(estimator, model, tied(model), X, Y)
-    assert ("2.weight" in made.covered) == (estimator != "reparameterization")
-    assert "0.values" not in made.covered
+    assert ("2.weight" in made.supported) == (estimator != "reparameterization")
+    assert "0.values" not in made.supported
 
 
 @pytest.mark.parametrize("family", EVERY)
@@ -280,7 +280,7 @@ def test_a_step_in_moving_coordinates_multiplies_the_cholesky_factors(model):
     here = {name: value.detach().clone() for name, value in guide.named_parameters()}
     step = {name: 0.1 * torch.ones_like(value) for name, value in here.items()}
     loc, scale_tril = (part.detach().clone() for part in guide.blocks()["0.values"])
-    after = guide.moved(here, step)
+    after = guide.retract(here, step)
     with torch.no_grad():
         for name, value in guide.named_parameters():
             value.copy_(after[name])
@@ -296,7 +296,7 @@ def test_no_step_is_no_move(model):
     guide = tied(model)
     here = {name: value.detach() for name, value in guide.named_parameters()}
     blocks = guide.blocks()["0.values"]
-    after = guide.moved(here, {name: torch.zeros_like(value) for name, value in here.items()})
+    after = guide.retract(here, {name: torch.zeros_like(value) for name, value in here.items()})
     moved = torch.func.functional_call(
         Shown(guide), {f"guide.{name}": value for name, value in after.items()}, ()
     )

@@ -233,11 +233,11 @@ def test_estimators_with_noise_for_each_row(problem, name):
     guide = bl.guides.MeanFieldNormal(model, init_scale=1e-4)
     estimator = estimators.make(name, model, guide, x[:4], y[:4])
     if name == "local":  # noise of its own for each step or pixel would be another model
-        assert estimator.covered == ()
+        assert estimator.supported == ()
         assert estimator.note
     else:
         stack = isinstance(model.network, nn.Sequential)
-        assert estimator.covered == (("0.weight", "2.weight") if stack else ("head.weight",))
+        assert estimator.supported == (("0.weight", "2.weight") if stack else ("head.weight",))
     noise = randn(3, guide.noise_size)
     row_noise = estimator.row_noise(3, N, torch.Generator().manual_seed(0))
     value = estimator(guide, noise, row_noise, x, y, scale=1.0)

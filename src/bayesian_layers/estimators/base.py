@@ -31,10 +31,10 @@ class Estimator(ABC):
     """
 
     name: str
-    covered: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
     note: str = ""
     uses_noise: bool = True
-    judges: bool = False
+    use_for_evaluation: bool = False
 
     def describe(self) -> str:
         """Name the estimator, and what it does not cover."""

@@ -65,7 +65,7 @@ def make(name: str, model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> E
         >>> import bayesian_layers as bl
         >>> model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
         >>> x, y = bl.datasets.parabola(4)
-        >>> make("local", model, bl.guides.MeanFieldNormal(model), x, y).covered
+        >>> make("local", model, bl.guides.MeanFieldNormal(model), x, y).supported
         ('weight', 'bias')
     """
     if name not in NAMES:
@@ -80,7 +80,7 @@ def make(name: str, model: BayesianModel, guide: Any, x: Inputs, y: Tensor) -> E
         obstacle = "the network's output on a row depends on the other rows, or on chance in eval mode"
         return Reparameterization(model, f"{name} is plain reparameterization here: {obstacle}")
     estimator = _covering(_KINDS[name], model, guide, seen)
-    if not estimator.covered:
+    if not estimator.supported:
         return Reparameterization(model, estimator.note)
     obstacle = _disagrees(estimator, model, guide, x, y)
     if obstacle:
@@ -106,7 +106,7 @@ def _covering(kind: type[PerRow], model: BayesianModel, guide: Any, seen: Survey
     random = guide.moments().keys() | guide.blocks().keys()
     treated: dict[Call, list[str]] = {}
     for call in seen.calls:
-        sites = [site for site in kind.covers(call) if site and site in random and seen.uses[site] == 1]
+        sites = [site for site in kind.supports(call) if site and site in random and seen.uses[site] == 1]
         if sites:
             treated[call] = sites
     covered = {site for sites in treated.values() for site in sites}

@@ -31,7 +31,7 @@ class Flipout(PerRow):
     name = "flipout"
 
     @classmethod
-    def covers(cls, call: Call) -> tuple[str | None, ...]:
+    def supports(cls, call: Call) -> tuple[str | None, ...]:
         """Take the weight of a call, whatever the layer."""
         return (call.weight,) if call.op in _RULES else ()
 

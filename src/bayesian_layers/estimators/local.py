@@ -36,7 +36,7 @@ class Local(PerRow):
     name = "local"
 
     @classmethod
-    def covers(cls, call: Call) -> tuple[str | None, ...]:
+    def supports(cls, call: Call) -> tuple[str | None, ...]:
         """Weight and bias of a layer that has a rule and whose input is one vector a row."""
         vectors = len(call.input_shapes[0]) == 2
         # Each output has entries of the weight for itself.
@@ -53,7 +53,7 @@ class Local(PerRow):
     def _layers(
         self, moments: Moments, epsilon: Mapping[str, Tensor], row_noise: tuple[Tensor, ...]
     ) -> list[Layer]:
-        chosen = {name: moments[name] for name in self.covered}
+        chosen = {name: moments[name] for name in self.supported}
         return [
             _layer(_DEVIATIONS[call.op], chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
             for call, noise in zip(self._calls, row_noise, strict=True)

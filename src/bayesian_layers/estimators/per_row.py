@@ -40,7 +40,7 @@ class PerRow(Estimator):
         self, model: BayesianModel, calls: tuple[Call, ...], covered: tuple[str, ...], note: str
     ) -> None:
         sites = model.sites()
-        self.covered = covered
+        self.supported = covered
         self.note = note
         # What is only drawn is a process's own; where that is covered, no function is drawn.
         self.uses_noise = any(
@@ -48,7 +48,7 @@ class PerRow(Estimator):
             for name, site in sites.items()
         )
         # The values of a process at single rows say the same as functions, with far less noise.
-        self.judges = any(call.op == "process" for call in calls) and not self.uses_noise
+        self.use_for_evaluation = any(call.op == "process" for call in calls) and not self.uses_noise
         self._model = model
         self._calls = calls
         self._dtype, self._device = dtype_and_device(model.network)
@@ -61,7 +61,7 @@ class PerRow(Estimator):
 
     @classmethod
     @abstractmethod
-    def covers(cls, call: Call) -> tuple[str | None, ...]:
+    def supports(cls, call: Call) -> tuple[str | None, ...]:
         """Tell which sites of a call the estimator treats, given that each is used nowhere else."""
 
     @abstractmethod
@@ -108,7 +108,7 @@ class PerRow(Estimator):
         values |= {
             name: loc + deviation * epsilon[name]
             for name, (loc, deviation) in independent.items()
-            if name not in self.covered
+            if name not in self.supported
         }
         with _Replaced(by_address, particles * rows(x)):
             total = log_likelihood(

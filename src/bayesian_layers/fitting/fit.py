@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning, SiteError
 from ..estimators import Estimator
-from ..guides import Guide, check_covers, default_guide
+from ..guides import Guide, default_guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
 from ..network import Inputs
@@ -187,7 +187,7 @@ def fit(
             run.take_from_guide()
             run.evaluate()
         log_weights = run.log_weights()
-        guide.settle(run.state.evaluations[-1].log_likelihoods.flatten(), program)
+        guide.finalize(run.state.evaluations[-1].log_likelihoods.flatten(), program)
     verdict = run.verdict if verdict is None else verdict
     last = run.state.evaluations[-1]
     said = [*no_priors(model), *checked.warnings, *fresh_normalisation(model.network), *slower]
@@ -251,7 +251,7 @@ def _starts_anew(error: DivergenceError, rate: float) -> str:
 def _check(model: BayesianModel, guide: Guide, settings: Settings, checkpoint: object) -> None:
     if model.likelihood is None:
         raise SiteError("the model has no likelihood, so nothing to fit; give one to BayesianModel")
-    check_covers(guide, model)
+    guide.check_made_for(model)
     check_kl_weight(settings.kl_weight, set(guide.shapes))
     if settings.compile not in (None, "eager", "captured", "compiled"):
         raise DataError(

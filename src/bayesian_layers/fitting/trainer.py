@@ -163,7 +163,7 @@ class Run:
             noise = self._noise.at(step, count)
         else:  # only its shape counts
             noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)
-        if not self.estimator.covered:
+        if not self.estimator.supported:
             return Draws(rates[part], clocks[part], noise)
         generators = [stream(self._seed, each, _ROW_NOISE) for each in range(step, step + count)]
         row_noise = zip(*(self.estimator.row_noise(particles, rows, g) for g in generators), strict=True)

@@ -3,7 +3,7 @@
 A guide owns all that is learned, from construction on, without data and without randomness.
 """
 
-from .base import Guide, check_covers
+from .base import Guide
 from .blocks import BlockNormal, default_guide
 from .ensemble import Ensemble
 from .flow import Flow
@@ -22,7 +22,6 @@ __all__ = [
     "LowRankNormal",
     "MatrixNormal",
     "MeanFieldNormal",
-    "check_covers",
     "default_guide",
     "log_prior",
 ]

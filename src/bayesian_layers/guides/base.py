@@ -61,7 +61,7 @@ class Guide(DrawSource):
         check_is_model(model)
         sites = model.sites()
         self.layout = Layout.of(sites)
-        self.init_scale = _first_scale(self.layout.widest) if init_scale is None else init_scale
+        self.init_scale = _first_scale(self.layout.max_fan_in) if init_scale is None else init_scale
         if not 0 < self.init_scale < float("inf"):
             raise DataError(
                 f"`init_scale` is a standard deviation, finite and above 0; received {init_scale}"
@@ -96,9 +96,9 @@ class Guide(DrawSource):
         return 1
 
     @property
-    def widest(self) -> int:
+    def max_fan_in(self) -> int:
         """Inputs of the widest layer that a step of a fit moves: the larger, the smaller its steps must be."""
-        return self.layout.widest
+        return self.layout.max_fan_in
 
     def unconstrained(self, noise: Tensor) -> Tensor:
         """Turn standard normal noise into draws of the flat vector.
@@ -198,11 +198,11 @@ class Guide(DrawSource):
         return self.point.expand(num_draws, -1)
 
     @property
-    def curved(self) -> bool:
-        """Whether :meth:`moved` is anything but addition."""
+    def has_natural_coordinates(self) -> bool:
+        """Whether :meth:`retract` is anything but addition."""
         return False
 
-    def moved(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def retract(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take a step in the coordinates in which an optimizer without knowledge of the family goes best.
 
         Args:
@@ -215,7 +215,7 @@ class Guide(DrawSource):
         """
         return {name: value + step[name] for name, value in here.items()}
 
-    def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
+    def finalize(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
         """Decide what is only decided after training; called once, at the end of a fit. Here nothing.
 
         Args:
@@ -267,6 +267,22 @@ class Guide(DrawSource):
         check_range(self)
         check_positive_sites(self, model)
 
+    def check_made_for(self, model: BayesianModel) -> None:
+        """Check that the guide has the sites of a model.
+
+        Args:
+            model: The model.
+
+        Raises:
+            SiteError: If names or shapes of the sites differ.
+        """
+        expected = {name: tuple(site.initial.shape) for name, site in model.sites().items()}
+        received = {name: tuple(shape) for name, shape in self.shapes.items()}
+        if expected != received:
+            raise SiteError(
+                f"the guide was made for another model: it has the sites {received}, the model has {expected}"
+            )
+
     def _drawn_distributions(self) -> dict[str, Any]:
         """The sites drawn from their prior, for the Pyro program."""
         zeros = self.layout.split(self.loc.new_zeros(self.layout.drawn_size), self.layout.drawn)
@@ -286,7 +302,7 @@ class Guide(DrawSource):
             DataError: If a weight is negative or not finite.
             SiteError: If the guide was made for another model, or ``kl_weight`` names a site that does not exist.
         """
-        check_covers(self, model)
+        self.check_made_for(model)
         return FlatPriors.of(model.sites(), self.layout, kl_weight)
 
     def kl_estimate(self, priors: FlatPriors, noise: Tensor) -> Tensor:
@@ -388,16 +404,6 @@ def draw_in_blocks(guide: Guide, num_draws: int, seed: int, start: int) -> dict[
     flat = torch.cat([guide.unconstrained(block) for block in full.split(_BLOCK)])
     drawn = noise[skipped:, guide.own_noise_size :]
     return guide.layout.values(flat[skipped:count], guide.points(num_draws).detach(), drawn)
-
-
-def check_covers(guide: Guide, model: BayesianModel) -> None:
-    """Refuse a guide that was made for another model."""
-    expected = {name: tuple(site.initial.shape) for name, site in model.sites().items()}
-    received = {name: tuple(shape) for name, shape in guide.shapes.items()}
-    if expected != received:
-        raise SiteError(
-            f"the guide was made for another model: it has the sites {received}, the model has {expected}"
-        )
 
 
 def _first_scale(widest: int) -> float:

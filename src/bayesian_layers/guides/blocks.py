@@ -30,7 +30,7 @@ class BlockNormal(MeanFieldNormal):
     one function of a ``bl.GaussianProcess``. :math:`C_b` is lower triangular with ones on its diagonal and the
     ``factor`` below it, so :math:`D_b C_b` is the covariance's Cholesky factor. Without such sites it is the
     :class:`MeanFieldNormal`. ``bl.fit`` takes it where a model has such sites, and moves the blocks in coordinates of
-    their own (:meth:`moved`); Pyro's SVI moves the parameters themselves, and needs many times the steps.
+    their own (:meth:`retract`); Pyro's SVI moves the parameters themselves, and needs many times the steps.
 
     Args:
         model: The model whose sites the guide covers; it is only read.
@@ -125,12 +125,12 @@ class BlockNormal(MeanFieldNormal):
         return layout.factor_size
 
     @property
-    def curved(self) -> bool:
+    def has_natural_coordinates(self) -> bool:
         """Whether there are blocks, all of whose parameters are trained."""
         trained = self.loc.requires_grad and self.log_scale.requires_grad and self.factor.requires_grad
         return trained and len(self.layout.joint) > 0
 
-    def moved(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def retract(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
         r"""Take a step in coordinates that move with the blocks, in which their curvature is about 1.
 
         .. math:: m \leftarrow m + T\, \text{step}, \quad T \leftarrow T E, \quad
@@ -151,8 +151,8 @@ class BlockNormal(MeanFieldNormal):
             Salimbeni, Eleftheriadis & Hensman (2018), "Natural gradients in practice", arXiv 1803.09151; Lin, Khan &
             Schmidt (2019), arXiv 1902.07306.
         """
-        after = super().moved(here, step)
-        if not self.curved:
+        after = super().retract(here, step)
+        if not self.has_natural_coordinates:
             return after
         scales, logs, steps = (
             self.layout.split(flat, self.layout.random)

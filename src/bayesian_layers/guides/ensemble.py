@@ -44,7 +44,7 @@ class Ensemble(Guide):
     member gets as many; with a multiple of 2K (``particle_multiple``) both of each antithetic pair also go to the same
     member.
 
-    **Weights.** Equal until :meth:`settle`, which ends a fit, makes them the softmax of the members' ELBOs:
+    **Weights.** Equal until :meth:`finalize`, which ends a fit, makes them the softmax of the members' ELBOs:
     the best weights of a mixture whose members do not overlap, as
 
     .. math:: \text{ELBO}(q) = \sum_k \pi_k (\text{ELBO}_k - \log \pi_k).
@@ -73,7 +73,7 @@ class Ensemble(Guide):
         log_scale: Logarithms of their standard deviations, ``(K, P)``.
         point: The Q point-estimated entries, ``(K, Q)``, unconstrained.
         log_weight: Logarithms of the weights, ``(K,)``; a buffer.
-        weights: What :meth:`settle` makes of the weights.
+        weights: What :meth:`finalize` makes of the weights.
 
     Raises:
         DataError: If ``init_scale`` is not positive, ``members`` no whole number above 0, ``weights`` unknown, or
@@ -213,7 +213,7 @@ class Ensemble(Guide):
         return kls - torch.stack([ratio.mean(0) for ratio in ratios])
 
     @torch.no_grad()
-    def settle(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
+    def finalize(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
         r"""Set the weights: :math:`\pi_k \propto \exp(\text{ELBO}_k)`, or equal ones, as ``weights`` says."""
         # A member's ELBO, at KL weight 1, is the mean log likelihood of its draws less its KL; the weights
         # have its Monte Carlo error, in nats.

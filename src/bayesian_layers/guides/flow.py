@@ -124,10 +124,10 @@ class Flow(Joint):
         return len(self.loc)
 
     @property
-    def widest(self) -> int:
+    def max_fan_in(self) -> int:
         """Inputs of the widest layer that a step of a fit moves, those of the couplings included."""
         return max(
-            self.layout.widest, *(value.shape[1] for value in self.flow.parameters() if value.dim() > 1)
+            self.layout.max_fan_in, *(value.shape[1] for value in self.flow.parameters() if value.dim() > 1)
         )
 
     def _unconstrained(self, noise: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Layout:
         )
 
     @property
-    def widest(self) -> int:
+    def max_fan_in(self) -> int:
         """Inputs of the widest layer: the largest product of all axes of a site but the first."""
         # Which is the outputs.
         # Joint sites do not count: they hold values of functions, not weights that add up to one.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..model import BayesianModel
-from .base import Guide, check_covers
+from .base import Guide
 from .kl import FlatPriors
 
 
@@ -138,7 +138,7 @@ class MeanFieldNormal(Guide):
         Returns:
             Site name to KL in nats; 0 for point estimates.
         """
-        check_covers(self, model)
+        self.check_made_for(model)
         if not self.layout.random:
             return {name: self.loc.new_zeros(()) for name in self.layout.shapes}
         priors = FlatPriors.of(model.sites(), self.layout, by_site=True)

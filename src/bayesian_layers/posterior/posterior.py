@@ -20,7 +20,7 @@ from .. import inference_data, predicting
 from ..data_schema import DataSchema
 from ..draw_sources import DrawSource, Pruned, StoredDraws
 from ..errors import DataError, FitWarning, ShapeError, SiteError
-from ..guides import Guide, check_covers
+from ..guides import Guide
 from ..guides.layout import Layout
 from ..inference_data import Loo
 from ..likelihoods import Prediction
@@ -113,7 +113,7 @@ class Posterior:
         Raises:
             SiteError: If the guide was made for another model.
         """
-        check_covers(guide, model)
+        guide.check_made_for(model)
         return cls(
             copy.deepcopy(model),
             copy.deepcopy(guide),

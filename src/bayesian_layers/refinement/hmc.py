@@ -160,7 +160,7 @@ class StepSize:
         self._average += t**-_DECAY * (logarithm - self._average)
         self.value = math.exp(logarithm)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """End the adaptation: from now on the step size is the average of the adapted ones."""
         if self._count:
             self.value = math.exp(self._average)

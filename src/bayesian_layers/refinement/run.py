@@ -146,7 +146,7 @@ class _Chains:
 
     def _move(self, generator: torch.Generator, *, adapting: bool) -> None:
         if not adapting and not self.kept:
-            self.step.settle()
+            self.step.finalize()
             self.accepted, self.divergent = [], 0
         steps = self.settings.leapfrog_steps
         moved = transition(

@@ -174,7 +174,7 @@ class _Program:
         self._count = len(draws.rates)
         self._row_noises = len(draws.row_noise)
         self._batch = batch
-        self._curved = adam is not None and objective.guide.curved
+        self._natural = adam is not None and objective.guide.has_natural_coordinates
 
     def __call__(
         self,
@@ -202,9 +202,9 @@ class _Program:
     ) -> tuple[Tensor, Tensor]:
         guide = self._objective.guide
         with torch.enable_grad():
-            if self._curved:  # with respect to the step from here
+            if self._natural:  # with respect to the step from here
                 leaf = torch.zeros_like(theta).requires_grad_()
-                values = guide.moved(self._flat.views(theta.detach()), self._flat.views(leaf))
+                values = guide.retract(self._flat.views(theta.detach()), self._flat.views(leaf))
             else:
                 leaf = theta.detach().requires_grad_()
                 values = self._flat.views(leaf)
@@ -215,12 +215,12 @@ class _Program:
         return loss.detach(), gradient
 
     def _move(self, adam: Adam, theta: Tensor, gradient: Tensor, *rest: Tensor) -> None:
-        if not self._curved:
+        if not self._natural:
             adam(theta, gradient, *rest)
             return
         step = torch.zeros_like(theta)
         adam(step, gradient, *rest)
-        after = self._objective.guide.moved(self._flat.views(theta), self._flat.views(step))
+        after = self._objective.guide.retract(self._flat.views(theta), self._flat.views(step))
         theta.copy_(torch.cat([value.reshape(-1) for value in after.values()]))
 
 
