@@ -23,7 +23,9 @@ __all__ = [
     "RUNNING_NORM",
     "TRANSPOSED_CONVOLUTION",
     "DispatchMode",
+    "changes_arguments",
     "fused_adam_",
+    "kernel",
     "own_tensors",
     "pyro_handlers",
     "replaces_forward",
@@ -77,6 +79,16 @@ def fused_adam_(
         amsgrad=False,
         maximize=False,
     )
+
+
+def changes_arguments(operation: Any) -> bool:
+    """Check whether an operation that a :class:`DispatchMode` sees writes to one of its arguments."""
+    return operation._schema.is_mutable
+
+
+def kernel(operation: Any) -> Any:
+    """Return the builtin function of an operation, which is faster to call than its Python wrapper."""
+    return operation._op
 
 
 def replaces_forward(module: nn.Module) -> bool:

@@ -51,6 +51,16 @@ def test_a_dispatch_mode_sees_operations():
     assert "aten::exp" in mode.names
 
 
+def test_an_operation_shows_whether_it_writes_and_its_kernel():
+    add, add_ = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
+    assert not private_apis.changes_arguments(add)
+    assert private_apis.changes_arguments(add_)
+    value = torch.ones(2)
+    assert private_apis.kernel(add)(value, value).tolist() == [2.0, 2.0]
+    private_apis.kernel(add_)(value, value)
+    assert value.tolist() == [2.0, 2.0]
+
+
 def test_the_fused_kernel_is_torchs_adam():
     start, gradients = torch.linspace(-1, 1, 5), [torch.linspace(1, 2, 5) * (-0.5) ** i for i in range(4)]
     theirs = nn.Parameter(start.clone())

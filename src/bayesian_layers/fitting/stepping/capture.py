@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...private_apis import DispatchMode, tree_map
+from ...private_apis import DispatchMode, kernel, tree_map
 from .graph import Operation, Slot, Tape, is_slot, simplify
 
 _ATEN = torch.ops.aten
@@ -145,7 +145,7 @@ def _targets(operation: Operation) -> str:
 
 
 def _call(operation: Operation, scope: dict[str, Any], overloads: bool) -> str:
-    function = operation.function if overloads else operation.function._op
+    function = operation.function if overloads else kernel(operation.function)
     name = _bind(str(operation.function).replace(".", "_"), function, scope)
     arguments = [_argument(value, scope) for value in operation.args]
     named = [f"{key}={_argument(value, scope)}" for key, value in operation.kwargs.items()]

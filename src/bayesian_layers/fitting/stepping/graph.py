@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...private_apis import tree_leaves, tree_map
+from ...private_apis import changes_arguments, tree_leaves, tree_map
 
 _ATEN = torch.ops.aten
 # With all elements in memory in their order, any chain of these is one `view`.
@@ -64,7 +64,7 @@ class Operation:
 
     def writes(self) -> bool:
         """Whether an argument is changed in place."""
-        return self.function._schema.is_mutable
+        return changes_arguments(self.function)
 
     def random(self) -> bool:
         """Whether the result depends on a generator."""
