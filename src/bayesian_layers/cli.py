@@ -1,7 +1,7 @@
 """The command line: ``bayesian-layers fit|predict|summarize|compare``.
 
-Exit status 0 is success, 2 a mistake that the message explains (nothing is written then), 130 an
-interruption. What is asked for goes to stdout, everything else to stderr.
+The exit status is 0 for success, 2 for a mistake that the message explains (then nothing is written), and 130 for an
+interruption. Results are printed to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -9,29 +9,37 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import saving
-from .errors import BayesianLayersError, FitWarning, TableError
-from .tabular import TableModel, TableSchema, fit_table, read_table
+from .errors import BayesianLayersError, FitWarning
+from .tabular import TableModel, TableSchema, csv_text, fit_table, read_table, write_csv
+from .tabular.target import TASKS
 
-if TYPE_CHECKING:
-    import pandas
-
-_TASKS = ("binary", "multiclass", "regression")
+_FIT = (
+    "Fit a Bayesian network to a table. Numeric columns are standardized; text and true/false columns become "
+    "categories. The task is inferred from the target column. The model is saved in a folder of safetensors and JSON "
+    "files."
+)
+_PREDICT = (
+    "Predict the rows of a table, as CSV. Class names that a spreadsheet would take for a formula (they begin with "
+    "=, +, - or @) get a leading apostrophe; numbers stay as they are."
+)
+_COMPARE = (
+    "Compare a Bayesian network with a Keras network on random splits of a table, and write a report: a web page, its "
+    "pictures, and all numbers as JSON."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command."""
+    """Run one command, and return its exit status."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (BayesianLayersError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,9 +54,9 @@ def _fit(arguments: argparse.Namespace) -> None:
     saving.check_replaceable(arguments.out, "posterior")
     frame = read_table(arguments.table)
     schema = TableSchema.infer(frame, arguments.target, arguments.task)
-    _say(schema.task_line)
+    _print(schema.task_line)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FitWarning)  # the result prints them
+        warnings.simplefilter("ignore", FitWarning)  # they are part of the printed result
         model, result = fit_table(
             frame,
             schema,
@@ -61,17 +69,17 @@ def _fit(arguments: argparse.Namespace) -> None:
             progress=not arguments.quiet,
         )
     model.save(arguments.out)
-    _say(f"{result}\nsaved to {arguments.out}")
+    _print(f"{result}\nsaved to {arguments.out}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     model = TableModel.load(arguments.model)
     predictions = model.predict(read_table(arguments.table), arguments.draws, arguments.seed)
     if arguments.out is None:
-        predictions.to_csv(sys.stdout, index=False)
+        sys.stdout.write(csv_text(predictions))
     else:
-        _write_csv(predictions, arguments.out)
-        _say(f"{len(predictions)} predictions written to {arguments.out}")
+        write_csv(predictions, arguments.out)
+        _print(f"{len(predictions)} predictions written to {arguments.out}")
 
 
 def _summarize(arguments: argparse.Namespace) -> None:
@@ -79,7 +87,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
     posterior = model.posterior
     table = posterior.summary(arguments.draws, arguments.seed, arguments.interval)
     shown = table.head(arguments.rows) if arguments.rows else table
-    elbo = "not known" if posterior.elbo is None else f"{posterior.elbo:.2f} nats"
+    elbo = "unknown" if posterior.elbo is None else f"{posterior.elbo:.2f} nats"
     print(f"{model.schema.task_line.split(';')[0]}\ninputs: {', '.join(model.schema.input_names)}")
     print(f"ELBO: {elbo}; fitted with {posterior.describe_fit()}\n{posterior.model.network}\n")
     print(shown.to_string(float_format=lambda value: f"{value:.3f}"))
@@ -88,7 +96,7 @@ def _summarize(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from .reporting.comparison import write_comparison  # its libraries belong to an extra
+    from .reporting.comparison import write_comparison  # needs the libraries of an extra
 
     page = write_comparison(
         read_table(arguments.table),
@@ -103,43 +111,22 @@ def _compare(arguments: argparse.Namespace) -> None:
         name=arguments.table.stem,
         command=_command(arguments),
     )
-    _say(f"open {page}")
+    _print(f"open {page}")
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command without the folders of this machine, to be printed in a report."""
+    """Return the command for a report, without the folders of this machine."""
     options = {
         name: ",".join(map(str, value)) if isinstance(value, list) else value
         for name, value in vars(arguments).items()
         if name not in ("run", "table", "out") and value is not None
     }
-    said = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-    return f"bayesian-layers compare {arguments.table.name} {said}"
+    text = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    return f"bayesian-layers compare {arguments.table.name} {text}"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _write_csv(frame: pandas.DataFrame, path: Path) -> None:
-    """Write beside the target, then rename: a reader never sees half a file."""
-    if path.is_dir():
-        raise TableError(f"{path} is a folder; --out must name a file")
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", newline="") as file:
-            frame.to_csv(file, index=False)
-        Path(partial).chmod(0o666 & ~_umask())
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's mask can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _units(text: str) -> list[int]:
@@ -149,67 +136,87 @@ def _units(text: str) -> list[int]:
     return units
 
 
-_units.__name__ = "list of units, as 20 or 20,20"
+_units.__name__ = "list of units, such as 20 or 20,20"  # argparse shows it in its message
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bayesian-layers", description="Bayesian networks for tables.")
+    parser = argparse.ArgumentParser(
+        prog="bayesian-layers", description="Fit Bayesian networks to tables, and predict with them."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    fit = commands.add_parser("fit", help="fit a Bayesian network to a table", description=_fit_help())
+    fit = commands.add_parser("fit", help="fit a Bayesian network to a table", description=_FIT)
     _add_table_and_model(fit)
-    fit.add_argument("--out", type=Path, required=True, help="folder for the model")
-    fit.add_argument("--max-steps", type=int, help="steps of the fit (default: chosen for the problem)")
-    fit.add_argument("--learning-rate", type=float, help="Adam's first rate (default: chosen)")
-    fit.add_argument("--batch-size", type=int, help="rows a step (default: all up to 4096, else 1024)")
-    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    fit.add_argument("--out", type=Path, required=True, help="folder to save the model in")
+    fit.add_argument("--max-steps", type=int, help="most steps of the fit (default: chosen for the problem)")
+    fit.add_argument(
+        "--learning-rate", type=float, help="initial learning rate of Adam (default: chosen for the problem)"
+    )
+    fit.add_argument("--batch-size", type=int, help="rows per step (default: all rows up to 4096, else 1024)")
+    fit.add_argument("--quiet", action="store_true", help="show no progress bar")
     fit.set_defaults(run=_fit)
 
-    predict = commands.add_parser("predict", help="predict the rows of a table")
-    predict.add_argument("model", type=Path, help="folder that fit wrote")
+    predict = commands.add_parser("predict", help="predict the rows of a table", description=_PREDICT)
+    predict.add_argument("model", type=Path, help="folder written by fit")
     predict.add_argument("table", type=Path, help="CSV, TSV or Parquet file with the input columns")
-    predict.add_argument("--out", type=Path, help="CSV file (default: standard output)")
+    predict.add_argument("--out", type=Path, help="CSV file to write (default: print to standard output)")
     _add_draws(predict)
     predict.set_defaults(run=_predict)
 
-    summarize = commands.add_parser("summarize", help="print a model and the table of its weights")
-    summarize.add_argument("model", type=Path, help="folder that fit wrote")
+    summarize = commands.add_parser("summarize", help="print a model and a table of its weights")
+    summarize.add_argument("model", type=Path, help="folder written by fit")
     summarize.add_argument(
-        "--interval", type=float, default=0.94, help="probability of the intervals (%(default)s)"
+        "--interval",
+        type=float,
+        default=0.94,
+        help="probability of the credible intervals (default: %(default)s)",
     )
-    summarize.add_argument("--rows", type=int, default=50, help="weights to print, 0 for all (%(default)s)")
+    summarize.add_argument(
+        "--rows", type=int, default=50, help="number of weights to print, 0 for all (default: %(default)s)"
+    )
     _add_draws(summarize)
     summarize.set_defaults(run=_summarize)
 
-    compare = commands.add_parser("compare", help="compare with a Keras network, as a report")
+    compare = commands.add_parser(
+        "compare", help="compare with a Keras network in a report", description=_COMPARE
+    )
     _add_table_and_model(compare)
-    compare.add_argument("--out", type=Path, required=True, help="folder for the report")
-    compare.add_argument("--splits", type=int, default=5, help="train/test splits (%(default)s)")
-    compare.add_argument("--epochs", type=int, default=1000, help="most epochs of Keras (%(default)s)")
+    compare.add_argument("--out", type=Path, required=True, help="folder to write the report to")
+    compare.add_argument(
+        "--splits", type=int, default=5, help="number of random train/test splits (default: %(default)s)"
+    )
+    compare.add_argument(
+        "--epochs", type=int, default=1000, help="most epochs of Keras (default: %(default)s)"
+    )
     compare.set_defaults(run=_compare)
     return parser
-
-
-def _fit_help() -> str:
-    return (
-        "Numeric columns are standardized, text and true/false columns become categories. The task is found out "
-        "from the target column. Everything is kept in a folder of safetensors and JSON files."
-    )
 
 
 def _add_table_and_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", type=Path, help="CSV, TSV or Parquet file")
     parser.add_argument("--target", required=True, help="name of the column to predict")
-    parser.add_argument("--task", choices=_TASKS, help="default: found out from the target")
     parser.add_argument(
-        "--hidden", type=_units, default=[20], help="units of the hidden layers (default: 20)"
+        "--task", choices=TASKS, help="kind of target (default: inferred from the target column)"
     )
     parser.add_argument(
-        "--prior-scale", type=float, default=1.0, help="deviation of the weights' prior (%(default)s)"
+        "--hidden",
+        type=_units,
+        default=[20],
+        help="units of the hidden layers, such as 20 or 20,20 (default: 20)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
+    parser.add_argument(
+        "--prior-scale",
+        type=float,
+        default=1.0,
+        help="standard deviation of the prior of the weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)"
+    )
 
 
 def _add_draws(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--draws", type=int, default=1000, help="draws of the weights (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="which draws (%(default)s)")
+    parser.add_argument(
+        "--draws", type=int, default=1000, help="number of draws of the weights (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: %(default)s)")

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from .errors import DataError, ShapeError, StorageError
 from .saving.arrays import DTYPES
-from .saving.schema import Integer, ListOf, Record, String, optional
+from .saving.schema import MAX_CHARACTERS, Integer, ListOf, Record, String, optional
+
+MAX_NAMES = 10_000  # that can be saved
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class ArraySchema:
             raise DataError(
                 f"`names` must name the {size} entries of the last axis; received {len(self.names)}"
             )
+        if self.names is not None and not all(
+            isinstance(name, str) and len(name) <= MAX_CHARACTERS for name in self.names
+        ):
+            raise DataError(f"`names` must be texts of at most {MAX_CHARACTERS} characters; received others")
 
     @classmethod
     def of(cls, array: Tensor, names: tuple[str, ...] | None = None) -> ArraySchema:
@@ -175,7 +181,7 @@ _ARRAY = Record(
     {
         "shape": ListOf(Integer(0)),
         "dtype": String(_DTYPES),
-        "names": optional(ListOf(String(), most=10_000)),
+        "names": optional(ListOf(String(), most=MAX_NAMES)),
     }
 )
 _SCHEMA = Record({"inputs": ListOf(_ARRAY), "target": optional(_ARRAY), "rows": optional(Integer(0))})

@@ -75,12 +75,13 @@ def fit_arguments(path, target, out):
 @pytest.mark.parametrize(
     ("changes", "target", "extra", "said"),
     [
-        ({}, "nothing", [], "'nothing' is none of"),
+        ({}, "nothing", [], "'nothing' is not one of"),
         ({"age": np.nan}, "binary", [], "`age`"),
         ({"age": [np.inf, *np.zeros(79)]}, "binary", [], "infinite"),
         ({"binary": "ill"}, "binary", [], "class"),
         ({"regression": 3.5}, "regression", [], "`regression`"),
         ({"age": ["abc", *map(str, range(79))]}, "binary", [], "abc"),
+        ({"l" * 1001: 1.5}, "binary", [], "must have at most 1000 characters"),
         ({}, "binary", ["--task", "regression"], "`binary`"),
         ({}, "regression", ["--prior-scale", "0"], "standard deviation"),
         ({}, "regression", ["--max-steps", "0"], "max_steps"),
@@ -155,3 +156,13 @@ def test_wrong_words_of_the_command_line(capsys):
             main(words)
         assert caught.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_class_names_that_are_formulas_are_escaped_in_predictions(script, table, tmp_path):
+    path = table("binary", binary=np.where(np.arange(80) % 2, "=1+1", "+SUM(A1)"))
+    assert main(fit_arguments(path, "binary", tmp_path / "model")) == 0
+    assert main(["predict", str(tmp_path / "model"), str(path), "--out", str(tmp_path / "out.csv")]) == 0
+    assert set(pd.read_csv(tmp_path / "out.csv")["predicted"]) <= {"'=1+1", "'+SUM(A1)"}
+    printed = script("predict.py", "model", path.name)
+    assert printed.stdout == (tmp_path / "out.csv").read_text()
+    assert "leading apostrophe" in " ".join(script("predict.py", "--help").stdout.split())

@@ -393,6 +393,15 @@ def test_a_fit_tells_its_posterior_what_the_data_were(build):
     posterior = bl.fit(model, x, y, num_data=60, progress=False).posterior
     known = posterior.data_schema
     assert (known.rows, known.inputs[0].shape, known.target.shape) == (60, (2,), ())
+    named = posterior.with_input_names(["across", "up"])
+    assert named.data_schema == known.named(("across", "up"))
+    assert posterior.data_schema == known
+    assert named.source is posterior.source
+    for names in (["across"], ["across", 2], ["across", "u" * 1001]):
+        with pytest.raises(bl.errors.DataError, match="`names` must"):
+            posterior.with_input_names(names)
+    with pytest.raises(bl.errors.DataError, match="posterior of a fit"):
+        bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model)).with_input_names(["a", "b"])
 
 
 def test_inputs_of_another_shape_are_refused_by_the_shape_of_the_fit(build, tmp_path):

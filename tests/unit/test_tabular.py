@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import subprocess
 import sys
@@ -20,8 +21,13 @@ from bayesian_layers.tabular import (
     ClassTarget,
     NumericColumn,
     RegressionTarget,
+    TableModel,
     TableSchema,
+    csv_text,
+    fit_table,
     read_table,
+    table_model,
+    write_csv,
 )
 
 N = 30
@@ -122,7 +128,7 @@ def test_parquet(tmp_path):
     table().to_parquet(tmp_path / "table.parquet")
     frame = read_table(tmp_path / "table.parquet")
     assert TableSchema.infer(frame, "y") == TableSchema.infer(table(), "y")
-    with refuses("must be a Parquet file"):
+    with refuses("is not a valid Parquet file"):
         read_table(text_file(tmp_path, "a\n1\n", "broken.parquet"))
 
 
@@ -163,7 +169,9 @@ def test_table_and_file_give_the_same(tmp_path):
 
 
 def test_constant_columns_keep_their_place():
-    schema = TableSchema.infer(table(floor=[0.1] * N), "y")  # its deviation in floats is 1e-17, not 0
+    schema = TableSchema.infer(
+        table(floor=[0.1] * N), "y"
+    )  # its standard deviation in floats is 1e-17, not 0
     column = schema.input_names.index("floor")
     assert schema.columns[3] == NumericColumn("floor", 0.1, 1.0)
     assert (schema.inputs(table(floor=[0.1] * N))[:, column] == 0).all()
@@ -225,27 +233,27 @@ def test_values_match_across_types(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cells", "said", "task", "classes", "line"),
+    ("cells", "given", "task", "classes", "line"),
     [
         (
             ["no", "yes", "no"] * 10,
             None,
             "binary",
             ("no", "yes"),
-            "binary (2 distinct values); say --task to",
+            "binary (2 distinct values); use --task to",
         ),
         (
             [True, False, True] * 10,
             None,
             "binary",
             (False, True),
-            "binary (2 distinct values); say --task to",
+            "binary (2 distinct values); use --task to",
         ),
-        ([0, 1, 0] * 10, None, "binary", (0, 1), "binary (2 distinct numbers); say"),
-        ([2.5, -1, 2.5] * 10, None, "binary", (-1.0, 2.5), "binary (2 distinct numbers); say"),
-        (["a", "b", "c"] * 10, None, "multiclass", ("a", "b", "c"), "multiclass (3 distinct values); say"),
-        ([10, 9, 2] * 10, None, "multiclass", (2, 9, 10), "multiclass (3 distinct numbers); say"),
-        (list(range(10)) * 3, None, "multiclass", tuple(range(10)), "multiclass (10 distinct numbers); say"),
+        ([0, 1, 0] * 10, None, "binary", (0, 1), "binary (2 distinct numbers); use"),
+        ([2.5, -1, 2.5] * 10, None, "binary", (-1.0, 2.5), "binary (2 distinct numbers); use"),
+        (["a", "b", "c"] * 10, None, "multiclass", ("a", "b", "c"), "multiclass (3 distinct values); use"),
+        ([10, 9, 2] * 10, None, "multiclass", (2, 9, 10), "multiclass (3 distinct numbers); use"),
+        (list(range(10)) * 3, None, "multiclass", tuple(range(10)), "multiclass (10 distinct numbers); use"),
         (
             [2**64 + 1, 2**64, 5] * 10,
             None,
@@ -262,23 +270,29 @@ def test_values_match_across_types(tmp_path):
         ),
         (pd.Categorical([2, 1, 4] * 10), None, "multiclass", (1, 2, 4), "multiclass (3 distinct values)"),
         (["1", "2", "1"] * 10, None, "binary", ("1", "2"), "binary (2 distinct values)"),
-        ([0.5, 1, 2] * 10, None, "regression", (), "regression (3 distinct numbers); say"),
-        (list(range(11)) + [0] * 19, None, "regression", (), "regression (11 distinct numbers); say"),
-        (np.linspace(0, 1, 30), None, "regression", (), "regression (30 distinct numbers); say"),
-        ([0, 1, 0] * 10, "regression", "regression", (), "regression (as said)"),
-        ([0, 1, 0] * 10, "multiclass", "multiclass", (0, 1), "multiclass (as said)"),
-        ([0.5, 1, 2] * 10, "multiclass", "multiclass", (0.5, 1.0, 2.0), "multiclass (as said)"),
-        (["1", "2", "many"] * 10, "multiclass", "multiclass", ("1", "2", "many"), "multiclass (as said)"),
-        (["no", "yes", "no"] * 10, "binary", "binary", ("no", "yes"), "binary (as said)"),
-        (["1.5", "2", "3"] * 10, "regression", "regression", (), "regression (as said)"),
+        ([0.5, 1, 2] * 10, None, "regression", (), "regression (3 distinct numbers); use"),
+        (list(range(11)) + [0] * 19, None, "regression", (), "regression (11 distinct numbers); use"),
+        (np.linspace(0, 1, 30), None, "regression", (), "regression (30 distinct numbers); use"),
+        ([0, 1, 0] * 10, "regression", "regression", (), "regression (as specified)"),
+        ([0, 1, 0] * 10, "multiclass", "multiclass", (0, 1), "multiclass (as specified)"),
+        ([0.5, 1, 2] * 10, "multiclass", "multiclass", (0.5, 1.0, 2.0), "multiclass (as specified)"),
+        (
+            ["1", "2", "many"] * 10,
+            "multiclass",
+            "multiclass",
+            ("1", "2", "many"),
+            "multiclass (as specified)",
+        ),
+        (["no", "yes", "no"] * 10, "binary", "binary", ("no", "yes"), "binary (as specified)"),
+        (["1.5", "2", "3"] * 10, "regression", "regression", (), "regression (as specified)"),
     ],
 )
-def test_tasks(cells, said, task, classes, line):
-    schema = TableSchema.infer(table(y=cells), "y", said)
+def test_tasks(cells, given, task, classes, line):
+    schema = TableSchema.infer(table(y=cells), "y", given)
     assert (schema.task, schema.classes) == (task, classes)
     assert list(map(type, schema.classes)) == list(map(type, classes))
     assert schema.task_line.startswith(f"target `y`: {line}")
-    assert ("--task" in schema.task_line) == (said is None)
+    assert ("--task" in schema.task_line) == (given is None)
     y = schema.targets(table(y=cells))
     assert y.shape == (N,)
     assert y.dtype == (torch.int64 if task == "multiclass" else torch.float32)
@@ -306,15 +320,19 @@ def test_few_rows_of_a_class_are_fine():
         (
             ["a", "b", "1"] * 10,
             "regression",
-            "`y` must hold numbers; 20 of its 30 cells are text: 'a' in row 0",
+            "`y` must be numeric; 20 of its 30 cells are text: 'a' in row 0",
         ),
-        ([True, False] * 15, "regression", "received booleans"),
+        (
+            [True, False] * 15,
+            "regression",
+            "must be numeric for regression, but is boolean. Use task='binary'",
+        ),
         ([*map(str, range(N - 1)), "abc"], None, "1 of 30 are text: 'abc' in row 29"),
         ([f"id{i}" for i in range(N)], None, "30 distinct values in 30 rows, such as 'id0'"),
         ([1.0, np.inf, -np.inf] * 10, None, r"infinite cells: `y` has 20 \(first in row 1\)"),
         (["1", "2", "inf"] * 10, "regression", r"`y` has 10 \(first in row 2\)"),
         ([0, 1] * 15, "ranking", "'binary', 'multiclass', 'regression'; received 'ranking'"),
-        (np.linspace(0, 1e300, N), None, "Bring it to another unit"),
+        (np.linspace(0, 1e300, N), None, "Use another unit"),
     ],
 )
 def test_targets_that_cannot_serve(cells, task, message):
@@ -328,14 +346,14 @@ def test_targets_that_cannot_serve(cells, task, message):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (table().rename(columns={"y": "z"}), "'y' is none of 'age', 'colour', 'member', 'floor', 'z'"),
+        (table().rename(columns={"y": "z"}), "'y' is not one of 'age', 'colour', 'member', 'floor', 'z'"),
         (table()[["y"]], "only the target `y`"),
         (table()[:0], "none"),
         (table(age=[None, 1.0, np.nan] * 10, colour=["NA", "a", ""] * 10), None),
         (table(age=[np.inf, 1.0, 2.0] * 10, floor=[1.0, 2.0, -np.inf] * 10), None),
         (
             table(age=[*map(str, range(N - 2)), "abc", "d"]),
-            "`age` must hold numbers, .*; 2 of 30 are text: 'abc' in row 28",
+            "`age` must be numeric, .*; 2 of 30 are text: 'abc' in row 28",
         ),
         (table(age=["1", "x"] * 15), "15 of 30 are text"),
         (
@@ -390,17 +408,17 @@ def test_the_line_in_the_file_is_named(tmp_path):
         (table(more=1).drop(columns="age"), "lacks 'age' and has the unknown 'more'"),
         (
             table(age=["a", "1", "2"] * 10),
-            "`age` must hold numbers; 10 of its 30 cells are text: 'a' in row 0",
+            "`age` must be numeric; 10 of its 30 cells are text: 'a' in row 0",
         ),
         (
             table(colour=["red", "green", "blue"] * 10),
-            "one of 'None', 'blue', 'red'; 10 cells .* 'green' in row 1",
+            "only 'None', 'blue', 'red'; 10 of its cells .* 'green' in row 1",
         ),
-        (table(colour=range(N)), "30 cells hold something else: '0'"),
+        (table(colour=range(N)), "30 of its cells are different: '0'"),
         (table(age=[None, 1.0, 2.0] * 10), r"`age` has 10 \(first in row 0\)"),
         (table(colour=[None, "red", "blue"] * 10, floor=[np.nan] * N), r"`colour` has 10 .*, `floor` has 30"),
         (table(age=[1.0, np.inf, 2.0] * 10), r"infinite cells: `age` has 10 \(first in row 1\)"),
-        (table(age=[1e300] * N), "`age` must be near"),
+        (table(age=[1e300] * N), "`age` has a value so large"),
     ],
 )
 def test_tables_to_predict_that_do_not_fit(frame, message):
@@ -412,7 +430,7 @@ def test_tables_to_predict_that_do_not_fit(frame, message):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["a", "b", "d"], "one of 'a', 'b', 'c'; 1 cells hold something else: 'd' in row 2"),
+        (["a", "b", "d"], "only 'a', 'b', 'c'; 1 of its cells are different: 'd' in row 2"),
         (["a", None, "b"], r"`y` has 1 \(first in row 1\)"),
     ],
 )
@@ -420,13 +438,13 @@ def test_targets_that_do_not_fit(cells, message):
     schema = TableSchema.infer(table(y=["a", "b", "c"] * 10), "y")
     with refuses(message):
         schema.targets(table()[:3].assign(y=cells))
-    with refuses("target column `y`; it has not"):
+    with refuses("target column `y`; it is missing"):
         schema.targets(table().drop(columns="y"))
 
 
 def test_regression_targets_that_do_not_fit():
     schema = TableSchema.infer(table(), "y")
-    for cell, message in {"abc": "'abc' in row 0", np.inf: "infinite", 1e300: "near what it was"}.items():
+    for cell, message in {"abc": "'abc' in row 0", np.inf: "infinite", 1e300: "has a value so large"}.items():
         with refuses(message):
             schema.targets(table()[:1].assign(y=[cell]))
 
@@ -500,6 +518,75 @@ def test_shapes_of_predictions_are_checked(task, shapes):
     schema = TableSchema.infer(table(y=[3, 1, 2] * 10), "y", task)
     with pytest.raises(ShapeError):
         schema.predictions_frame(*(np.zeros(shape) for shape in shapes))
+
+
+# --- CSV files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
+def test_classes_that_would_be_formulas_are_escaped(start):
+    formula = f"{start}cmd|' /C calc'!A0"
+    frame = pd.DataFrame({"p": [-0.5, 1.0], "predicted": [formula, "a"]})
+    assert f"'{formula}" in csv_text(frame)
+    frame["predicted"] = ["=1+1", "a"]
+    back = pd.read_csv(io.StringIO(csv_text(frame)))
+    assert back["predicted"].tolist() == ["'=1+1", "a"]
+    assert back["p"].tolist() == [-0.5, 1.0]
+
+
+def test_numbers_and_other_classes_are_not_escaped():
+    frame = pd.DataFrame({
+        "number": [-1.5, 1e-300],
+        "text": ["-1", "+2.5e-3"],
+        "inner": ["a=b", " -"],
+        "large": [-(2**64), 2**64],
+        "truth": [True, False],
+    })  # fmt: skip
+    assert csv_text(frame) == frame.to_csv(index=False)
+
+
+def test_a_csv_file_is_written_whole_or_not_at_all(tmp_path):
+    frame = pd.DataFrame({"name": ["é"]})
+    write_csv(frame, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == "name\né\n".encode()
+    with pytest.raises(StorageError, match="it is a folder"):
+        write_csv(frame, tmp_path)
+    with pytest.raises(StorageError, match="must be writable"):
+        write_csv(frame, tmp_path / "absent" / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+# --- what could not be saved --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a" * 1001: range(4)}, "a column must have at most 1000 characters, .* has 1001. Shorten it"),
+        ({"x": ["b" * 999, "c", "c", "c"]}, "column with a category must have at most 1000 characters"),
+        ({f"x{i}": range(4) for i in range(10_001)}, "at most 10000 inputs, .* received 10001"),
+    ],
+)
+def test_a_table_whose_model_could_not_be_saved_is_refused(columns, message):
+    with refuses(message):
+        TableSchema.infer(pd.DataFrame({**columns, "y": [1.5, 2, 3, 5]}), "y")
+
+
+def test_names_of_the_greatest_length_can_be_saved(tmp_path):
+    frame = pd.DataFrame({"a" * 1000: range(8), "x": ["b" * 998, "c"] * 4, "y": np.arange(8.0)})
+    model, _ = fit_table(frame, TableSchema.infer(frame, "y"), max_steps=2, progress=False)
+    model.save(tmp_path / "model")
+    assert TableModel.load(tmp_path / "model").schema == model.schema
+
+
+def test_a_schema_too_large_to_be_saved_is_refused_before_the_fit(monkeypatch):
+    monkeypatch.setattr(table_model, "fit", lambda *_a, **_k: pytest.fail("it was fitted"))
+    cells = [f"{i:04}" + "b" * 980 for i in range(9_000)] * 2
+    frame = pd.DataFrame({"x": pd.Categorical(cells), "y": np.arange(18_000.0)})
+    with pytest.raises(StorageError, match="8388608 allowed"):
+        fit_table(frame, TableSchema.infer(frame, "y"))
 
 
 # --- documents ----------------------------------------------------------------------------------------------

@@ -683,6 +683,37 @@ class Posterior:
             data_schema=self.data_schema,
         )
 
+    def with_input_names(self, names: Sequence[str]) -> Posterior:
+        """Return the same posterior with names for the columns of its inputs.
+
+        ArviZ's groups, the model card and saved folders show the names. Model and draws are shared, not copied.
+
+        Args:
+            names: One name per entry of the last axis of the (first) input.
+
+        Returns:
+            A posterior that differs in the names only.
+
+        Raises:
+            DataError: If there are not as many names as entries, a name cannot be saved, or the posterior is not that
+                of a fit and so has no record of its data.
+
+        Example:
+            >>> import bayesian_layers as bl
+            >>> x, y = bl.datasets.parabola()
+            >>> model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
+            >>> posterior = bl.fit(model, x, y, progress=False).posterior.with_input_names(["x0", "x1"])
+            >>> posterior.data_schema.inputs[0].names
+            ('x0', 'x1')
+        """
+        if self.data_schema is None:
+            raise DataError(
+                "the posterior must have a record of its data to name them; use the posterior of a fit"
+            )
+        named = copy.copy(self)
+        named.data_schema = self.data_schema.named(tuple(names))
+        return named
+
     def weight_table(self, num_draws: int = 1000, seed: int = 0) -> diagnostics.WeightTable:
         """Tell, site by site, which weights left their prior, and how far.
 

@@ -125,18 +125,21 @@ class Number(Schema):
 SCALE = Number(1e-18, 1e18)
 
 
+MAX_CHARACTERS = 1000  # of a text without a list of words
+
+
 @dataclass(frozen=True)
 class String(Schema):
-    """A text of at most 1000 characters; with ``words``, one of these."""
+    """A text of at most ``MAX_CHARACTERS``; with ``words``, one of these."""
 
     words: tuple[str, ...] = ()
 
     def _expected(self) -> str:
-        return " or ".join(map(repr, self.words)) or "a text of at most 1000 characters"
+        return " or ".join(map(repr, self.words)) or f"a text of at most {MAX_CHARACTERS} characters"
 
     def _problem(self, value: Any) -> Problem | None:
-        fits = isinstance(value, str) and (value in self.words if self.words else len(value) <= 1000)
-        return None if fits else Problem("", self, value)
+        known = value in self.words if self.words else isinstance(value, str) and len(value) <= MAX_CHARACTERS
+        return None if isinstance(value, str) and known else Problem("", self, value)
 
 
 @dataclass(frozen=True)

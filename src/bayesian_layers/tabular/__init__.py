@@ -1,6 +1,6 @@
-"""A table to tensors, by a schema that is learned once and kept with the model, and predictions back.
+"""Tables to tensors, by a schema that is inferred once and saved with the model, and predictions as tables.
 
-pandas is imported on first use only: it belongs to the extra ``cli``.
+pandas belongs to the extra ``cli``; it is imported on first use.
 """
 
 from .columns import CategoricalColumn, NumericColumn
@@ -8,6 +8,7 @@ from .reading import read_table
 from .schema import TableSchema
 from .table_model import TableModel, fit_table, make_network
 from .target import ClassTarget, RegressionTarget
+from .writing import csv_text, write_csv
 
 __all__ = [
     "CategoricalColumn",
@@ -16,7 +17,9 @@ __all__ = [
     "RegressionTarget",
     "TableModel",
     "TableSchema",
+    "csv_text",
     "fit_table",
     "make_network",
     "read_table",
+    "write_csv",
 ]

@@ -1,4 +1,4 @@
-"""The cells of one column, whatever pandas made of them, and the few questions a schema asks of them."""
+"""The cells of one column, independent of the type that pandas gave them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..arguments import is_number
 from ..errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 Label = bool | int | float | str
 Kind = Literal["numbers", "booleans", "text"]
 
-# Not `None`, which is a good name for a category, and not what else pandas would take for missing.
+# `None` and the other texts that pandas takes for missing are categories here.
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null"})
-# Written by `read_table`: the line of the row with index 0. Index labels survive a selection of rows.
+# Written by `read_table`: the line of the row with index 0. Index labels do not change when rows are selected.
 FIRST_LINE = "bayesian_layers_first_line"
 _SHOWN = 10
 
@@ -42,11 +43,11 @@ class Cells:
         self.name = name
         self._series = series
         dtype = series.dtype
-        self._plain = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
-        self._objects = None if self._plain else series.astype(object).tolist()
-        self.missing = _missing(series, self._objects)
-        self.kind: Kind = self._kind()
-        self.declared = getattr(dtype, "name", "") == "category"
+        self._is_numpy = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+        self._objects = None if self._is_numpy else series.astype(object).tolist()
+        self.missing = _missing(series, self._objects)  # (N,)
+        self.kind: Kind = self._kind()  # of all cells that are not missing; numbers in text are text
+        self.is_category_dtype = getattr(dtype, "name", "") == "category"  # even of numbers
 
     def __len__(self) -> int:
         return len(self._series)
@@ -54,36 +55,36 @@ class Cells:
     def _kind(self) -> Kind:
         if self._objects is None:
             return "booleans" if self._series.dtype.kind == "b" else "numbers"
-        present = [cell for cell, gone in zip(self._objects, self.missing, strict=True) if not gone]
+        present = [cell for cell, missing in zip(self._objects, self.missing, strict=True) if not missing]
         if all(isinstance(cell, (bool, np.bool_)) for cell in present):
             return "booleans"
         return "numbers" if all(_is_number(cell) for cell in present) else "text"
 
     def numbers(self) -> np.ndarray:
-        """Read the cells as numbers."""
-        if self._plain:
+        """Return the cells as float64; NaN where they are missing or text."""
+        if self._is_numpy:
             return self._series.to_numpy(np.float64)
         if self.kind == "text":
             read = import_pandas().to_numeric(np.array(self.texts(), dtype=object), errors="coerce")
         else:
             read = [
-                0.0 if gone else _as_float(cell)
-                for cell, gone in zip(self._cells(), self.missing, strict=True)
+                0.0 if missing else _as_float(cell)
+                for cell, missing in zip(self._cells(), self.missing, strict=True)
             ]
         return np.where(self.missing, np.nan, np.asarray(read, dtype=np.float64))
 
     def texts(self) -> list[str]:
-        """Write each cell as text, the same for equal values of different types."""
+        """Return each cell as text, which is the same for equal values of different types."""
         return [text_of(cell) for cell in self._cells()]
 
     def labels(self) -> list[Label]:
-        """Read the cells as names of classes, in their own type."""
+        """Return the cells as class labels, in their own type."""
         if self.kind == "text":
             return list(self.texts())
         return [_as_label(cell) for cell in self._cells()]
 
     def place(self, row: int) -> str:
-        """Tell where a cell is."""
+        """Return the line or row of a cell, for messages."""
         label = self._series.index[row]
         first_line = self._series.attrs.get(FIRST_LINE)
         if isinstance(first_line, int) and isinstance(label, (int, np.integer)):
@@ -91,7 +92,7 @@ class Cells:
         return f"row {label}"
 
     def example(self, rows: np.ndarray) -> str:
-        """Show the first of some cells."""
+        """Return the first of some cells and its place, for messages."""
         row = int(np.argmax(rows))
         return f"{self.texts()[row][:40]!r} in {self.place(row)}"
 
@@ -115,7 +116,7 @@ def _is_number(cell: Any) -> bool:
 def _as_float(number: Any) -> float:
     try:
         return float(number)
-    except OverflowError:  # whole numbers have no end, floats have
+    except OverflowError:  # integers are unbounded, floats are not
         return math.inf
 
 
@@ -126,18 +127,18 @@ def _as_label(cell: Any) -> Any:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Tell a number that fits a float from everything else."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    """Check whether a value is a number that a float can hold."""
+    return is_number(value) and abs(value) <= sys.float_info.max
 
 
 def text_of(cell: Any) -> str:
-    """Write one cell as text."""
+    """Return one cell as text."""
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     return str(cell)
 
 
-def some(values: list[Any]) -> str:
-    """List values for a message, the first few if there are many."""
+def listed(values: list[Any]) -> str:
+    """List values for a message: the first few if there are many."""
     shown = ", ".join(repr(value) if isinstance(value, str) else str(value) for value in values[:_SHOWN])
     return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

@@ -1,4 +1,4 @@
-"""Predictions in the terms of the table that they belong to."""
+"""Predictions as a table, in the units and classes of the target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def predictions_frame(
     target: Target, mean: Any, epistemic_std: Any, aleatoric_std: Any, std: Any
 ) -> pandas.DataFrame:
-    """Write predictions as a table; see :meth:`TableSchema.predictions_frame`."""
+    """Return the moments of a prediction as a table whose rows are numbered from 0."""
+    # Regression: mean, epistemic_std, aleatoric_std and std in the units of the target. Binary: p_<second class>,
+    # epistemic_std and predicted. Multiclass: p_<class> and epistemic_std_<class> for each class, and predicted.
     given = {"mean": mean, "epistemic_std": epistemic_std, "aleatoric_std": aleatoric_std, "std": std}
     moments = {name: torch.as_tensor(each).detach().to("cpu", torch.float64) for name, each in given.items()}
     _check_shapes(target, moments)
@@ -35,12 +37,12 @@ def predictions_frame(
 def _class_columns(target: ClassTarget, p: np.ndarray, epistemic_std: np.ndarray) -> dict[str, Any]:
     if target.task == "binary":
         columns: dict[str, Any] = {f"p_{target.names[1]}": p, "epistemic_std": epistemic_std}
-        likeliest = (p > 0.5).astype(int)
+        most_probable = (p > 0.5).astype(int)
     else:
         columns = {f"p_{name}": p[:, k] for k, name in enumerate(target.names)}
         columns |= {f"epistemic_std_{name}": epistemic_std[:, k] for k, name in enumerate(target.names)}
-        likeliest = p.argmax(axis=1)
-    return {**columns, "predicted": [target.classes[k] for k in likeliest.tolist()]}
+        most_probable = p.argmax(axis=1)
+    return {**columns, "predicted": [target.classes[k] for k in most_probable.tolist()]}
 
 
 def _check_shapes(target: Target, moments: dict[str, Tensor]) -> None:

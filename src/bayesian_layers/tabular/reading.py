@@ -1,4 +1,4 @@
-"""Tables from files."""
+"""Reads tables from files."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError, TableError
 from .cells import FIRST_LINE, MISSING, import_pandas
-from .checks import refuse_duplicates
+from .checks import check_unique
 
 if TYPE_CHECKING:
     import pandas
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
 
 
 def read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
-    """Read a table from a file."""
-    # In text files a column of numbers becomes numbers, one of ``True`` and ``False`` booleans, any other text. Empty
-    # cells and ``NA``, ``N/A``, ``NaN``, ``nan``, ``null`` are missing; ``None`` is text.
+    """Read a .csv (UTF-8, commas, a header), .tsv (tabs) or .parquet file; rows are numbered from 0."""
+    # In text files a column of numbers becomes numeric, a column of True and False boolean, any other column text.
+    # Empty cells and NA, N/A, NaN, nan, null are missing; None is text.
     path = Path(path)
     if not path.is_file():
-        raise TableError(f"{path} must be a file; there is none. Check the path.")
+        raise TableError(f"{path} must be a file, but does not exist. Check the path.")
     if path.suffix.lower() == ".parquet":
         frame = _read_parquet(path)
     elif path.suffix.lower() in _SEPARATORS:
@@ -43,8 +43,8 @@ def _read_parquet(path: Path) -> pandas.DataFrame:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet") from error
     except (OSError, ValueError) as error:
-        raise TableError(f"{path} must be a Parquet file; received another ({error}).") from error
-    refuse_duplicates(map(str, frame.columns))
+        raise TableError(f"{path} is not a valid Parquet file: {error}.") from error
+    check_unique(map(str, frame.columns))
     return frame.reset_index(drop=True)
 
 
@@ -54,20 +54,20 @@ def _read_text(path: Path, separator: str) -> pandas.DataFrame:
     if "" in names:
         raise TableError(
             f"{path} must name all columns; column {names.index('') + 1} has no name. "
-            "If it numbers the rows, write the file without it (pandas: index=False)."
+            "If that column contains row numbers, write the file without it (pandas: index=False)."
         )
-    refuse_duplicates(names)
+    check_unique(names)
     frame = raw.iloc[1:].reset_index(drop=True)
     frame.columns = names
     frame = import_pandas().DataFrame({name: _typed(frame[name]) for name in names})
-    # A blank line, or one within quotes, and lines can no longer be counted from rows.
+    # With a blank line, or a line break within quotes, row numbers do not give line numbers.
     if path.read_bytes().rstrip().count(b"\n") == len(frame):
         frame.attrs[FIRST_LINE] = 2
     return frame
 
 
 def _read_cells(path: Path, separator: str) -> pandas.DataFrame:
-    # All as text, the header among the rows: pandas would rename columns and guess types.
+    # Everything is read as text, and the header as a row: pandas would rename columns and guess types.
     pandas = import_pandas()
     options: dict[str, Any] = {
         "header": None,
@@ -91,7 +91,7 @@ def _read_cells(path: Path, separator: str) -> pandas.DataFrame:
 
 
 def _typed(series: Any) -> Any:
-    # A column of text, as the type that all its cells have.
+    # Converts a column of text to the type that all its cells have.
     missing = series.isin(MISSING)
     present, numbers = series[~missing], import_pandas().to_numeric(series.mask(missing), errors="coerce")
     if len(present) and present.isin(["True", "False"]).all():
@@ -99,7 +99,7 @@ def _typed(series: Any) -> Any:
         return truths.astype(object).mask(missing) if missing.any() else truths
     if not len(present) or numbers[~missing].isna().any():
         return series.mask(missing)
-    # Beyond 64 bits pandas takes floats, which would merge the labels of classes.
-    if numbers.dtype.kind == "f" and numbers.abs().max() >= 2**63 and present.str.fullmatch(_WHOLE).all():
+    # pandas converts integers beyond 64 bits to floats, which could merge class labels.
+    if numbers.dtype.kind == "f" and numbers.abs().max() >= 2**63 and present.str.fullmatch(_INTEGER).all():
         return series.mask(missing).astype(object).map(int, na_action="ignore").astype(object)
     return numbers

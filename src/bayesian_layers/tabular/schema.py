@@ -1,4 +1,4 @@
-"""The schema of a table: learned from one, applied to others, kept with the model."""
+"""The schema of a table: inferred from one table, applied to others, saved with the model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data_schema import MAX_NAMES
 from ..errors import StorageError, TableError
-from .cells import Cells, Label, import_pandas, some
-from .checks import refuse_duplicates, refuse_infinite, refuse_missing
+from .cells import Cells, Label, import_pandas, listed
+from .checks import check_can_be_saved, check_finite_cells, check_not_missing, check_unique
 from .columns import CategoricalColumn, Column, NumericColumn, infer_column
 from .predictions import predictions_frame
-from .target import ClassTarget, RegressionTarget, Target, Task, infer_target
+from .target import AS_SPECIFIED, ClassTarget, RegressionTarget, Target, Task, infer_target
 
 if TYPE_CHECKING:
     import pandas
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """What the columns of a table are, and how they become tensors."""
+    """The input columns, in the order of the inputs, and the target of a table."""
 
-    # The input columns, in the order of the inputs.
     columns: tuple[Column, ...]
-    # The target column.
     target: Target
 
     def __post_init__(self) -> None:
@@ -36,30 +35,38 @@ class TableSchema:
             raise TableError("a schema must have a regression or a class target")
         if not self.columns:
             raise TableError(f"a table must have input columns; it has only the target `{self.target.name}`")
-        for names in ([*(each.name for each in self.columns), self.target.name], self.input_names):
-            refuse_duplicates(names)
+        names = [*(each.name for each in self.columns), self.target.name]
+        check_unique(names)
+        check_unique(self.input_names)
+        check_can_be_saved(names, "the name of a column")
+        check_can_be_saved(self.input_names, "the name of a column with a category")
+        if len(self.input_names) > MAX_NAMES:
+            raise TableError(
+                f"a table must give at most {MAX_NAMES} inputs, or the model could not be saved; received "
+                f"{len(self.input_names)}. Drop columns, or merge categories."
+            )
 
     @classmethod
     def infer(cls, frame: pandas.DataFrame, target: str, task: str | None = None) -> TableSchema:
-        """Learn the schema of a table."""
+        """Infer the schema of a table; ``task`` overrules the task that its target suggests."""
         # Numbers are numeric; text, booleans and pandas' categories are categorical. Text whose cells are all numbers
-        # stays text: ``frame["zip"].astype(str)`` makes categories of numbers.
+        # stays text: frame["zip"].astype(str) makes numbers categorical.
         cells = _cells_of(frame)
         if target not in cells:
-            raise TableError(f"the target must be a column; {target!r} is none of {some(list(cells))}")
+            raise TableError(f"the target must be a column; {target!r} is not one of {listed(list(cells))}")
         if not len(frame):
             raise TableError("a table must have rows; this one has none")
         if len(cells) == 1:
             raise TableError(f"a table must have input columns; it has only the target `{target}`")
-        refuse_missing(list(cells.values()))
-        refuse_infinite([each for each in cells.values() if each.kind == "numbers"])
+        check_not_missing(list(cells.values()))
+        check_finite_cells([each for each in cells.values() if each.kind == "numbers"])
         columns = tuple(infer_column(each) for name, each in cells.items() if name != target)
         return cls(columns, infer_target(cells[target], task))
 
     def rescaled(self, part: pandas.DataFrame) -> TableSchema:
-        """Learn means and scales from a part of the table; categories and classes stay those of the whole."""
-        # For honest tests: means and scales would tell of the rows held out. That a category exists tells nothing about
-        # its rows, and without it a row that alone has it could not be answered for.
+        """Compute means and scales from a part of the table; categories and classes stay those of the whole table."""
+        # Means and scales of the whole table would leak information about the rows held out. The list of categories
+        # does not, and without it a category of the rows held out could not be encoded.
         cells = _cells_of(part)
         columns = tuple(
             infer_column(cells[each.name]) if isinstance(each, NumericColumn) else each
@@ -77,13 +84,13 @@ class TableSchema:
 
     @property
     def classes(self) -> tuple[Label, ...]:
-        """The class labels in order; none for regression."""
+        """The class labels in order; empty for regression."""
         return self.target.classes if isinstance(self.target, ClassTarget) else ()
 
     @property
     def task_line(self) -> str:
         """One line for the user: the task and why it was chosen."""
-        hint = "" if self.target.reason == "as said" else "; say --task to choose otherwise"
+        hint = "" if self.target.reason == AS_SPECIFIED else "; use --task to choose another"
         return f"target `{self.target.name}`: {self.task} ({self.target.reason}){hint}"
 
     @property
@@ -92,42 +99,42 @@ class TableSchema:
         return tuple(name for column in self.columns for name in column.input_names)
 
     def inputs(self, frame: pandas.DataFrame) -> Tensor:
-        """Turn the input columns of a table into numbers; columns are found by name."""
+        """Encode the input columns, found by name, as float32 of shape (N, D)."""
         cells = _cells_of(frame)
         names = [column.name for column in self.columns]
         missing = [name for name in names if name not in cells]
         extra = [name for name in cells if name not in {*names, self.target.name}]
         if missing or extra:
-            lacking = f"lacks {some(missing)}" if missing else ""
-            having = f"has the unknown {some(extra)}" if extra else ""
+            lacking = f"lacks {listed(missing)}" if missing else ""
+            having = f"has the unknown {listed(extra)}" if extra else ""
             both = " and ".join(filter(None, (lacking, having)))
             raise TableError(
                 f"the table must have the columns that the model was fitted on; it {both}. Add or drop them."
             )
-        refuse_missing([cells[name] for name in names])
-        refuse_infinite([cells[each.name] for each in self.columns if isinstance(each, NumericColumn)])
+        check_not_missing([cells[name] for name in names])
+        check_finite_cells([cells[each.name] for each in self.columns if isinstance(each, NumericColumn)])
         encoded = np.concatenate([column.encode(cells[column.name]) for column in self.columns], axis=1)
         with np.errstate(over="ignore"):
             x = encoded.astype(np.float32)
         if not np.isfinite(x).all():
             name = self.input_names[int(np.argmin(np.isfinite(x).all(axis=0)))]
             raise TableError(
-                f"column `{name}` must be near what it was in the fit; a cell is out of all proportion"
+                f"column `{name}` has a value so large that its scaled value overflows float32; check the units"
             )
         return torch.from_numpy(x)
 
     def targets(self, frame: pandas.DataFrame) -> Tensor:
-        """Turn the target column of a table into what the network learns."""
+        """Encode the target column, (N,): standardized, 0 and 1 (float32), or positions in ``classes`` (int64)."""
         cells = _cells_of(frame).get(self.target.name)
         if cells is None:
-            raise TableError(f"the table must have the target column `{self.target.name}`; it has not")
-        refuse_missing([cells])
+            raise TableError(f"the table must have the target column `{self.target.name}`; it is missing")
+        check_not_missing([cells])
         return self.target.encode(cells)
 
     def predictions_frame(
         self, mean: Any, epistemic_std: Any, aleatoric_std: Any, std: Any
     ) -> pandas.DataFrame:
-        """Write predictions in the terms of the table."""
+        """Return predictions as a table in the units of the target; see ``predictions``."""
         return predictions_frame(self.target, mean, epistemic_std, aleatoric_std, std)
 
     def to_document(self) -> dict[str, Any]:
@@ -139,7 +146,7 @@ class TableSchema:
 
     @classmethod
     def from_document(cls, document: Any) -> TableSchema:
-        """Build the schema that :meth:`to_document` described."""
+        """Build the schema that ``to_document`` described."""
         try:
             fields = dict(document)
             columns, target = fields.pop("columns"), fields.pop("target")
@@ -175,5 +182,5 @@ def _cells_of(frame: Any) -> dict[str, Cells]:
         raise TableError(
             f"a table must be a pandas DataFrame; received {type(frame).__name__}. Use read_table."
         )
-    refuse_duplicates(map(str, frame.columns))
+    check_unique(map(str, frame.columns))
     return {str(name): Cells(str(name), frame[name]) for name in frame.columns}

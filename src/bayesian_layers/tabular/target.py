@@ -1,4 +1,4 @@
-"""The target column: what task it sets, its values as a network is trained on them, and the way back."""
+"""The target column: its task, and its encoding for training."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ import torch
 from torch import Tensor
 
 from ..errors import TableError
-from .cells import Cells, Label, is_finite_number, some, text_of
-from .checks import check_mean_and_scale, check_name, find, finite_numbers, is_too_many, refuse_typos
-from .columns import center
+from .cells import Cells, Label, is_finite_number, listed, text_of
+from .checks import (
+    check_mean_and_scale,
+    check_name,
+    check_no_typos,
+    finite_numbers,
+    looks_like_identifiers,
+    positions,
+)
+from .columns import mean_and_scale
 
 Task = Literal["binary", "multiclass", "regression"]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+AS_SPECIFIED = "as specified"  # the reason for a task that the user chose
 _FEW = range(3, 11)
 
 
 @dataclass(frozen=True)
 class RegressionTarget:
-    r"""A column of numbers, learned as :math:`(y - \text{mean}) / \text{scale}`."""
+    """A column of numbers; the network is trained on (y - mean) / scale."""
 
-    # Its name in the table.
     name: str
-    # Mean in the table that the schema was learned from.
-    mean: float
-    # Population standard deviation there, above 0.
-    scale: float
-    # Why it is one, in a few words.
-    reason: str
+    mean: float  # in the table that the schema was inferred from
+    scale: float  # population standard deviation there
+    reason: str  # for this task, in a few words
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -43,12 +47,12 @@ class RegressionTarget:
         return "regression"
 
     def encode(self, cells: Cells) -> Tensor:
-        """Standardize the targets of a table."""
+        """Standardize N cells, float32 (N,)."""
         with np.errstate(over="ignore"):
             values = ((finite_numbers(cells) - self.mean) / self.scale).astype(np.float32)
         if not np.isfinite(values).all():
             raise TableError(
-                f"column `{self.name}` must be near what it was; a cell is out of all proportion"
+                f"column `{self.name}` has a value so large that its scaled value overflows float32; check the units"
             )
         return torch.from_numpy(values)
 
@@ -62,14 +66,10 @@ class RegressionTarget:
 class ClassTarget:
     """A column of classes."""
 
-    # Its name in the table.
     name: str
-    # ``"binary"`` (learned as 0.0 and 1.0) or ``"multiclass"`` (learned as positions).
-    task: Task
-    # The labels, all booleans, all numbers or all text, in order.
-    classes: tuple[Label, ...]
-    # Why it is one, in a few words.
-    reason: str
+    task: Task  # "binary" (trained on 0.0 and 1.0) or "multiclass" (trained on positions in `classes`)
+    classes: tuple[Label, ...]  # in order: all booleans, all numbers or all text
+    reason: str  # for this task, in a few words
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -90,9 +90,9 @@ class ClassTarget:
         return tuple(map(text_of, self.classes))
 
     def encode(self, cells: Cells) -> Tensor:
-        """Number the targets of a table."""
-        positions = torch.from_numpy(find(cells, self.names))
-        return positions.to(torch.float32) if self.task == "binary" else positions
+        """Encode N cells, (N,): float32 0 and 1 for a binary task, else int64 positions in ``classes``."""
+        encoded = torch.from_numpy(positions(cells, self.names))
+        return encoded.to(torch.float32) if self.task == "binary" else encoded
 
     def to_document(self) -> dict[str, Any]:
         """Describe the target in JSON's types."""
@@ -103,22 +103,22 @@ Target = RegressionTarget | ClassTarget
 
 
 def infer_target(cells: Cells, task: str | None) -> Target:
-    """Find out what a target column asks for, or check that it can serve what is asked."""
+    """Infer the task of a target column, or check that the column fits the given task."""
     if task is not None and task not in TASKS:
-        raise TableError(f"a task must be one of {some(list(TASKS))}; received {task!r}")
+        raise TableError(f"a task must be one of {listed(list(TASKS))}; received {task!r}")
     if task == "regression":
-        return _regression(cells, "as said")
-    numeric = cells.kind == "numbers" and not cells.declared
+        return _regression(cells, AS_SPECIFIED)
+    numeric = cells.kind == "numbers" and not cells.is_category_dtype
     if numeric:
         finite_numbers(cells)
     elif task is None:
-        refuse_typos(cells)
+        check_no_typos(cells)
     distinct = sorted(set(cells.labels()))
     if len(distinct) == 1:
         kind = "constant" if numeric and task is None else "of one class only"
         raise TableError(
             f"target `{cells.name}` must have at least two values; it is {kind}: "
-            f"{some(distinct)} in all {len(cells)} rows. Choose another target."
+            f"{listed(distinct)} in all {len(cells)} rows. Choose another target."
         )
     counted = f"{len(distinct)} distinct {'numbers' if numeric else 'values'}"
     if task is None and numeric and not _are_classes(distinct):
@@ -129,7 +129,7 @@ def infer_target(cells: Cells, task: str | None) -> Target:
 def _regression(cells: Cells, reason: str) -> RegressionTarget:
     if cells.kind == "booleans":
         raise TableError(
-            f"target `{cells.name}` must hold numbers for regression; received booleans. Say binary."
+            f"target `{cells.name}` must be numeric for regression, but is boolean. Use task='binary'."
         )
     values = finite_numbers(cells)
     if values.min() == values.max():
@@ -137,21 +137,21 @@ def _regression(cells: Cells, reason: str) -> RegressionTarget:
             f"target `{cells.name}` must vary; it is constant: {values[0]:g} in all {len(cells)} rows. "
             "Choose another target."
         )
-    return RegressionTarget(cells.name, *center(values, cells.name), reason)
+    return RegressionTarget(cells.name, *mean_and_scale(values, cells.name), reason)
 
 
 def _classes(cells: Cells, task: str | None, distinct: list[Any], counted: str) -> ClassTarget:
-    if is_too_many(len(distinct), len(cells)):
+    if looks_like_identifiers(len(distinct), len(cells)):
         raise TableError(
             f"target `{cells.name}` must have few classes; it has {counted} in {len(cells)} rows, such as "
-            f"{some(distinct[:3])}. Make it numbers for regression, or choose another target."
+            f"{listed(distinct[:3])}. Convert it to numbers for regression, or choose another target."
         )
     if task == "binary" and len(distinct) != 2:
         raise TableError(
-            f"target `{cells.name}` must have 2 values for task binary; it has {counted}: {some(distinct)}"
+            f"target `{cells.name}` must have 2 values for task binary; it has {counted}: {listed(distinct)}"
         )
     found: Task = "binary" if task == "binary" or (task is None and len(distinct) == 2) else "multiclass"
-    return ClassTarget(cells.name, found, tuple(distinct), "as said" if task else counted)
+    return ClassTarget(cells.name, found, tuple(distinct), AS_SPECIFIED if task else counted)
 
 
 def _are_classes(distinct: list[Any]) -> bool:
