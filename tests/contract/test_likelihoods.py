@@ -116,7 +116,7 @@ def test_predictive_draws_targets_that_the_likelihood_takes(problem):
         with seeded(2):
             drawn = Predictive(model, guide=guide, num_samples=size, parallel=parallel)(x)["y"]
         assert drawn.shape == (size, *y.shape)
-        model.likelihood.check_values(drawn, 1)
+        model.likelihood.check_values(drawn, (1,))
     with seeded(1):
         assert Predictive(model, num_samples=5, parallel=True)(x)["y"].shape == (5, *y.shape)
 

@@ -154,7 +154,7 @@ def test_draws_have_the_frequencies_of_the_cdf(case):
     with seeded(1):
         drawn = distribution.sample((20_000,))
     assert drawn.shape == (20_000, 5)
-    likelihood.check_values(drawn, f.shape[-1])
+    likelihood.check_values(drawn, f.shape[1:])
     p = theirs.cdf(y.numpy())
     share = (drawn <= y).double().mean(0).numpy()
     assert (np.abs(share - p) <= 4.5 * np.sqrt(p * (1 - p) / 20_000) + 1e-12).all()

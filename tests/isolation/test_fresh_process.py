@@ -61,6 +61,7 @@ def test_a_whole_session_leaves_the_process_as_it_was(before, tmp_path):
         posterior.function(1)(x)
         posterior.save({str(tmp_path / "p")!r})
         bl.load({str(tmp_path / "p")!r}).predict(x, num_draws=5)
+        bl.metrics.uniformity([0.2, 0.4, 0.9])
         assert state() == state_before
         assert "torch._dynamo" not in sys.modules
     """)

@@ -182,7 +182,7 @@ def test_a_divergence_at_a_rate_of_our_own_starts_anew_with_a_smaller_one(build)
             r"must have shape \(60,\); received \(60, 1\)\. Use y\.squeeze",
         ),
         (X, Y[:-1], bl.errors.ShapeError, "`x` has 60 rows"),
-        (X, Y + 1, bl.errors.DataError, "0 and 1"),
+        (X, Y + 1, bl.errors.DataError, "0 or 1"),
         (X.log(), Y, bl.errors.DataError, "NaN or infinite"),
         (X.numpy(), Y, TypeError, "torch.as_tensor"),
         (X, None, bl.errors.DataError, "`y` is missing"),

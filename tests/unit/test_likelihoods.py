@@ -106,7 +106,7 @@ def test_an_output_without_its_axis_is_refused():
 )
 def test_values_that_cannot_have_been_produced_are_refused(likelihood, y, outputs):
     with pytest.raises(bl.errors.DataError):
-        likelihood.check_values(y, outputs)
+        likelihood.check_values(y, (outputs,))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, "learnt", None, bl.priors.Normal()])

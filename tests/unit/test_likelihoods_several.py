@@ -25,7 +25,7 @@ from bayesian_layers.likelihoods import (
     StudentT,
 )
 from bayesian_layers.likelihoods.mixtures import Logistic
-from bayesian_layers.likelihoods.special import incomplete_beta, log_gamma_ratio, restrained
+from bayesian_layers.likelihoods.special import incomplete_beta, log_gamma_ratio, soft_clip
 from bayesian_layers.noise import seeded
 
 DOUBLE = torch.float64
@@ -38,15 +38,15 @@ PRIOR = bl.priors.LogNormal(-1.0, 0.5)
 @pytest.mark.parametrize(
     ("likelihood", "f", "y", "expected"),
     [
-        (MixtureOfNormals(3), (5, 4), None, "MixtureOfNormals(3) needs 9 outputs a target: 9 for one, 18 for two."),
+        (MixtureOfNormals(3), (5, 4), None, "MixtureOfNormals(3) needs 9 outputs per target: 9 for one, 18 for two."),
         (MixtureOfNormals(3), (5, 0), None, "`network(x)` must have shape (5, 9 K); received (5, 0)."),
-        (HeteroscedasticNormal(), (5, 3), (5,), "HeteroscedasticNormal needs 2 outputs a target"),
+        (HeteroscedasticNormal(), (5, 3), (5,), "HeteroscedasticNormal needs 2 outputs per target"),
         (HeteroscedasticNormal(), (5, 4), (5,), "`y` must have shape (5, 2); received (5,)."),
         (HeteroscedasticNormal(), (5, 2), (5, 1), "Use y.squeeze(-1)."),
         (HeteroscedasticNormal(), (5, 2), (5, 2), "so 2 outputs are for 1 targets."),
-        (HeteroscedasticNormal(), (5, 6, 4, 4), (5, 3, 4, 4), 'say output_axis="first"'),
-        (HeteroscedasticNormal(output_axis="first"), (5, 4, 4, 6), (5, 4, 4, 3), 'say output_axis="last"'),
-        (Poisson(), (5, 2), (5,), "The network gives 2 targets a row; `y` has one."),
+        (HeteroscedasticNormal(), (5, 6, 4, 4), (5, 3, 4, 4), 'pass output_axis="first"'),
+        (HeteroscedasticNormal(output_axis="first"), (5, 4, 4, 6), (5, 4, 4, 3), 'pass output_axis="last"'),
+        (Poisson(), (5, 2), (5,), "The network has outputs for 2 targets per row; `y` has one."),
     ],
 )  # fmt: skip
 def test_messages_say_how_many_outputs_a_target_are_needed(likelihood, f, y, expected):
@@ -109,9 +109,9 @@ def test_the_layout_is_parameter_by_parameter():
     ],
 )
 def test_values_that_cannot_have_been_produced_are_refused(likelihood, good, bad, advice):
-    likelihood.check_values(torch.tensor(good, dtype=None if isinstance(good[0], int) else DOUBLE), 1)
+    likelihood.check_values(torch.tensor(good, dtype=None if isinstance(good[0], int) else DOUBLE), (1,))
     with pytest.raises(bl.errors.DataError) as caught:
-        likelihood.check_values(torch.tensor(bad), 1)
+        likelihood.check_values(torch.tensor(bad), (1,))
     assert advice in str(caught.value)
 
 
@@ -197,7 +197,7 @@ def test_first_values_of_sites():
 
 def test_infinite_and_missing_moments_are_said_in_words():
     f = torch.zeros(2, 3, 1)
-    with pytest.warns(bl.errors.FitWarning, match="infinite deviation"):
+    with pytest.warns(bl.errors.FitWarning, match="infinite standard deviation"):
         mean, variance = StudentT(df=2.0, noise_scale=1.0).moments(f)
     assert torch.equal(mean, torch.zeros(2, 3))
     assert (variance == math.inf).all()
@@ -236,7 +236,7 @@ def test_only_likelihoods_of_unit_scale_warn_of_targets(build):
 
 def test_rounding_does_not_put_proportions_on_the_border():
     y = torch.tensor([1e-60, 0.5, 1 - 1e-12], dtype=DOUBLE)
-    Beta().check_values(y, 1)
+    Beta().check_values(y, (1,))
     f = torch.zeros(3, 1)
     rounded = Beta().observed(f, y)
     assert rounded.dtype == torch.float32
@@ -293,11 +293,11 @@ def test_a_rate_that_went_too_far_is_pulled_back():
     assert slope[0] < 0 < slope[1]
 
 
-def test_restrained_is_the_identity_within_and_increasing_beyond():
+def test_soft_clip_is_the_identity_within_and_increasing_beyond():
     inside = torch.linspace(-10, 10, 101, dtype=DOUBLE)
-    assert torch.equal(restrained(inside, 10.0), inside)
+    assert torch.equal(soft_clip(inside, 10.0), inside)
     far = torch.tensor([-1e9, -100.0, -10.5, 0.0, 10.5, 100.0, 1e9], dtype=DOUBLE, requires_grad=True)
-    value = restrained(far, 10.0)
+    value = soft_clip(far, 10.0)
     (slope,) = torch.autograd.grad(value.sum(), far)
     assert (value.diff() > 0).all()
     assert (slope > 0).all()

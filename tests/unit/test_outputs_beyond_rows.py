@@ -276,15 +276,15 @@ REFUSED = [
         Categorical(),
         (6, 3, 4, 5),
         (6, 4, 5),
-        "(6, 3, 4); received (6, 4, 5). The classes are taken to be on the last axis of a row's outputs (3, 4, 5); "
-        'if they are on the first, say Categorical(class_axis="first").',
+        "(6, 3, 4); received (6, 4, 5). The classes are expected on the last axis of a row's outputs (3, 4, 5). "
+        'If they are on the first one, use Categorical(class_axis="first").',
     ),
     (
         Categorical("first"),
         (6, 5, 3),
         (6, 5),
-        "(6, 3); received (6, 5). The classes are taken to be on the first axis of a row's outputs (5, 3); "
-        'if they are on the last, say Categorical(class_axis="last").',
+        "(6, 3); received (6, 5). The classes are expected on the first axis of a row's outputs (5, 3). "
+        'If they are on the last one, use Categorical(class_axis="last").',
     ),
 ]
 
@@ -376,7 +376,7 @@ def test_classes_on_the_first_axis_are_those_of_a_network_that_moves_them(build)
 
 
 def test_a_class_axis_that_is_none_is_refused():
-    with pytest.raises(bl.errors.DataError, match="`class_axis` must be 'last' or 'first'; received 1"):
+    with pytest.raises(bl.errors.DataError, match="`class_axis` must be one of 'last', 'first'; received 1"):
         Categorical(class_axis=1)
 
 

@@ -289,7 +289,7 @@ def test_wrong_data_are_refused(model):
             call(X, torch.cat([Y, Y]))
         with pytest.raises(bl.errors.ShapeError, match="squeeze"):
             call(X, Y.unsqueeze(-1))
-        with pytest.raises(bl.errors.DataError, match="0 and 1"):
+        with pytest.raises(bl.errors.DataError, match="0 or 1"):
             call(X, Y + 2)
         with pytest.raises(TypeError, match="`y`"):
             call(X, Y.numpy())

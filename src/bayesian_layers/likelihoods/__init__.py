@@ -1,20 +1,20 @@
 """Likelihoods: from the network's output to the distribution of the targets, with its moments.
 
-``f`` has shape ``(*batch, N, *axes)``: what comes behind the rows belongs to one row. For a table that is one axis,
-``(N, outputs)``; for sequences there are two, ``(N, T, outputs)``, for images three, ``(N, C, H, W)``. How many there
-are cannot be read off ``f``, as draws have axes too, so functions take ``output_axes``, which is 1 unless said.
+``f`` has shape ``(*batch, N, *axes)``: the axes after N belong to one row. Tables have one such axis, ``(N, outputs)``,
+sequences have two, ``(N, T, outputs)``, images three, ``(N, C, H, W)``. Their number cannot be inferred from ``f``,
+since draws have axes too, so functions take ``output_axes``, which is 1 by default.
 
-**Layout.** A likelihood says how many outputs it takes a target, ``outputs_per_target``: a number m, mostly 1, or one
-for each class. For K targets the axis of outputs has m K entries, parameter by parameter, not target by target: the
-first K are the first parameter of all targets, the next K the second, as ``torch.cat([mean, log_scale], -1)`` of two
-heads makes them and ``f.chunk(m, -1)`` takes them apart. A mixture of C components has m = 3 C: the logits of all
-components, then their means (less fixed ``anchors``, so that they begin apart), then the logarithms of their scales.
-That axis is the last, or, with ``output_axis="first"``, the first of a row, where torch's convolutions put their
-channels: ``(N, m C, H, W)``.
+**Layout.** ``outputs_per_target`` is how many outputs a likelihood needs per target: a number m, mostly 1, or one per
+class. For K targets the axis of outputs has m K entries, ordered by parameter, not by target: the first K entries are
+the first parameter of all targets, the next K the second. ``torch.cat([mean, log_scale], -1)`` of two heads has this
+layout, and ``f.chunk(m, -1)`` splits it. A mixture of C components has m = 3 C: the logits of all components, then
+their means (minus fixed ``anchors``, so that the components start apart), then the logarithms of their scales. The
+axis of outputs is the last one, or, with ``output_axis="first"``, the first of a row, as in torch's convolutions:
+``(N, m C, H, W)``.
 
-Targets have the shape of the outputs with m entries made one, without a last axis of size 1: ``(N,)`` for ``(N, m)``,
-``(N, K)`` for ``(N, m K)``, ``(N, T)`` for ``(N, T, m)``. Classes take their axis away: ``(N, T)`` for ``(N, T, K)``.
-All targets of a row are one event, whose log density is their sum.
+Targets have the shape of the outputs with every m entries reduced to one, without a last axis of size 1: ``(N,)`` for
+``(N, m)``, ``(N, K)`` for ``(N, m K)``, ``(N, T)`` for ``(N, T, m)``. For classes the axis of classes is removed:
+``(N, T)`` for ``(N, T, K)``. All targets of a row are one event, whose log density is their sum.
 """
 
 from .base import Likelihood

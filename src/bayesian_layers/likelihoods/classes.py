@@ -9,16 +9,19 @@ from typing import Any, ClassVar, Literal
 import pyro.distributions as dist
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..errors import DataError
 from ..saving.schema import String
-from .base import Likelihood, one_a_target
+from .base import Likelihood, check_targets, squeeze_last
+from .several import AXES
 
 
 class Bernoulli(Likelihood):
     r"""Two classes, or several independent labels: :math:`P(y_k = 1 \mid x, w) = \sigma(f_k(x))`.
 
-    One output (a logit) a target; ``y`` holds 0 and 1, of any dtype, in the shape of the outputs without a last axis
-    of size 1: ``(N,)`` for one output, ``(N, K)`` for K, ``(N, T)`` or ``(N, 1, H, W)`` for sequences and images.
+    It needs one output per target, the logit. ``y`` holds 0 and 1, of any dtype, in the shape of the outputs without a
+    last axis of size 1: ``(N,)`` for one output, ``(N, K)`` for K, ``(N, T)`` or ``(N, 1, H, W)`` for sequences and
+    images.
 
     Example:
         >>> import torch
@@ -31,31 +34,29 @@ class Bernoulli(Likelihood):
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the labels; see :meth:`Likelihood.distribution`."""
-        logits, event_dim = one_a_target(f, output_axes)
-        # float labels, as losses take them; the values are checked once, before a fit, not at every step
+        logits, event_dim = squeeze_last(f, output_axes)
+        # Labels are floats, as in losses. Their values are checked once, before a fit, not at every step.
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse labels other than 0 and 1."""
-        bad = int(((y != 0) & (y != 1)).sum())
-        if bad:
-            raise DataError(f"`y` must hold 0 and 1; {bad} of its {y.numel()} values are something else")
+    def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
+        """Validate that labels are 0 or 1."""
+        check_targets(y, (y == 0) | (y == 1), "0 or 1")
 
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
     r"""K classes: :math:`P(y = k \mid x, w) = \operatorname{softmax}(f(x))_k`.
 
-    K outputs (logits) a target; ``y`` holds whole numbers from 0 to K - 1 in the shape of the outputs without the axis
-    of classes: ``(N,)``, ``(N, T)`` for sequences ``(N, T, K)``, ``(N, H, W)`` for images. Moments are those of
-    the K indicators, which are always on the last axis, ``(*shape of y, K)``: the mean is the probability.
+    It needs K outputs per target, the logits. ``y`` holds integers from 0 to K - 1 in the shape of the outputs without
+    the axis of classes: ``(N,)``, ``(N, T)`` for sequences ``(N, T, K)``, ``(N, H, W)`` for images. Moments are those
+    of the K indicators, which are always on the last axis, ``(*shape of y, K)``: the mean is the probability.
 
     Attributes:
-        class_axis: Which axis of a row's outputs the classes are on: ``"last"``, or ``"first"``, where torch's
-            convolutions put their channels, ``(N, K, H, W)``.
+        class_axis: The axis of a row's outputs that holds the classes: ``"last"``, or ``"first"`` as in torch's
+            convolutions, ``(N, K, H, W)``.
 
     Raises:
-        DataError: If ``class_axis`` is something else.
+        DataError: If ``class_axis`` is not one of these.
 
     Example:
         >>> import torch
@@ -65,17 +66,16 @@ class Categorical(Likelihood):
         torch.Size([1, 5, 8, 9, 4])
     """
 
-    ARGUMENTS: ClassVar = {"class_axis": String(("last", "first"))}
+    ARGUMENTS: ClassVar = {"class_axis": String(AXES)}
     unit_scale: ClassVar[bool] = False
     class_axis: Literal["last", "first"] = "last"
 
     def __post_init__(self) -> None:
-        if self.class_axis not in ("last", "first"):
-            raise DataError(f"`class_axis` must be 'last' or 'first'; received {self.class_axis!r}")
+        check_choice("class_axis", self.class_axis, AXES)
 
     @property
     def outputs_per_target(self) -> int | Literal["classes"]:
-        """One for each class."""
+        """One per class."""
         return "classes"
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
@@ -84,7 +84,7 @@ class Categorical(Likelihood):
         return dist.Categorical(logits=logits, validate_args=False).to_event(output_axes - 1)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give probability and variance of each class's indicator."""
+        """Compute mean and variance of the indicator of each class."""
         probabilities = self._classes_last(f, output_axes).softmax(-1)
         return probabilities, probabilities * (1 - probabilities)
 
@@ -92,36 +92,29 @@ class Categorical(Likelihood):
         return f.movedim(-output_axes, -1) if self.class_axis == "first" and output_axes > 1 else f
 
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
-        """Tell the shape of a row's targets."""
+        """Return the shape of a row's targets; see :meth:`Likelihood.target_shape`."""
         return tuple(outputs[1:] if self.class_axis == "first" else outputs[:-1])
-
-    def num_classes(self, outputs: Sequence[int]) -> int:
-        """Tell the number of classes."""
-        return outputs[0 if self.class_axis == "first" else -1]
 
     def _outputs_hint(self, y: Tensor, n: int, outputs: Sequence[int]) -> str:
         other = "last" if self.class_axis == "first" else "first"
         if len(outputs) == 1 or y.shape != (n, *Categorical(other).target_shape(outputs)):
             return ""
         return (
-            f"The classes are taken to be on the {self.class_axis} axis of a row's outputs {tuple(outputs)}; "
-            f'if they are on the {other}, say Categorical(class_axis="{other}").'
+            f"The classes are expected on the {self.class_axis} axis of a row's outputs {tuple(outputs)}. "
+            f'If they are on the {other} one, use Categorical(class_axis="{other}").'
         )
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
-        """Check classes against the output, and make them whole numbers."""
+        """Validate the shape of classes, and convert them to integers; see :meth:`Likelihood.observed`."""
         self.check_shapes(f, y, output_axes=output_axes)
         return None if y is None else y.long()
 
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse classes out of range."""
-        if outputs < 2:
+    def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
+        """Validate that classes are integers in range."""
+        size = outputs[0 if self.class_axis == "first" else -1]
+        if size < 2:
             raise DataError(
-                "Categorical needs a network with one output a class, at least 2; for two classes "
-                "and one output there is Bernoulli"
+                f"Categorical needs one output per class, at least 2; the network has {size}. For two classes and one "
+                "output use bl.likelihoods.Bernoulli"
             )
-        bad = int(((y < 0) | (y >= outputs) | (y != y.long())).sum())
-        if bad:
-            raise DataError(
-                f"`y` must hold whole numbers from 0 to {outputs - 1}; {bad} of its {y.numel()} values are not"
-            )
+        check_targets(y, (y >= 0) & (y < size) & (y == y.long()), f"integers from 0 to {size - 1}")

@@ -1,7 +1,8 @@
-"""Counts: how often something happened."""
+"""Likelihoods of counts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,18 +10,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma, constraints
 
-from ..errors import DataError
 from ..priors import Site
-from .base import Likelihood, one_a_target
-from .elementwise import Elementwise
+from .base import Likelihood, check_targets, squeeze_last
 from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
-from .special import incomplete_beta, log_gamma_ratio, restrained
+from .special import incomplete_beta, log_gamma_ratio, soft_clip
+from .univariate import Univariate
 
-LOG_RATE_BOUND = 20.0  # beyond 4.9e8 the rate grows like a line
+LOG_RATE_BOUND = 20.0  # rates above 4.9e8 grow linearly with the output
 
 
-class LogPoisson(Elementwise):
-    """Poisson by the logarithm of its rate, whose density stays finite where the rate underflows."""
+class LogPoisson(Univariate):
+    """Poisson in terms of its log rate; the log density is finite where the rate underflows."""
 
     parameters = ("log_rate",)
     support = constraints.nonnegative_integer  # pyright: ignore[reportAssignmentType]
@@ -34,11 +34,11 @@ class LogPoisson(Elementwise):
     variance = mean
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Give the log probability of counts."""
+        """Compute the log probability."""
         return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Give the probability of counts up to one."""
+        """Compute the distribution function."""
         below = torch.special.gammaincc(value.floor().clamp(min=0) + 1, self.mean)
         return below.where(value >= 0, 0.0)
 
@@ -48,8 +48,8 @@ class LogPoisson(Elementwise):
             return torch.poisson(self.mean.expand(self._extended_shape(torch.Size(sample_shape))))
 
 
-class GammaPoisson(Elementwise):
-    """Negative binomial by the logarithm of its mean m and its dispersion, whose limit at 0 is Poisson."""
+class GammaPoisson(Univariate):
+    """Negative binomial in terms of its log mean and dispersion; for dispersion 0 the limit is Poisson."""
 
     parameters = ("log_mean", "dispersion")
     support = constraints.nonnegative_integer  # pyright: ignore[reportAssignmentType]
@@ -58,57 +58,59 @@ class GammaPoisson(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The mean m."""
+        """The mean."""
         return self.log_mean.exp()
 
     @property
     def variance(self) -> Tensor:
-        """``m + dispersion * m**2``."""
+        """``mean + dispersion * mean**2``."""
         return self.mean + self.dispersion * self.mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Give the log probability of counts."""
+        """Compute the log probability."""
         size = self.dispersion.reciprocal()
         spread = (self.dispersion * self.mean).log1p()
         ways = log_gamma_ratio(value, size) - torch.lgamma(value + 1)
         return ways + value * self.log_mean - (value + size) * spread
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Give the probability of counts up to one."""
+        """Compute the distribution function."""
         odds = self.dispersion * self.mean
         k = value.floor().clamp(min=0)
         below = incomplete_beta(self.dispersion.reciprocal(), k + 1, 1 / (1 + odds), odds / (1 + odds))
         return below.where(value >= 0, 0.0)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw counts: Poisson ones of rates with a Gamma distribution."""
+        """Draw counts from Poisson distributions whose rates are drawn from a Gamma distribution."""
         with torch.no_grad():
             size = self.dispersion.reciprocal().expand(self._extended_shape(torch.Size(sample_shape)))
             return torch.poisson(Gamma(size, size).sample() * self.mean)
 
 
-def check_counts(y: Tensor) -> None:
-    """Refuse what is no count."""
-    bad = (
-        int((~torch.isfinite(y) | (y < 0) | (y != y.floor())).sum())
-        if y.is_floating_point()
-        else int((y < 0).sum())
-    )
-    if bad:
-        raise DataError(
-            f"`y` must hold counts, whole numbers from 0; {bad} of its {y.numel()} values are not. Turn rates back "
-            "into counts; for amounts use bl.likelihoods.Normal on their logarithm"
+class Counts(Likelihood):
+    """A likelihood of integers from 0, one output per target."""
+
+    unit_scale: ClassVar[bool] = False
+
+    def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
+        """Validate that targets are counts."""
+        counts = torch.isfinite(y) & (y >= 0) & (y == y.floor()) if y.is_floating_point() else y >= 0
+        check_targets(
+            y,
+            counts,
+            "counts, that is integers from 0",
+            "Convert rates to counts; for positive amounts use bl.likelihoods.Normal on their logarithm",
         )
 
 
 @dataclass(frozen=True)
-class Poisson(Likelihood):
-    r"""Counts whose variance is their mean: :math:`y_k \mid x, w \sim \text{Poisson}(e^{f_k(x)})`.
+class Poisson(Counts):
+    r"""Counts whose variance equals their mean: :math:`y_k \mid x, w \sim \text{Poisson}(e^{f_k(x)})`.
 
-    One output a target, the logarithm of the rate; shapes as those of :class:`Normal`. Where counts belong to exposures
-    of different sizes, let the network add the logarithm of the exposure to its output. Beyond
-    :math:`f = \pm 20` the rate grows or falls like a line
-    (:func:`~bayesian_layers.likelihoods.special.restrained`), so that nothing overflows.
+    It needs one output per target, the logarithm of the rate; shapes are those of :class:`Normal`. If counts have
+    different exposures, let the network add the logarithm of the exposure to its output. Beyond :math:`f = \pm 20` the
+    rate, or its reciprocal, grows linearly instead of exponentially
+    (:func:`~bayesian_layers.likelihoods.special.soft_clip`), so nothing overflows.
 
     References:
         McCullagh & Nelder (1989), "Generalized Linear Models".
@@ -121,34 +123,30 @@ class Poisson(Likelihood):
     """
 
     ARGUMENTS: ClassVar = {}
-    unit_scale: ClassVar[bool] = False
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
-        log_rate, event_dim = one_a_target(f, output_axes)
-        return LogPoisson(restrained(log_rate, LOG_RATE_BOUND)).to_event(event_dim)
-
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse what is no count."""
-        check_counts(y)
+        log_rate, event_dim = squeeze_last(f, output_axes)
+        return LogPoisson(soft_clip(log_rate, LOG_RATE_BOUND)).to_event(event_dim)
 
 
 @dataclass(frozen=True)
-class NegativeBinomial(Likelihood):
-    r"""Counts that vary more than Poisson's: :math:`\operatorname{Var}[y] = m + \alpha m^2` with :math:`m = e^{f(x)}`.
+class NegativeBinomial(Counts):
+    r"""Overdispersed counts: :math:`\operatorname{Var}[y] = m + \alpha m^2` with :math:`m = e^{f(x)}`.
 
     .. math:: P(y) = \frac{\Gamma(y + 1 / \alpha)}{\Gamma(1 / \alpha)\, y!}
         \left(\frac{\alpha m}{1 + \alpha m}\right)^y (1 + \alpha m)^{-1 / \alpha}
 
-    One output a target, the logarithm of the mean, held as that of :class:`Poisson`, which is the limit
-    :math:`\alpha \to 0`. Near that limit the textbook formula loses all digits in float32; this one does not.
+    It needs one output per target, the logarithm of the mean, clipped as that of :class:`Poisson`, which is the limit
+    :math:`\alpha \to 0`. Near that limit the textbook formula loses all digits in float32; this implementation does
+    not.
 
     Attributes:
-        dispersion: :math:`\alpha`, the squared relative deviation of the rates that Poisson does not explain: a number;
-            ``"learned"`` for a point estimate (site ``dispersion``, first 1); or a ``bl.priors.LogNormal``.
+        dispersion: :math:`\alpha`, the squared coefficient of variation of the rates: a number; ``"learned"`` for a
+            point estimate (site ``dispersion``, initially 1); or a ``bl.priors.LogNormal``.
 
     Raises:
-        DataError: If a number is not finite and positive, or something else comes.
+        DataError: If ``dispersion`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
 
     References:
         Hilbe (2011), "Negative Binomial Regression": the form NB2.
@@ -160,22 +158,18 @@ class NegativeBinomial(Likelihood):
     """
 
     ARGUMENTS: ClassVar = {"dispersion": POSITIVE}
-    unit_scale: ClassVar[bool] = False
+
     dispersion: Positive = "learned"
 
     def __post_init__(self) -> None:
-        check_positive("dispersion", self.dispersion, "the variance beyond Poisson's over the squared mean")
+        check_positive("dispersion", self.dispersion, "the excess variance over the squared mean")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the site ``dispersion``, unless its value is given."""
+        """Return the site ``dispersion``, unless its value is fixed."""
         return positive_site("dispersion", self.dispersion, like)
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
-        log_mean, event_dim = one_a_target(f, output_axes)
+        log_mean, event_dim = squeeze_last(f, output_axes)
         dispersion = for_targets(latents.get("dispersion", self.dispersion), event_dim)
-        return GammaPoisson(restrained(log_mean, LOG_RATE_BOUND), dispersion).to_event(event_dim)
-
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse what is no count."""
-        check_counts(y)
+        return GammaPoisson(soft_clip(log_mean, LOG_RATE_BOUND), dispersion).to_event(event_dim)

@@ -1,4 +1,4 @@
-"""Whole numbers from 0 to a largest one, such as the brightness of pixels: a discretized mixture of logistics."""
+"""Likelihood of integers in a range, such as the brightness of pixels: a discretized mixture of logistics."""
 
 from __future__ import annotations
 
@@ -12,29 +12,22 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
-from ..errors import DataError
+from ..arguments import check_integer
 from ..saving.schema import Integer
-from .elementwise import Elementwise
-from .mixtures import MIXTURE, Mixture, check_whole
+from .base import check_targets
+from .mixtures import MIXTURE, Mixture
+from .univariate import Univariate, open_uniform
+
+_MOST_LEVELS = 2**16
 
 
-class DiscretizedLogistic(Elementwise):
-    r"""A logistic, rounded to whole numbers from 0 to ``levels - 1``; the outer ones take the tails.
+class DiscretizedLogistic(Univariate):
+    """A logistic distribution rounded to integers from 0 to ``levels - 1``, which include the tails."""
 
-    With the edges :math:`a = (y - \tfrac12 - m) / s` and :math:`b = (y + \tfrac12 - m) / s`
-
-    .. math:: \log(\sigma(b) - \sigma(a)) = \log \sigma(b) + \log \sigma(-a) + \log(1 - e^{-1 / s}),
-
-    exactly: no difference of near numbers is taken, so narrow, wide and far components need no cases. Whole numbers
-    and their halves are exact in float32; so the edge that two neighbours share is one number to both, and the
-    masses sum to 1.
-
-    Args:
-        loc: Mean m of the logistic.
-        scale: Its scale s.
-        levels: How many whole numbers there are, at least 2.
-    """
-
+    # With the edges a = (y - 1/2 - loc) / scale and b = (y + 1/2 - loc) / scale,
+    #   log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(-1 / scale)).
+    # No close numbers are subtracted, so narrow, wide and distant components need no special cases. Integers and their
+    # halves are exact in float32, so two neighbours share exactly the same edge, and the probabilities sum to 1.
     parameters = ("loc", "scale")
     loc: Tensor
     scale: Tensor
@@ -44,16 +37,16 @@ class DiscretizedLogistic(Elementwise):
         super().__init__(loc, scale)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
-        """Give the same distribution with a larger batch shape."""
+        """Return the same distribution with a larger batch shape."""
         return type(self)(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels)
 
     @property
     def support(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The whole numbers from 0 to ``levels - 1``."""
+        """The integers from 0 to ``levels - 1``."""
         return constraints.integer_interval(0, self.levels - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Give the log probability of whole numbers."""
+        """Compute the log probability."""
         steep = self.scale.reciprocal()
         first, last = value <= 0, value >= self.levels - 1
         below = logsigmoid((value + 0.5 - self.loc) * steep).masked_fill(last, 0)
@@ -61,23 +54,24 @@ class DiscretizedLogistic(Elementwise):
         return below + above + (-(-steep).expm1()).log().masked_fill(first | last, 0)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Give the probability of whole numbers up to one."""
+        """Compute the distribution function."""
         below = ((value.floor() + 0.5 - self.loc) / self.scale).sigmoid()
         return below.masked_fill(value < 0, 0).masked_fill(value >= self.levels - 1, 1)
 
     @property
     def mean(self) -> Tensor:
-        """The mean, by the sum over all numbers."""
+        """The mean, as a sum over all levels."""
         return self._moments[0]
 
     @property
     def variance(self) -> Tensor:
-        """The variance, by the sum over all numbers."""
+        """The variance, as a sum over all levels."""
         return self._moments[1]
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Sums of tail probabilities about the middle c: moments about 0 would lose the digits of narrow ones."""
+        """Compute mean and variance from sums of tail probabilities about the rounded location."""
+        # Moments about 0 would lose the digits of narrow components.
         c = self.loc.round().clamp(0, self.levels - 1)
         shift, square = torch.zeros_like(c), torch.zeros_like(c)
         for k in range(self.levels - 1):
@@ -88,37 +82,38 @@ class DiscretizedLogistic(Elementwise):
         return c + shift, (square - shift.square()).clamp(min=0)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw whole numbers."""
+        """Draw integers."""
         with torch.no_grad():
-            drawn = self.loc + self.scale * self._uniform(sample_shape).logit()
-            return drawn.round().clamp(0, self.levels - 1)
+            u = open_uniform(self._extended_shape(torch.Size(sample_shape)), self.loc)
+            return (self.loc + self.scale * u.logit()).round().clamp(0, self.levels - 1)
 
 
 @dataclass(frozen=True)
 class DiscretizedMixtureOfLogistics(Mixture):
-    r"""Whole numbers from 0 to L - 1, such as pixels: a mixture of logistics, rounded, whose ends take the tails.
+    r"""Integers from 0 to L - 1, such as pixels: a mixture of rounded logistics, whose ends include the tails.
 
     .. math:: P(y \mid x, w) = \sum_c \pi_c \left[\sigma\!\left(\frac{y + \frac12 - M_c}{S_c}\right)
         - \sigma\!\left(\frac{y - \frac12 - M_c}{S_c}\right)\right], \quad
         M_c = \tfrac{L - 1}2 (1 + m_c),\; S_c = \tfrac{L - 1}2 s_c,
 
-    with :math:`-\infty` for the lower edge of 0 and :math:`\infty` for the upper edge of L - 1. 3 C outputs a target: C
-    logits of the weights :math:`\pi`, C means m less their :meth:`anchors`, which reach from -1 to 1 over the range of
-    y, and C logarithms of scales s in the same unit, held as those of
+    where the lower edge of 0 is :math:`-\infty` and the upper edge of L - 1 is :math:`\infty`. It needs 3 C outputs per
+    target: C logits of the weights :math:`\pi`, C means m minus their :meth:`anchors`, which cover -1 to 1
+    over the range of y, and C logarithms of scales s in the same unit, clipped as those of
     :class:`~bayesian_layers.likelihoods.HeteroscedasticNormal`.
 
-    Images ``(N, channels, H, W)`` come from outputs ``(N, 3 C channels, H, W)`` with ``output_axis="first"``. Each
-    channel of a pixel has a mixture of its own, independent of the others given the network's output; the coupling
-    of channels in PixelCNN++ is left out: where it matters, let the network see the earlier channels.
-    Mean and deviation are sums over all L numbers, so ``predict`` takes L times the work of ``log_prob``.
+    Images ``(N, channels, H, W)`` need outputs ``(N, 3 C channels, H, W)`` with ``output_axis="first"``. Each channel
+    of a pixel has a separate mixture, independent of the others given the network's output. The coupling of channels
+    in PixelCNN++ is not part of it: where it matters, give the earlier channels to the network as inputs. Mean and
+    standard deviation are sums over all L levels, so ``predict`` takes L times the work of ``log_prob``.
 
     Attributes:
-        components: Their number C.
-        levels: How many whole numbers L there are, 256 for bytes.
-        output_axis: See :class:`~bayesian_layers.likelihoods.several.SeveralOutputs`.
+        components: Number of components C.
+        levels: Number of integers L, 256 for bytes.
+        output_axis: The axis of a row's outputs that holds the outputs of a target: ``"last"`` or ``"first"``.
 
     Raises:
-        DataError: If ``components`` is not a whole number from 1, or ``levels`` not one from 2 to 65,536.
+        DataError: If ``components`` is not a positive integer, ``levels`` is not an integer from 2 to 65,536, or
+            ``output_axis`` is invalid.
 
     References:
         Salimans, Karpathy, Chen & Kingma (2017), "PixelCNN++", arXiv 1701.05517.
@@ -131,30 +126,27 @@ class DiscretizedMixtureOfLogistics(Mixture):
         (tensor([0.3775, 0.2449, 0.3775]), tensor(1.))
     """
 
-    ARGUMENTS: ClassVar = {**MIXTURE, "levels": Integer(2, 2**16)}
+    ARGUMENTS: ClassVar = {**MIXTURE, "levels": Integer(2, _MOST_LEVELS)}
     unit_scale: ClassVar[bool] = False
     levels: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("levels", self.levels, 2)
-        if self.levels > 2**16:
-            raise DataError(f"`levels` must be at most 65536; received {self.levels}. Use MixtureOfLogistics")
+        check_integer(
+            "levels", self.levels, least=2, most=_MOST_LEVELS, hint="For more use MixtureOfLogistics."
+        )
 
     def anchors(self, like: Tensor) -> Tensor:
-        """Give the means of the components where the network's output is 0; see :meth:`Mixture.anchors`."""
+        """Return the means of the components for outputs of 0; see :meth:`Mixture.anchors`."""
         return 2 * self._middles(like) - 1
 
     def _component(self, mean: Tensor, scale: Tensor) -> Any:
         half = (self.levels - 1) / 2
         return DiscretizedLogistic(half * (1 + mean), half * scale, self.levels)
 
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse other than whole numbers of the range."""
+    def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
+        """Validate that targets are integers in range."""
         last = self.levels - 1
-        bad = int((~((y >= 0) & (y <= last)) | (y != y.floor() if y.is_floating_point() else False)).sum())
-        if bad:
-            raise DataError(
-                f"`y` must hold whole numbers from 0 to {last}; {bad} of its {y.numel()} values are not. Pixels "
-                f"from 0 to 1 are multiplied by {last} and rounded; other ranges need other `levels`"
-            )
+        valid = (y >= 0) & (y <= last) & (y == y.floor() if y.is_floating_point() else True)
+        hint = f"Multiply pixels from 0 to 1 by {last} and round them; for other ranges change `levels`"
+        check_targets(y, valid, f"integers from 0 to {last}", hint)

@@ -1,4 +1,4 @@
-"""Predictive moments, and how draws are reduced to them."""
+"""Predictive moments, and their computation from draws."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Prediction:
     By the law of total variance
     :math:`\operatorname{Var}[y] = \operatorname{Var}_w[E[y \mid w]] + E_w[\operatorname{Var}[y \mid w]]`, so
     ``std**2 == epistemic_std**2 + aleatoric_std**2``. For classes ``mean`` is the probability and
-    ``epistemic_std`` its deviation over the draws of the weights.
+    ``epistemic_std`` its standard deviation over the draws of the weights.
 
     Attributes:
-        mean: Predictive mean; ``P(y = 1)`` for Bernoulli; for Categorical probabilities, ``(*shape of y, K)``.
-        epistemic_std: Standard deviation that comes from not knowing the weights.
-        aleatoric_std: Standard deviation that would remain if they were known.
+        mean: Predictive mean; ``P(y = 1)`` for Bernoulli; probabilities ``(*shape of y, K)`` for Categorical.
+        epistemic_std: Standard deviation due to uncertainty about the weights.
+        aleatoric_std: Standard deviation that would remain if the weights were known.
 
     Raises:
         ShapeError: If the fields differ in shape.
@@ -49,7 +49,7 @@ class Prediction:
 
 
 def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) -> Prediction:
-    """Reduce draws of the network's output to predictive moments."""
+    """Compute predictive moments from draws of the network's output."""
     if f.dim() < 3 or len(f) < 2:
         raise ShapeError("f", ("S >= 2", "N", "outputs"), f.shape, "Take more draws.")
     mean, variance = likelihood.moments(f, output_axes=f.dim() - 2, **latents)

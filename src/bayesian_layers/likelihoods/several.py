@@ -1,4 +1,4 @@
-"""Likelihoods that take several outputs of the network for each target."""
+"""Base class of likelihoods that need several network outputs per target."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..errors import DataError
+from ..arguments import check_choice
 from ..saving.schema import String
-from .base import Likelihood, one_a_target
+from .base import Likelihood, squeeze_last
 
-OUTPUT_AXIS = {"output_axis": String(("last", "first"))}  # in a file
+AXES = ("last", "first")
+OUTPUT_AXIS = {"output_axis": String(AXES)}  # its schema in a file
 
 
 @dataclass(frozen=True)
 class SeveralOutputs(Likelihood):
-    """A likelihood with m outputs a target; how they are laid out is said in :mod:`bayesian_layers.likelihoods`.
+    """A likelihood with m outputs per target; :mod:`bayesian_layers.likelihoods` describes their layout.
 
     Attributes:
-        output_axis: Which axis of a row's outputs they are on: ``"last"``, or ``"first"``, where torch's
-            convolutions put their channels, ``(N, m C, H, W)``.
+        output_axis: The axis of a row's outputs that holds them: ``"last"``, or ``"first"`` as in torch's
+            convolutions, ``(N, m C, H, W)``.
 
     Raises:
-        DataError: If ``output_axis`` is something else.
+        DataError: If ``output_axis`` is not one of these.
     """
 
     output_axis: Literal["last", "first"] = field(default="last", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.output_axis not in ("last", "first"):
-            raise DataError(f"`output_axis` must be 'last' or 'first'; received {self.output_axis!r}")
+        check_choice("output_axis", self.output_axis, AXES)
 
     def parts(self, f: Tensor, output_axes: int) -> tuple[Tensor, int]:
-        """Take the outputs of each target together."""
+        """Move the outputs of each target to the last axis; return the number of axes of an event too."""
         axis = -output_axes if self.output_axis == "first" else -1
         each: Any = self.outputs_per_target
         targets = f.unflatten(axis, (each, -1))
-        first, event_dim = one_a_target(targets.movedim(axis - 1, 0), output_axes)
+        first, event_dim = squeeze_last(targets.movedim(axis - 1, 0), output_axes)
         return first.movedim(0, -1), event_dim

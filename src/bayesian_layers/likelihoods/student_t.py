@@ -1,4 +1,4 @@
-"""Real targets with heavy tails."""
+"""Likelihood of real targets with heavy tails."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor
 
 from ..errors import DataError, FitWarning
 from ..priors import Site
-from .base import Likelihood, check_finite, one_a_target
+from .base import Likelihood, squeeze_last
 from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio
 
-_FIRST_DF = 4.0
+_INITIAL_DF = 4.0
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class HeavyTailed(dist.StudentT):
-    """Student's t with a CDF, and with a density that keeps its digits where df is large and it is a Normal's."""
+    """Student's t with a CDF, and with a density that is accurate for large df, where it is that of a Normal."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Give the log density."""
+        """Compute the log density."""
         z = (value - self.loc) / self.scale
         half = 0.5 * self.df
         constant = log_gamma_ratio(half.new_tensor(0.5), half) - _HALF_LOG_TWO_PI - self.scale.log()
         return constant - (half + 0.5) * (z.square() / self.df).log1p()
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Give the probability of values up to one."""
+        """Compute the distribution function."""
         z = (value - self.loc) / self.scale
         square = z.square()
         total = self.df + square
@@ -47,19 +47,20 @@ class StudentT(Likelihood):
     .. math:: p(y) = \frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2) \sqrt{\nu \pi}\, s}
         \left(1 + \frac{(y - f)^2}{\nu s^2}\right)^{-(\nu + 1) / 2}
 
-    One output a target, its median; shapes as those of :class:`Normal`. The deviation is
-    :math:`s \sqrt{\nu / (\nu - 2)}`, which is **infinite for** :math:`\nu \le 2`: ``predict`` then says so and gives
-    infinity. **For** :math:`\nu \le 1` **there is no mean**, and ``predict`` refuses. Quantiles, intervals and
-    ``log_prob`` in ``bl.predictive`` exist always.
+    It needs one output per target, the median; shapes are those of :class:`Normal`. The standard deviation is
+    :math:`s \sqrt{\nu / (\nu - 2)}`, which is **infinite for** :math:`\nu \le 2`: then ``predict`` warns and returns
+    infinity. **For** :math:`\nu \le 1` **there is no mean**, and ``predict`` raises DataError. Quantiles, intervals and
+    ``log_prob`` in ``bl.predictive`` always exist.
 
     Attributes:
-        df: Degrees of freedom :math:`\nu`: a number; ``"learned"`` for a point estimate (site ``df``, first 4); or a
-            ``bl.priors.LogNormal``.
-        noise_scale: Scale s in the units of ``y``, the noise's deviation where df is large: a number; ``"learned"``
-            (site ``noise_scale``, first 1); or a ``bl.priors.LogNormal``.
+        df: Degrees of freedom :math:`\nu`: a number; ``"learned"`` for a point estimate (site ``df``, initially 4); or
+            a ``bl.priors.LogNormal``.
+        noise_scale: Scale s in the units of ``y``, which for large df is the standard deviation of the noise: a number;
+            ``"learned"`` (site ``noise_scale``, initially 1); or a ``bl.priors.LogNormal``.
 
     Raises:
-        DataError: If a number is not finite and positive, or something else comes.
+        DataError: If ``df`` or ``noise_scale`` is not a finite positive number, ``"learned"`` or a
+            ``bl.priors.LogNormal``.
 
     References:
         Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution", J. Am. Stat. Assoc. 84.
@@ -72,42 +73,39 @@ class StudentT(Likelihood):
 
     ARGUMENTS: ClassVar = {"df": POSITIVE, "noise_scale": POSITIVE}
 
-    df: Positive = _FIRST_DF
+    df: Positive = _INITIAL_DF
     noise_scale: Positive = "learned"
 
     def __post_init__(self) -> None:
-        check_positive("df", self.df, "a number of degrees of freedom")
+        check_positive("df", self.df, "the number of degrees of freedom")
         check_positive("noise_scale", self.noise_scale, "the scale of the noise")
 
     def sites(self, like: Tensor) -> dict[str, Site]:
-        """List the sites ``noise_scale`` and ``df``, unless their values are given."""
+        """Return the sites ``noise_scale`` and ``df``, unless their values are fixed."""
         scale = positive_site("noise_scale", self.noise_scale, like)
-        return {**scale, **positive_site("df", self.df, like, _FIRST_DF)}
+        return {**scale, **positive_site("df", self.df, like, _INITIAL_DF)}
 
     def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
         """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
-        median, event_dim = one_a_target(f, output_axes)
+        median, event_dim = squeeze_last(f, output_axes)
         df, scale = (
             for_targets(latents.get(name, getattr(self, name)), event_dim) for name in ("df", "noise_scale")
         )
         return HeavyTailed(df, median, scale, validate_args=False).to_event(event_dim)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the targets for each draw; see :meth:`Likelihood.moments`."""
+        """Compute mean and variance of the targets for each draw; see :meth:`Likelihood.moments`."""
         df = torch.as_tensor(latents.get("df", self.df))
-        advice = "quantiles exist: bl.predictive.interval(posterior.draws(x))"
+        advice = "Use quantiles, such as bl.predictive.interval(posterior.draws(x))"
         if bool((df <= 1).any()):
             raise DataError(
-                f"a StudentT with df = {float(df.min()):.3g} has no mean, as df is at most 1; {advice}"
+                f"a StudentT with df = {float(df.min()):.3g} has no mean, because df is at most 1. {advice}"
             )
         if bool((df <= 2).any()):
             warnings.warn(
-                f"a StudentT with df = {float(df.min()):.3g} has an infinite deviation, as df is at most 2; {advice}",
+                f"a StudentT with df = {float(df.min()):.3g} has an infinite standard deviation, because df is at most "
+                f"2. {advice}",
                 FitWarning,
                 stacklevel=2,
             )
         return super().moments(f, output_axes=output_axes, **latents)
-
-    def check_values(self, y: Tensor, outputs: int) -> None:
-        """Refuse targets that are not finite."""
-        check_finite(y)

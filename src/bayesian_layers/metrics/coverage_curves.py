@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..arguments import check_fraction
 from ..errors import DataError, ShapeError
+from ..lazy_imports import scipy_stats
 from ._checks import numeric_array, vectors
 
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
@@ -48,7 +48,7 @@ class CoverageCurve:
     @property
     def p_value(self) -> float:
         """P-value of the largest distance between shares and levels, by Kolmogorov's test; conservative here."""
-        return float(scipy.stats.kstwo.sf(np.max(np.abs(self.shares - self.levels)), self.count))
+        return float(scipy_stats().kstwo.sf(np.max(np.abs(self.shares - self.levels)), self.count))
 
     @property
     def off(self) -> float:
@@ -67,7 +67,7 @@ class CoverageCurve:
         Raises:
             DataError: If ``level`` is not between 0 and 1.
         """
-        return float(scipy.stats.kstwo.isf(1 - check_fraction("level", level), self.count))
+        return float(scipy_stats().kstwo.isf(1 - check_fraction("level", level), self.count))
 
     def verdict(self, level: float = 0.05) -> str:
         """Describe the result of the test in words.

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..errors import DataError, ShapeError
+from ..lazy_imports import scipy_special
 from ._checks import draws_and_rows, numeric_array, standardized, vectors
 
 
@@ -126,11 +126,8 @@ def crps_normal(y: Any, mean: Any, std: Any) -> float:
     """
     z, scale = standardized(y, mean, std)
     density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
-    return float(
-        np.mean(
-            scale * (z * scipy.special.erf(z / math.sqrt(2.0)) + 2.0 * density - 1.0 / math.sqrt(math.pi))
-        )
-    )
+    scores = z * scipy_special().erf(z / math.sqrt(2.0)) + 2.0 * density - 1.0 / math.sqrt(math.pi)
+    return float(np.mean(scale * scores))
 
 
 def normal_nll(y: Any, mean: Any, std: Any) -> float:

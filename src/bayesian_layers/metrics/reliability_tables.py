@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..arguments import check_fraction, check_integer
 from ..errors import ShapeError
+from ..lazy_imports import scipy_special
 from ._checks import classification
 
 
@@ -84,7 +84,7 @@ class Reliability:
         if not free.any():
             return 1.0
         z = (self.frequency - self.confidence)[free] / self.stderr[free]
-        return float(scipy.special.chdtrc(free.sum(), z @ z))
+        return float(scipy_special().chdtrc(free.sum(), z @ z))
 
     def verdict(self, level: float = 0.05) -> str:
         """Describe the result of the test in words.
@@ -161,7 +161,7 @@ def _wilson_interval(
     successes: np.ndarray, trials: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute Wilson's interval for proportions: within [0, 1], and of positive width at 0 and 1 too."""
-    z = float(scipy.special.ndtri((1 + level) / 2))
+    z = float(scipy_special().ndtri((1 + level) / 2))
     share, weight = successes / trials, z**2 / trials
     center = (share + weight / 2) / (1 + weight)
     half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)

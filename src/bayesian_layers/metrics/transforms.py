@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..arguments import check_fraction, check_integer
 from ..errors import DataError, ShapeError
+from ..lazy_imports import scipy_special, scipy_stats
 from ._checks import draws_and_rows, standardized, vectors
 from .uniform import Uniformity, uniformity
 
@@ -71,7 +71,7 @@ def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
         array([0.5  , 0.841])
     """
     z, _ = standardized(y, mean, std)
-    return _inside(scipy.special.ndtr(z))
+    return _inside(scipy_special().ndtr(z))
 
 
 def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
@@ -190,6 +190,6 @@ def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> Pi
     tested = uniformity(probabilities)
     (p,) = vectors(probabilities=probabilities)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    count, tail = scipy.stats.binom(len(p), 1 / bins), (1 - level) / (2 * bins)
+    count, tail = scipy_stats().binom(len(p), 1 / bins), (1 - level) / (2 * bins)
     lower, upper = int(count.ppf(tail)), int(count.isf(tail))
     return PitHistogram(edges, np.histogram(p, edges)[0], len(p) / bins, lower, upper, level, tested)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..arguments import check_fraction
 from ..errors import DataError
+from ..lazy_imports import scipy_special, scipy_stats
 from ._checks import vectors
 
 _TESTS = 3  # of a verdict: bias, width and shape
@@ -162,13 +162,13 @@ def uniformity(probabilities: Any) -> Uniformity:
             "`probabilities` must hold at least 2 numbers strictly between 0 and 1; "
             f"received {len(p)} from {p.min():g} to {p.max():g}. bl.metrics.pit computes such numbers."
         )
-    z = scipy.special.ndtri(p)
+    z = scipy_special().ndtri(p)
     shift, spread = float(z.mean()), float(z.std(ddof=1))
     degrees, statistic = len(p) - 1, (len(p) - 1) * spread**2
-    tails = scipy.special.chdtr(degrees, statistic), scipy.special.chdtrc(degrees, statistic)
+    tails = scipy_special().chdtr(degrees, statistic), scipy_special().chdtrc(degrees, statistic)
     return Uniformity(
         count=len(p),
-        p_value=float(scipy.stats.kstest(p, "uniform").pvalue),
+        p_value=float(scipy_stats().kstest(p, "uniform").pvalue),
         symmetry_p_value=_walk_tail(_excursion(p), len(p)),
         shift=shift,
         spread=spread,

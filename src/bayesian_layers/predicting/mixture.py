@@ -53,7 +53,7 @@ def targets(draws: PredictiveDraws, y: Tensor) -> Tensor:
     observed = draws.likelihood.observed(f[0].double(), y.to(f.device), output_axes=f.dim() - 2)
     assert observed is not None  # y is given
     # As they came: what the distribution takes may already be rounded.
-    draws.likelihood.check_values(y, draws.likelihood.num_classes(f.shape[2:]))
+    draws.likelihood.check_values(y, f.shape[2:])
     return observed
 
 
