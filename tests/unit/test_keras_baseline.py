@@ -208,7 +208,7 @@ def with_first(array, value):
     [
         ({"x": with_first(X, np.nan)}, "`x` must hold no NaN; received 1 of 120"),
         ({"x": with_first(X, np.inf)}, "`x` must be finite in float32"),
-        ({"x": with_first(X, 1e300)}, "`x` must be finite in float32; received 1 values of 120"),
+        ({"x": with_first(X, 1e300)}, "`x` must be finite in float32; 1 of its 120 values are not"),
         ({"x": X.astype(str)}, "`x` must hold real numbers"),
         ({"y": with_first(BINARY, np.nan)}, "`y` must hold no NaN"),
         ({"y": with_first(BINARY, 2)}, "labels 0 to 1; received 2"),
@@ -217,29 +217,29 @@ def with_first(array, value):
         ({"y": np.array(["a", "b"] * 30)}, "`y` must hold real numbers"),
         ({"y": CLASSES - 1, "task": "multiclass"}, "labels 0 to 1; received -1"),
         ({"y": CLASSES, "task": "multiclass", "num_classes": 2}, "labels 0 to 1; received 2"),
-        ({"y": with_first(CLASSES, 1e6), "task": "multiclass"}, "received up to 1e\\+06 in 60 rows"),
-        ({"y": with_first(CLASSES, np.inf), "task": "multiclass"}, "received up to inf"),
+        ({"y": with_first(CLASSES, 1e6), "task": "multiclass"}, "received labels up to 1e\\+06 in 60 rows"),
+        ({"y": with_first(CLASSES, np.inf), "task": "multiclass"}, "received labels up to inf"),
         (
             {"y": CLASSES, "task": "multiclass", "num_classes": 1},
-            "`num_classes` must be an integer at least 2",
+            "`num_classes` must be an integer, 2 or more",
         ),
         ({"y": with_first(REAL, np.inf), "task": "regression"}, "`y` must be finite"),
         ({"predict": {"new": with_first(NEW, np.nan)}}, r"`predict\['new'\]` must hold no NaN"),
         ({"predict": NEW}, "`predict` must map names to inputs; received ndarray"),
-        ({"task": "classification"}, "`task` must be 'binary', 'multiclass' or 'regression'"),
+        ({"task": "classification"}, "`task` must be one of 'binary', 'multiclass', 'regression'"),
         ({"hidden": 10}, r"`hidden` must be a tuple of widths; received 10. Write \(10,\)"),
-        ({"hidden": (10, 0)}, "each width in `hidden` must be an integer at least 1; received 0"),
+        ({"hidden": (10, 0)}, "`hidden` must be an integer, 1 or more; received 0"),
         ({"activation": np.tanh}, "`activation` must be a name"),
-        ({"epochs": 0}, "`epochs` must be an integer at least 1"),
-        ({"epochs": 2.5}, "`epochs` must be an integer at least 1; received 2.5"),
+        ({"epochs": 0}, "`epochs` must be an integer, 1 or more"),
+        ({"epochs": 2.5}, "`epochs` must be an integer, 1 or more; received 2.5"),
         ({"batch_size": -1}, "`batch_size`"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be a positive number"),
-        ({"learning_rate": np.nan}, "`learning_rate` must be a positive number"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a finite number above 0"),
+        ({"learning_rate": np.nan}, "`learning_rate` must be a finite number above 0"),
         ({"seed": -1}, "`seed` must be an integer from 0 to 4294967295"),
-        ({"validation_fraction": 1.0}, r"`validation_fraction` must lie in \[0, 1\)"),
-        ({"x": X[:1], "y": BINARY[:1], "validation_fraction": 0.5}, "must leave rows to train on"),
+        ({"validation_fraction": 1.0}, "`validation_fraction` must be 0 or more and below 1"),
+        ({"x": X[:1], "y": BINARY[:1], "validation_fraction": 0.5}, "must leave rows for training"),
         ({"patience": 3}, "`patience` needs validation rows"),
-        ({"patience": 0, "validation_fraction": 0.2}, "`patience` must be an integer at least 1"),
+        ({"patience": 0, "validation_fraction": 0.2}, "`patience` must be an integer, 1 or more"),
     ],
 )
 def test_wrong_values(no_process, changes, message):
@@ -284,7 +284,7 @@ def test_a_failing_process_is_reported(monkeypatch, tmp_path, capfd):
 
 def test_a_process_without_a_result_is_reported(monkeypatch, tmp_path):
     use_worker(monkeypatch, tmp_path, "")
-    with pytest.raises(BaselineError, match=r"ended with 0\.(.|\n)*It printed:\nnothing"):
+    with pytest.raises(BaselineError, match=r"ended with 0\.(.|\n)*The worker's output was:\nnothing"):
         call()
 
 
@@ -315,7 +315,7 @@ def test_divergence_is_reported(monkeypatch, tmp_path):
         "(folder / 'result.json').write_text('{}')"
     )
     use_worker(monkeypatch, tmp_path, source)
-    with pytest.raises(BaselineError, match=r"for 2 of 3 epochs\. Standardize"):
+    with pytest.raises(BaselineError, match=r"for 2 of 3 epochs only\. Standardize"):
         call()
 
 

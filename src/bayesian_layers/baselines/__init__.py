@@ -1,4 +1,4 @@
-"""What the user has today, to compare with: a deterministic network in Keras."""
+"""A deterministic Keras network, to compare Bayesian networks with."""
 
 from .keras import KerasFit, fit_keras
 

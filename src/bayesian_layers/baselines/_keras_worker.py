@@ -1,8 +1,8 @@
-"""Train one Keras network and predict with it: a program of its own, run by path.
+"""Train one Keras network and predict with it; this is a separate program that is run by its path.
 
-Usage: ``python -P _keras_worker.py FOLDER``. FOLDER holds ``recipe.json`` and ``inputs.npz``; the program
-adds ``outputs.npz`` and, last of all, ``result.json``. It knows nothing of the package around it, so that
-nothing but Keras has to be loaded. Without ``-P`` Python would take the file next to this one for Keras.
+Usage: ``python -P _keras_worker.py FOLDER``. FOLDER contains ``recipe.json`` and ``inputs.npz``; the program adds
+``outputs.npz`` and, last of all, ``result.json``. It imports nothing of the package around it, so that only Keras has
+to be loaded. Without ``-P`` Python would import the file next to this one, ``keras.py``, instead of Keras.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-# Keras looks for these when it is imported and works without them; loading them takes 3 of 8 s.
+# Keras imports these if it finds them, and works without them; loading them takes 3 of 8 s.
 OPTIONAL = ("sklearn", "pandas", "matplotlib")
 
-# Only bounds memory: rows are independent of one another in prediction.
+# Bounds the memory; predictions of different rows are independent.
 PREDICTION_ROWS = 16384
 
 HEADS = {
@@ -30,7 +30,7 @@ HEADS = {
 
 
 def build(keras: Any, recipe: dict[str, Any], num_inputs: int) -> Any:
-    """Build and compile the network as a user would."""
+    """Build and compile the network."""
     activation, loss = HEADS[recipe["task"]]
     dense = keras.layers.Dense
     model = keras.Sequential(
@@ -93,6 +93,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    # Setting None makes an import fail at once, in this process only.
+    # With None in sys.modules an import fails at once, in this process only.
     sys.modules.update(dict.fromkeys(OPTIONAL))  # pyright: ignore[reportArgumentType, reportCallIssue]
     main(Path(sys.argv[1]))

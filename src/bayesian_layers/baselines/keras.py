@@ -1,7 +1,7 @@
-"""The Keras network that the user has today, trained in a process of its own.
+"""A deterministic Keras network, trained in its own process.
 
-Keras chooses its backend once, when it is first imported, from the environment; a process of its own
-leaves the caller's environment and modules as they are, and one fit cannot influence the next.
+Keras chooses its backend when it is first imported, from the environment. A separate process leaves the caller's
+environment and modules unchanged, and fits cannot influence each other.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class KerasFit:
     """A trained Keras network, as arrays.
 
     Attributes:
-        history: ``"loss"`` and, with validation rows, ``"val_loss"``: one value an epoch, shape
-            ``(epochs,)``; mean cross-entropy in nats a row, or mean squared error in squared units of
-            ``y``. Keras averages ``"loss"`` over an epoch while the weights move.
-        predictions: By the names given, ``float32``: P(y = 1), shape ``(M,)``; probabilities,
-            ``(M, K)``; or means, ``(M,)``.
-        epochs: Epochs really run.
-        seconds: Wall-clock time of ``model.fit`` alone, without the start of the process.
-        noise_scale: Regression: the root mean square of the residuals on the validation rows, or on
-            the training rows if there are none, in units of ``y``; else None. The network predicts
-            points, so one deviation for all rows is the only honest answer it has; from training
-            rows, or rows that chose when to stop, it is too small by as much as the network overfits.
-        versions: Of python, keras, torch and numpy, in the process that trained.
+        history: ``"loss"`` and, with validation rows, ``"val_loss"``: one value per epoch, shape ``(epochs,)``; mean
+            cross-entropy in nats per row, or mean squared error in squared units of ``y``. Keras averages ``"loss"``
+            over an epoch while the weights change.
+        predictions: By the names given, ``float32``: P(y = 1), shape ``(M,)``; probabilities, ``(M, K)``; or means,
+            ``(M,)``.
+        epochs: Number of epochs of the training.
+        seconds: Wall-clock time of ``model.fit``, without the start of the process.
+        noise_scale: Regression: the root mean square of the residuals on the validation rows, or on the training rows
+            if there are none, in units of ``y``; else None. The network predicts one number per row, so this standard
+            deviation is the same for all rows. If the network overfits, it is too small when it comes from training
+            rows, or from validation rows that chose when to stop.
+        versions: Versions of python, keras, torch and numpy in the training process.
     """
 
     history: dict[str, np.ndarray]
@@ -69,37 +69,37 @@ def fit_keras(
     seed: int = 0,
     num_classes: int | None = None,
 ) -> KerasFit:
-    """Train a dense Keras network by plain ``model.fit`` and predict with it.
+    """Train a dense Keras network by ``model.fit`` and predict with it.
 
-    The output layer is a sigmoid, a softmax or linear, the loss binary or categorical cross-entropy or
-    mean squared error, the optimizer Adam; everything in ``float32``, on one CPU thread (small networks
-    gain nothing from a second). The defaults are those of the article. Equal seeds give equal results.
-    Threads of the caller may call it at the same time: each call has a process of its own.
+    The output layer is a sigmoid, a softmax or linear; the loss is binary or categorical cross-entropy or mean squared
+    error; the optimizer is Adam. Everything is in ``float32`` and on one CPU thread (small networks gain nothing from a
+    second). The defaults are those of the article. Equal seeds give equal results. Several threads may call this
+    function at the same time: each call has its own process.
 
     Args:
         x: Inputs, shape ``(N, D)``. Standardize them first, as for any network.
         y: Targets, shape ``(N,)``: labels 0 and 1, labels 0..K-1, or real numbers.
         predict: Inputs to predict at, by name, each of shape ``(M, D)``.
-        task: What ``y`` is.
+        task: The kind of target.
         hidden: Widths of the hidden layers; ``()`` for none.
-        activation: Of the hidden layers, as Keras names it.
-        epochs: The most passes over the training rows.
-        batch_size: Rows a step.
-        learning_rate: Adam's.
-        validation_fraction: Share of the rows that is held out, chosen by ``seed``, and not trained on.
-        patience: Stop after so many epochs without a better validation loss and take the best epoch's
-            weights. None trains for all epochs.
-        seed: Of the initial weights, the batches and the validation rows.
-        num_classes: K, for ``"multiclass"``; None takes the largest label plus 1.
+        activation: Activation of the hidden layers, by its name in Keras.
+        epochs: Largest number of passes over the training rows.
+        batch_size: Rows per step.
+        learning_rate: Learning rate of Adam.
+        validation_fraction: Share of the rows that is held out from training, chosen by ``seed``.
+        patience: Stop after this number of epochs without a better validation loss, and use the weights of the best
+            epoch. None trains for all epochs.
+        seed: Seed of the initial weights, the batches and the validation rows.
+        num_classes: K, for ``"multiclass"``; None uses the largest label plus 1.
 
     Returns:
-        Predictions, history and the rest.
+        The predictions and the history of the training.
 
     Raises:
         MissingExtraError: If Keras is not installed.
-        ShapeError: If an array has another shape than it must have.
-        DataError: If values are not finite, a label is out of range, or an option makes no sense.
-        BaselineError: If the process fails or training diverges; the message has what it printed.
+        ShapeError: If an array has the wrong shape.
+        DataError: If values are not finite, a label is out of range, or an option is not valid.
+        BaselineError: If the process fails or training diverges; the message includes the output of the process.
 
     References:
         Kingma & Ba (2015), arXiv 1412.6980: Adam.
@@ -109,7 +109,7 @@ def fit_keras(
         >>> fit_keras([[0.0], [1.0]], [[0], [1]], {}, task="binary")
         Traceback (most recent call last):
         ...
-        bayesian_layers.errors.ShapeError: `y` must have shape (2,); received (2, 1). One target a row.
+        bayesian_layers.errors.ShapeError: `y` must have shape (2,); received (2, 1). Pass one target per row.
     """
     _require_keras()
     options = (activation, epochs, batch_size, learning_rate, validation_fraction, patience, seed)
@@ -132,7 +132,7 @@ def fit_keras(
 
 
 def _require_keras() -> None:
-    # find_spec looks for the package without importing it; ValueError: someone has blocked it.
+    # find_spec finds the package without importing it; it raises ValueError for a stand-in in sys.modules.
     try:
         found = importlib.util.find_spec("keras")
     except ValueError:
@@ -142,7 +142,7 @@ def _require_keras() -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    # KERAS_MAX_EPOCHS and its like, or a keras.json with another float type, would change what is computed.
+    # Variables such as KERAS_MAX_EPOCHS, or a keras.json with another float type, would change the computation.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
     keras = {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu", "KERAS_HOME": str(folder / "home")}
     return kept | keras | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -162,7 +162,7 @@ def _run(
 
 
 def _call_worker(folder: Path) -> None:
-    # -P keeps the worker's own folder off the path, where this very file would pass for Keras.
+    # -P keeps the worker's folder off the path, where this file would be imported as Keras.
     command = [sys.executable, "-P", str(_WORKER), str(folder)]
     with subprocess.Popen(
         command,
@@ -173,7 +173,7 @@ def _call_worker(folder: Path) -> None:
     ) as process:
         try:
             _, printed = process.communicate()
-        except BaseException:  # a KeyboardInterrupt above all: leave no process behind
+        except BaseException:  # such as KeyboardInterrupt: leave no process behind
             process.kill()
             process.wait()
             raise
@@ -181,7 +181,7 @@ def _call_worker(folder: Path) -> None:
         tail = printed.decode(errors="replace").strip()[-5000:] or "nothing"
         raise BaselineError(
             f"the Keras process must end with status 0 and a result; it ended with {process.returncode}. "
-            f"Mend what its last lines name. It printed:\n{tail}"
+            f"Fix the error below. The worker's output was:\n{tail}"
         )
 
 
@@ -194,8 +194,8 @@ def _collect(
             (i for i, loss in enumerate(history["loss"]) if not np.isfinite(loss)), len(history["loss"])
         )
         raise BaselineError(
-            f"the Keras network must stay finite; its loss was so for {first} of {len(history['loss'])} "
-            "epochs. Standardize `x` and `y`, or lower `learning_rate`."
+            f"the Keras network must stay finite; its loss was finite for {first} of {len(history['loss'])} "
+            "epochs only. Standardize `x` and `y`, or lower `learning_rate`."
         )
     points = {
         name: array[:, 0] if array.shape[1] == 1 else array
