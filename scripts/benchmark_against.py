@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compare the speed of this tree with that of another commit: scripts/benchmark_against.py COMMIT.
 
-Fit of the article's data, a warm step with 1 and 16 particles, predictions and refinement, each in a fresh process, the two
-trees in turns. It prints the median of each figure and of its ratio to the other commit's; below 1 this tree is faster.
+It times a fit of the article's data, a warm step with 1 and 16 particles, predictions and refinement, each in a fresh
+process, the two trees in turns. It prints the median of each figure and of its ratio to the other commit's; below 1
+this tree is faster.
 """
 
 from __future__ import annotations
