@@ -11,7 +11,7 @@ from torch import nn
 
 from . import priors
 from .errors import SiteError
-from .layers import NORMALISATION
+from .layers import NORMALISATION_LAYERS
 from .network import check_not_lazy, priors_by_id
 from .priors import Prior
 
@@ -190,7 +190,7 @@ def _why_excluded(
         return "in `skip`"
     if selected is not None:
         return None if name in selected else "not in `only`"
-    return "normalisation layer" if isinstance(owner, NORMALISATION) and not named else None
+    return "normalisation layer" if isinstance(owner, NORMALISATION_LAYERS) and not named else None
 
 
 def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:

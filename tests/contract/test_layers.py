@@ -1,4 +1,4 @@
-"""Every layer through one table of checks: drawn once and many times, trained, saved, lifted, at scale 0."""
+"""Every layer through one table of checks: drawn once and many times, trained, saved, bayesianized, at scale 0."""
 
 import pyro
 import pytest
@@ -39,7 +39,7 @@ def of_network(model, values):
 
 
 def plain(model, values, x):
-    """The slow and obvious way: torch calls the network with these parameters; rows of padding are zero."""
+    """The slow and obvious way: torch calls the network with these parameters; padding rows are zero."""
     values = dict(of_network(model, values))
     for name, module in model.network.named_modules():
         row, weight = getattr(module, "padding_idx", None), f"{name}.weight".lstrip(".")
@@ -179,18 +179,18 @@ def test_draws_as_functions(row):
         torch.testing.assert_close(posterior.function(seed=5)(*unpacked(x)), expected[0])
 
 
-def test_bayesianize_gives_torchs_layer_the_twins_sites(row):
+def test_bayesianize_gives_torchs_layer_the_sites_of_ours(row):
     if row.torchs is None:
         return
-    lifted, twin = bl.bayesianize(row.torchs_network()), row.network()
-    theirs, ours = (bl.BayesianModel(network).sites() for network in (lifted, twin))
+    bayesianized, network = bl.bayesianize(row.torchs_network()), row.network()
+    theirs, ours = (bl.BayesianModel(each).sites() for each in (bayesianized, network))
     assert list(theirs) == list(ours)
     for name, site in ours.items():
         assert site.prior == theirs[name].prior
         assert torch.equal(site.initial, theirs[name].initial)
     x = unpacked(row.inputs())
     with torch.no_grad():
-        assert torch.equal(twin(*x), lifted(*x))
+        assert torch.equal(network(*x), bayesianized(*x))
 
 
 def test_at_scale_zero_every_draw_is_the_network(row):
@@ -199,7 +199,7 @@ def test_at_scale_zero_every_draw_is_the_network(row):
     with torch.no_grad():
         guide.log_scale.fill_(-torch.inf)
         draws = guide.draw(S, 0)
-        for name in guide.layout.drawn:  # what is no guide's to narrow: a plain call has its mean
+        for name in guide.layout.drawn:  # sites that no guide learns; a plain call uses their mean
             draws[name] = torch.zeros_like(draws[name])
         f = call(model.network, {n: v[:, None] for n, v in of_network(model, draws).items()}, x)
         torch.testing.assert_close(f, model.network(*unpacked(x)).expand_as(f))

@@ -9,7 +9,7 @@ import torch
 import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.guides import BlockNormal
-from bayesian_layers.layers.gaussian_process import KERNELS
+from bayesian_layers.layers.kernels import KERNELS
 from bayesian_layers.network import call
 from bayesian_layers.noise import standard_normal
 

@@ -1,7 +1,7 @@
-"""The table of the layers: one row each, by which ``test_layers.py`` knows what to build and what to expect.
+"""The table of layers for ``tests/contract/test_layers.py``: one row per layer, with a small network that contains it.
 
-A row is a small network with the layer in it. What is not said is the usual: standard normal inputs, standard
-normal targets in the shape of the outputs, a Normal likelihood with learned noise.
+By default inputs are standard normal, targets are standard normal in the shape of the outputs, and the likelihood is
+Normal with learned noise.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ class Row:
     Attributes:
         build: Makes the network, of the library's layers.
         shape: Shape of a row's input; or inputs as a tensor or a tuple of tensors, N rows in front.
-        torchs: Makes the same network of torch's own layers, which ``bayesianize`` lifts; ``None`` for a layer that
-            torch does not have.
-        covers: Estimator to the sites that it treats; what is not named is plain.
-        likelihood: What the outputs mean.
+        torchs: Makes the same network of torch's own layers, for ``bayesianize``; ``None`` for a layer that torch
+            does not have.
+        covers: The sites that each estimator treats; all other sites are reparameterized.
+        likelihood: The likelihood of the model.
         y: Targets.
         stored: Whether files describe the network, so that ``bl.load`` needs none.
     """
@@ -79,7 +79,7 @@ def randn(*shape, seed=2):
 
 
 def both(build):
-    """One network, of the library's layers (twins where there are any) and of torch's."""
+    """One network, of the library's layers (where there are any) and of torch's."""
     return {"build": lambda: build(bl), "torchs": lambda: build(nn)}
 
 
@@ -133,7 +133,7 @@ class Packed(nn.Module):
 
 
 class Steps(nn.Module):
-    """A recurrent cell in a loop of one's own."""
+    """A recurrent cell in a loop over time."""
 
     def __init__(self, kind, cell):
         super().__init__()

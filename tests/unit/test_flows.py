@@ -27,7 +27,7 @@ def all_priors(flow):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_networks_remember_priors(build, kind):
+def test_networks_have_priors(build, kind):
     narrow, wide = bl.priors.Normal(scale=0.1), bl.priors.Normal(scale=9.0)
     learned = bl.priors.Normal(scale="learned")
     for arguments, weight, bias in (
@@ -294,7 +294,7 @@ def bent(guide, scale=0.2):
     return guide
 
 
-def test_the_guide_begins_as_mean_field(regression_model):
+def test_the_guide_starts_as_mean_field(regression_model):
     flow, mean_field = bl.guides.Flow(regression_model), bl.guides.MeanFieldNormal(regression_model)
     for name, value in mean_field.draw(20, seed=1).items():
         torch.testing.assert_close(flow.draw(20, seed=1)[name], value)

@@ -11,7 +11,7 @@ from bayesian_layers import estimators, priors
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.fitting import evaluation
 from bayesian_layers.guides import BlockNormal
-from bayesian_layers.layers.gaussian_process import KERNELS
+from bayesian_layers.layers.kernels import KERNELS
 from bayesian_layers.network import call
 from bayesian_layers.noise import standard_normal
 
@@ -295,8 +295,8 @@ def test_its_repr_says_what_it_is():
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"num_inducing": 0}, DataError, "`num_inducing` must be a whole number, 1 or more; received 0"),
-        ({"num_frequencies": 1.5}, DataError, "`num_frequencies` must be a whole number"),
+        ({"num_inducing": 0}, DataError, "`num_inducing` must be an integer, 1 or more; received 0"),
+        ({"num_frequencies": 1.5}, DataError, "`num_frequencies` must be an integer"),
         ({"kernel": "cosine"}, DataError, "`kernel` must be one of"),
         ({"mean": "constant"}, DataError, "`mean` must be one of"),
         ({"inducing": torch.zeros(3, 4)}, ShapeError, "inducing"),

@@ -19,7 +19,7 @@ def test_linear_is_torchs_linear(build):
 
 
 def torchs_signature(name):
-    """Of the recurrent layers torch says it in the class above them, or in overloads."""
+    """Torch defines the signatures of recurrent layers in their base class, or in overloads."""
     if name in ("LSTM", "GRU"):
         known = dict(inspect.signature(nn.RNNBase).parameters)
         return [n for n in known if n != "mode" and (name == "LSTM" or n != "proj_size")]
@@ -29,24 +29,24 @@ def torchs_signature(name):
     return list(inspect.signature(getattr(nn, name)).parameters)
 
 
-TWINS = [name for name in bl.layers.__all__ if hasattr(nn, name)]
+TORCHS_NAMES = [name for name in bl.layers.__all__ if hasattr(nn, name)]
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_twins_have_torchs_signature_and_priors(name):
-    twin = getattr(bl, name)
-    ours = inspect.signature(twin).parameters
+@pytest.mark.parametrize("name", TORCHS_NAMES)
+def test_versions_of_torchs_layers_have_its_signature_and_priors(name):
+    layer = getattr(bl, name)
+    ours = inspect.signature(layer).parameters
     priors = [n for n in ours if n.endswith("prior")]
     assert [n for n in ours if n not in priors] == torchs_signature(name)
     assert priors == (["prior", "bias_prior"] if "bias" in ours else ["prior"])
     assert all(ours[n].kind is inspect.Parameter.KEYWORD_ONLY for n in priors)
-    assert issubclass(twin, getattr(nn, name))
+    assert issubclass(layer, getattr(nn, name))
     theirs = inspect.signature(getattr(nn, name)).parameters
     assert all(ours[n].default == theirs[n].default for n in theirs if n in ours)
 
 
-def test_there_are_twins():
-    assert len(TWINS) >= 19
+def test_there_are_versions_of_torchs_layers():
+    assert len(TORCHS_NAMES) >= 19
 
 
 def test_priors_of_weight_and_bias(build):
@@ -64,7 +64,7 @@ def test_priors_of_weight_and_bias(build):
 
 
 @pytest.mark.parametrize("wrong", [1.0, "Normal", nn.Identity()])
-def test_a_prior_that_is_none_is_refused(wrong, build):
+def test_what_is_not_a_prior_is_refused(wrong, build):
     with pytest.raises(TypeError, match=r"bl\.priors"):
         build(lambda: bl.Linear(2, 1, prior=wrong))
     with pytest.raises(TypeError, match=r"bl\.priors"):
@@ -139,7 +139,7 @@ def test_repr_of_a_layer_with_layers_in_it(build):
 
 
 @pytest.mark.parametrize("refused", [{"max_norm": 1.0}, {"sparse": True}, {"scale_grad_by_freq": True}])
-def test_what_embeddings_do_beside_looking_up_is_refused(refused, build):
+def test_unsupported_options_of_embeddings_are_refused(refused, build):
     name = next(iter(refused))
     with pytest.raises(bl.errors.DataError, match=f"without `{name}`"):
         build(lambda: bl.Embedding(3, 2, **refused))
@@ -150,7 +150,7 @@ def test_what_embeddings_do_beside_looking_up_is_refused(refused, build):
 
 def tied(kind):
     class Tied(nn.Module):
-        """The weight's first place is not the embedding's."""
+        """The first owner of the weight is not the embedding."""
 
         def __init__(self):
             super().__init__()
@@ -210,19 +210,19 @@ def test_take():
 
 
 @pytest.mark.parametrize("wrong", [{"entry": None}, {"entry": 0.5}, {"entry": 0, "step": True}])
-def test_a_take_that_is_none(wrong):
-    with pytest.raises(bl.errors.DataError, match="whole number"):
+def test_take_needs_integers(wrong):
+    with pytest.raises(bl.errors.DataError, match="must be an integer"):
         bl.Take(**wrong)
 
 
-def test_take_says_what_it_needs():
-    with pytest.raises(bl.errors.DataError, match="an entry 2; received 2 entries"):
+def test_take_names_what_it_needs():
+    with pytest.raises(bl.errors.DataError, match=r"Take\(2\) needs .* received 2 entries"):
         bl.Take(2)((torch.ones(1), torch.ones(1)))
     with pytest.raises(bl.errors.DataError, match="received Tensor"):
         bl.Take(0)(torch.ones(3, 2))
     with pytest.raises(bl.errors.DataError, match="received str"):
         bl.Take(1, step=0)((torch.ones(1), "state"))
-    with pytest.raises(bl.errors.ShapeError, match="reach step 3"):
+    with pytest.raises(bl.errors.ShapeError, match="a step 3"):
         bl.Take(0, step=3)((torch.ones(5, 3, 2),))
 
 

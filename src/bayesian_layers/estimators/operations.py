@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.gaussian_process import sparse_process
+from ..layers.inducing import sparse_process
 
 Op = Callable[[tuple[Tensor, ...], Tensor, Tensor | None], Tensor]  # inputs, weight, bias
 

@@ -1,21 +1,21 @@
-"""Layers whose parameters have priors: drop-in twins of torch's, and the library's own.
+"""Layers whose parameters have priors: drop-in versions of torch's layers, and layers of the library's own.
 
-A new layer is one file here, and its name in ``__all__``: the package takes it from there, and so do saved files.
-Where an estimator can treat it row by row, it has a rule there (see ``estimators.operations``).
-The file may hold three tables for saved files, of which most families need the first alone:
+A new layer is one file here and its name in ``__all__``, which the package and saved files use. If local
+reparameterization or Flipout can treat it, it also needs a rule in ``estimators.operations``. The file may hold three
+tables for saved files; most layers need only the first:
 
-- ``ARGUMENTS``: what constructor arguments that are new must be, by name (others are in ``saving.architecture``);
-- ``READ``: how an argument is read off a module that does not keep it under its name, by name;
-- ``MODULES``: of how many modules a layer is made, by class: a function of the constructor's arguments.
+- ``ARGUMENTS``: the schema of each new constructor argument, by name (``saving.architecture`` has the common ones);
+- ``READ``: how to read an argument from a module that has no attribute of the same name, by name;
+- ``MODULES``: the number of modules in a layer, by class, as a function of the constructor's arguments.
 
-Device, dtype and keyword-only arguments whose name ends in ``prior`` are no business of theirs.
+The tables leave out ``device``, ``dtype`` and keyword-only arguments whose name ends in ``prior``.
 """
 
 from ..saving.architecture import register
 from .activation import PReLU
 from .adapters import SelfAttention, Take
 from .attention import MultiheadAttention, TransformerEncoderLayer
-from .base import NORMALISATION as NORMALISATION
+from .base import NORMALISATION_LAYERS as NORMALISATION_LAYERS
 from .cells import GRUCell, LSTMCell, RNNCell
 from .convolution import Conv1d, Conv2d, Conv3d
 from .embedding import Embedding
@@ -65,4 +65,4 @@ __all__ = [
 ]
 
 for _name in __all__:
-    register(globals()[_name])  # files may describe it
+    register(globals()[_name])  # saved files may contain this layer

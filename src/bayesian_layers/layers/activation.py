@@ -7,21 +7,14 @@ from typing import Any
 from torch import nn
 
 from ..priors import Prior
-from .base import Twin, remember_weight_and_bias
+from .base import BayesianLayer, set_layer_priors
 
 
-class PReLU(Twin, nn.PReLU):
+class PReLU(BayesianLayer, nn.PReLU):
     r"""``torch.nn.PReLU`` with a prior on its slopes: :math:`f = \max(0, x) + w \min(0, x)`.
 
-    Args:
-        num_parameters: One slope for each channel, or 1 for all.
-        init: Slope at first.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.PReLU``, and:
         prior: Prior of the slopes; ``None`` is the library's default prior.
-
-    Shape:
-        Input ``(N, num_parameters, ...)``, or with one parameter any; output of the same shape.
 
     Raises:
         TypeError: If the prior is not one of ``bl.priors``.
@@ -45,4 +38,4 @@ class PReLU(Twin, nn.PReLU):
         prior: Prior | None = None,
     ) -> None:
         super().__init__(num_parameters, init, device, dtype)
-        remember_weight_and_bias(self, prior, None)
+        set_layer_priors(self, prior, None)

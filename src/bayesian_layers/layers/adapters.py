@@ -1,4 +1,4 @@
-"""Small layers without parameters, by which layers with several inputs or results stand in a ``Sequential``."""
+"""Adapters without parameters, with which layers of several inputs or results fit into a ``Sequential``."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..arguments import is_integer
 from ..errors import DataError, ShapeError
-from ..saving.architecture import A_MODULE
+from ..saving.architecture import MODULE_ARGUMENT
 from ..saving.schema import Bool, Integer, optional
 
 ARGUMENTS = {
     "entry": Integer(-64, 63),
     "step": optional(Integer(-(2**31), 2**31 - 1)),
     "batch_first": Bool(),
-    "attention": A_MODULE,
+    "attention": MODULE_ARGUMENT,
 }
 
 
 class Take(nn.Module):
-    """Takes one entry of a tuple, such as an LSTM returns, and of it one time step.
+    """Takes one entry of a tuple, such as an LSTM returns, and optionally one time step of this entry.
 
     Args:
-        entry: Number of the entry.
-        step: Number of the time step, -1 for the last; ``None`` for all.
+        entry: Index of the entry.
+        step: Index of the time step, -1 for the last; ``None`` for all steps.
         batch_first: Whether the entry is ``(N, T, ...)`` rather than ``(T, N, ...)``.
 
     Shape:
-        Input a tuple; output its entry, or with ``step`` the entry without the axis of time, ``(N, ...)``.
+        The input is a tuple. The output is its entry, or with ``step`` the entry without the time axis, ``(N, ...)``.
 
     Raises:
-        DataError: If ``entry`` or ``step`` is no whole number.
+        DataError: If ``entry`` or ``step`` is not an integer.
 
     Example:
         >>> import torch
@@ -42,65 +43,50 @@ class Take(nn.Module):
 
     def __init__(self, entry: int, step: int | None = None, batch_first: bool = True) -> None:
         super().__init__()
-        for name, value in (("entry", entry), ("step", step)):
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | None)
-                or (name, value) == ("entry", None)
-            ):
-                raise DataError(f"`{name}` must be a whole number; received {value!r}")
+        if not is_integer(entry):
+            raise DataError(f"`entry` must be an integer; received {entry!r}")
+        if step is not None and not is_integer(step):
+            raise DataError(f"`step` must be an integer or None; received {step!r}")
         self.entry = entry
         self.step = step
         self.batch_first = batch_first
 
     def forward(self, results: Sequence[Any]) -> Any:
-        """Take the entry.
-
-        Args:
-            results: What the layer before returned.
-
-        Returns:
-            The entry, or one time step of it.
-
-        Raises:
-            DataError: If ``results`` is no tuple, or has no such entry.
-            ShapeError: If the entry has no axis of time, or too few steps.
-        """
-        if not isinstance(results, tuple | list) or not -len(results) <= self.entry < len(results):
-            kind = f"{len(results)} entries" if isinstance(results, tuple | list) else type(results).__name__
-            raise DataError(f"Take needs a tuple with an entry {self.entry}; received {kind}")
+        """Take the entry of a tuple."""
+        if not isinstance(results, tuple | list):
+            raise DataError(f"Take needs a tuple; received {type(results).__name__}")
+        if not -len(results) <= self.entry < len(results):
+            raise DataError(
+                f"Take({self.entry}) needs a tuple with that entry; received {len(results)} entries"
+            )
         taken = results[self.entry]
         if self.step is None:
             return taken
-        axis = 1 if self.batch_first else 0
         if not isinstance(taken, Tensor):
             raise DataError(f"Take needs a tensor to take a step of; received {type(taken).__name__}")
+        axis = 1 if self.batch_first else 0
         if taken.dim() < 2 or not -taken.shape[axis] <= self.step < taken.shape[axis]:
             expected = ("N", "T", "...") if self.batch_first else ("T", "N", "...")
-            raise ShapeError("results[entry]", expected, taken.shape, f"T must reach step {self.step}.")
+            raise ShapeError("results[entry]", expected, taken.shape, f"There must be a step {self.step}.")
         return taken.select(axis, self.step)
 
     def extra_repr(self) -> str:
-        """Show what is taken.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
+        """Show the arguments."""
         return f"{self.entry}, step={self.step}, batch_first={self.batch_first}"
 
 
 class SelfAttention(nn.Module):
-    """An attention whose queries, keys and values are one input, and whose output is one tensor.
+    """Attention of one input to itself: queries, keys and values are the same, and the output is one tensor.
 
     Args:
-        attention: ``bl.MultiheadAttention`` or torch's, with ``batch_first``.
+        attention: ``bl.MultiheadAttention`` or torch's, with ``batch_first=True``.
 
     Shape:
-        Input and output ``(N, T, E)``; a mask of keys ``(N, T)``, true where there is nothing to attend to.
+        Input and output ``(N, T, E)``. A mask of keys is ``(N, T)``, with True at positions to ignore.
 
     Raises:
-        DataError: If ``attention`` has not the rows in front.
-        TypeError: If it is no ``MultiheadAttention``.
+        DataError: If ``attention`` has not ``batch_first=True``.
+        TypeError: If ``attention`` is not a ``MultiheadAttention``.
 
     Example:
         >>> import torch
@@ -115,18 +101,10 @@ class SelfAttention(nn.Module):
             raise TypeError(f"`attention` must be a MultiheadAttention; received {type(attention).__name__}")
         if not attention.batch_first:
             raise DataError(
-                "`attention` must have the rows in front: MultiheadAttention(..., batch_first=True)"
+                "`attention` must have batch_first=True: MultiheadAttention(..., batch_first=True)"
             )
         self.attention = attention
 
     def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
-        """Attend to one's own positions.
-
-        Args:
-            x: Input, ``(N, T, E)``.
-            key_padding_mask: True at positions that nobody attends to, ``(N, T)``; or ``None``.
-
-        Returns:
-            Output, ``(N, T, E)``.
-        """
+        """Attend to the positions of the input itself."""
         return self.attention(x, x, x, key_padding_mask=key_padding_mask, need_weights=False)[0]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ..priors import Prior
 from ..saving.schema import AnyOf, Bool, Integer, Number, String, optional
-from .base import BiasPrior, Twin, remember_weight_and_bias
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 _SIZE = Integer(1, 2**31 - 1)
 ARGUMENTS = {
@@ -28,7 +28,7 @@ def _bias(module: Any) -> bool:
 
 
 def _of_attention(name: str) -> Callable[[Any], Any]:
-    """An argument that the layer hands on to the attention inside it."""
+    """Read an argument that a transformer layer passes to its attention."""
     return lambda module: getattr(getattr(module, "self_attn", module), name)
 
 
@@ -46,29 +46,16 @@ READ: dict[str, Callable[[Any], Any]] = {
 MODULES = {"MultiheadAttention": lambda _: 2, "TransformerEncoderLayer": lambda _: 10}
 
 
-class MultiheadAttention(Twin, nn.MultiheadAttention):
-    r"""``torch.nn.MultiheadAttention`` with priors on its weights and biases, those of its output too.
+class MultiheadAttention(BayesianLayer, nn.MultiheadAttention):
+    """``torch.nn.MultiheadAttention`` with priors on all its weights and biases, also of its output layer.
 
-    Returns what torch's layer returns, a tuple, and takes its masks; :class:`SelfAttention` makes it a layer of one
-    input and one output. The keys and values that ``add_bias_kv`` appends count as biases.
+    Like torch's layer it returns a tuple and accepts masks; :class:`SelfAttention` makes it a layer with one input and
+    one output. The keys and values that ``add_bias_kv`` appends count as biases. Networks need ``batch_first=True``
+    for layers that see the rows of ``x``.
 
-    Args:
-        embed_dim: Entries of a query and of the output, E.
-        num_heads: As in torch.
-        dropout: As in torch.
-        bias: Whether there are biases.
-        add_bias_kv: As in torch.
-        add_zero_attn: As in torch.
-        kdim: As in torch.
-        vdim: As in torch.
-        batch_first: Whether the rows stand in front, as this library needs them at a network's input.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.MultiheadAttention``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        With ``batch_first`` inputs ``(N, T, E)``; output ``(N, T, E)`` and the attention's weights, as in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -98,45 +85,20 @@ class MultiheadAttention(Twin, nn.MultiheadAttention):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            embed_dim,
-            num_heads,
-            dropout,
-            bias,
-            add_bias_kv,
-            add_zero_attn,
-            kdim,
-            vdim,
-            batch_first,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
+        sizes, options = (embed_dim, num_heads), (add_bias_kv, add_zero_attn, kdim, vdim)
+        super().__init__(*sizes, dropout, bias, *options, batch_first, device, dtype)
+        set_layer_priors(self, prior, bias_prior)
 
 
-class TransformerEncoderLayer(Twin, nn.TransformerEncoderLayer):
-    r"""``torch.nn.TransformerEncoderLayer`` with priors on its weights and biases.
+class TransformerEncoderLayer(BayesianLayer, nn.TransformerEncoderLayer):
+    """``torch.nn.TransformerEncoderLayer`` with priors on its weights and biases.
 
-    Those of its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Masks are taken as
-    in torch.
+    Its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Networks need
+    ``batch_first=True`` for layers that see the rows of ``x``.
 
-    Args:
-        d_model: Entries of the input at each position, E.
-        nhead: As in torch.
-        dim_feedforward: As in torch.
-        dropout: As in torch.
-        activation: As in torch.
-        layer_norm_eps: As in torch.
-        batch_first: Whether the rows stand in front, as this library needs them at a network's input.
-        norm_first: As in torch.
-        bias: Whether there are biases.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.TransformerEncoderLayer``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        With ``batch_first`` input and output ``(N, T, E)``.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -164,17 +126,6 @@ class TransformerEncoderLayer(Twin, nn.TransformerEncoderLayer):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            d_model,
-            nhead,
-            dim_feedforward,
-            dropout,
-            activation,
-            layer_norm_eps,
-            batch_first,
-            norm_first,
-            bias,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
+        sizes, options = (d_model, nhead, dim_feedforward), (batch_first, norm_first, bias)
+        super().__init__(*sizes, dropout, activation, layer_norm_eps, *options, device, dtype)
+        set_layer_priors(self, prior, bias_prior)

@@ -1,4 +1,4 @@
-"""Recurrent cells, for loops of one's own: one draw of the weights for all of a forward pass."""
+"""Recurrent cells, for a loop over time of your own: one draw of the weights for a whole forward pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from ..priors import Prior
 from ..saving.schema import Integer, String
-from .base import BiasPrior, Twin, remember_weight_and_bias
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 ARGUMENTS = {
     **dict.fromkeys(("input_size", "hidden_size"), Integer(1, 2**31 - 1)),
@@ -16,20 +16,30 @@ ARGUMENTS = {
 }
 
 
-class LSTMCell(Twin, nn.LSTMCell):
-    r"""``torch.nn.LSTMCell`` with priors on its weights and biases: one time step of an :class:`LSTM`.
+class _GatedCell(BayesianLayer):
+    """The constructor of cells without a choice of nonlinearity."""
 
-    Args:
-        input_size: Entries of the input, D.
-        hidden_size: Entries of the state, H.
-        bias: Whether there are biases.
-        device: As in torch.
-        dtype: As in torch.
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        prior: Prior | None = None,
+        bias_prior: BiasPrior = "as weight",
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        set_layer_priors(self, prior, bias_prior)
+
+
+class LSTMCell(_GatedCell, nn.LSTMCell):
+    """``torch.nn.LSTMCell`` with priors on its weights and biases: one time step of an :class:`LSTM`.
+
+    Args: as ``torch.nn.LSTMCell``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        Input ``(N, D)`` and states ``(N, H)`` twice, ``h`` and ``c``, or none for zeros; output the new states.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -41,35 +51,13 @@ class LSTMCell(Twin, nn.LSTMCell):
         (torch.Size([5, 3]), torch.Size([5, 3]))
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype)
-        remember_weight_and_bias(self, prior, bias_prior)
 
+class GRUCell(_GatedCell, nn.GRUCell):
+    """``torch.nn.GRUCell`` with priors on its weights and biases: one time step of a :class:`GRU`.
 
-class GRUCell(Twin, nn.GRUCell):
-    r"""``torch.nn.GRUCell`` with priors on its weights and biases: one time step of a :class:`GRU`.
-
-    Args:
-        input_size: Entries of the input, D.
-        hidden_size: Entries of the state, H.
-        bias: Whether there are biases.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.GRUCell``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        Input ``(N, D)`` and state ``(N, H)``, or none for zeros; output the new state.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -80,36 +68,13 @@ class GRUCell(Twin, nn.GRUCell):
         torch.Size([5, 3])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype)
-        remember_weight_and_bias(self, prior, bias_prior)
 
+class RNNCell(BayesianLayer, nn.RNNCell):
+    """``torch.nn.RNNCell`` with priors on its weights and biases: one time step of an :class:`RNN`.
 
-class RNNCell(Twin, nn.RNNCell):
-    r"""``torch.nn.RNNCell`` with priors on its weights and biases: one time step of an :class:`RNN`.
-
-    Args:
-        input_size: Entries of the input, D.
-        hidden_size: Entries of the state, H.
-        bias: Whether there are biases.
-        nonlinearity: ``"tanh"`` or ``"relu"``.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.RNNCell``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        Input ``(N, D)`` and state ``(N, H)``, or none for zeros; output the new state.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -133,4 +98,4 @@ class RNNCell(Twin, nn.RNNCell):
         bias_prior: BiasPrior = "as weight",
     ) -> None:
         super().__init__(input_size, hidden_size, bias, nonlinearity, device, dtype)
-        remember_weight_and_bias(self, prior, bias_prior)
+        set_layer_priors(self, prior, bias_prior)

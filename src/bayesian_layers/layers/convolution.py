@@ -7,46 +7,23 @@ from typing import Any, Literal
 from torch import nn
 
 from ..priors import Prior
-from .base import BiasPrior, Twin, remember_weight_and_bias
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+Sizes = int | tuple[int, ...]
 
 
-class Conv1d(Twin, nn.Conv1d):
-    r"""``torch.nn.Conv1d`` with priors on its weight and bias.
-
-    One draw of the weights for all rows and positions.
-
-    Args:
-        in_channels: Channels of the input, C.
-        out_channels: Channels of the output, K.
-        kernel_size: As in torch.
-        stride: As in torch.
-        padding: As in torch.
-        dilation: As in torch.
-        groups: As in torch.
-        bias: Whether there is a bias.
-        padding_mode: As in torch.
-        device: As in torch.
-        dtype: As in torch.
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Shape:
-        Input ``(N, C, L)``, output ``(N, K, L')``.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+class _Convolution(BayesianLayer):
+    """The constructor of all convolutions."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] = 1,
-        padding: str | int | tuple[int] = 0,
-        dilation: int | tuple[int] = 1,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: str | Sizes = 0,
+        dilation: Sizes = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
@@ -56,44 +33,29 @@ class Conv1d(Twin, nn.Conv1d):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
+        sizes = kernel_size, stride, padding, dilation
+        super().__init__(in_channels, out_channels, *sizes, groups, bias, padding_mode, device, dtype)
+        set_layer_priors(self, prior, bias_prior)
 
 
-class Conv2d(Twin, nn.Conv2d):
-    r"""``torch.nn.Conv2d`` with priors on its weight and bias.
+class Conv1d(_Convolution, nn.Conv1d):
+    """``torch.nn.Conv1d`` with priors on its weight and bias: one draw of them for all rows and positions.
 
-    One draw of the weights for all rows and positions.
-
-    Args:
-        in_channels: Channels of the input, C.
-        out_channels: Channels of the output, K.
-        kernel_size: As in torch.
-        stride: As in torch.
-        padding: As in torch.
-        dilation: As in torch.
-        groups: As in torch.
-        bias: Whether there is a bias.
-        padding_mode: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.Conv1d``, and:
         prior: Prior of the weight; ``None`` is the library's default prior.
         bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
 
-    Shape:
-        Input ``(N, C, H, W)``, output ``(N, K, H', W')``.
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
+    """
+
+
+class Conv2d(_Convolution, nn.Conv2d):
+    """``torch.nn.Conv2d`` with priors on its weight and bias: one draw of them for all rows and positions.
+
+    Args: as ``torch.nn.Conv2d``, and:
+        prior: Prior of the weight; ``None`` is the library's default prior.
+        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -104,94 +66,14 @@ class Conv2d(Twin, nn.Conv2d):
         torch.Size([5, 3, 8, 8])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: str | int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: PaddingMode = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
 
+class Conv3d(_Convolution, nn.Conv3d):
+    """``torch.nn.Conv3d`` with priors on its weight and bias: one draw of them for all rows and positions.
 
-class Conv3d(Twin, nn.Conv3d):
-    r"""``torch.nn.Conv3d`` with priors on its weight and bias.
-
-    One draw of the weights for all rows and positions.
-
-    Args:
-        in_channels: Channels of the input, C.
-        out_channels: Channels of the output, K.
-        kernel_size: As in torch.
-        stride: As in torch.
-        padding: As in torch.
-        dilation: As in torch.
-        groups: As in torch.
-        bias: Whether there is a bias.
-        padding_mode: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.Conv3d``, and:
         prior: Prior of the weight; ``None`` is the library's default prior.
         bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Shape:
-        Input ``(N, C, D, H, W)``, output ``(N, K, D', H', W')``.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int, int],
-        stride: int | tuple[int, int, int] = 1,
-        padding: str | int | tuple[int, int, int] = 0,
-        dilation: int | tuple[int, int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: PaddingMode = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..priors import Prior
 from ..saving.schema import SCALE, Bool, Integer, Null, optional
-from .base import Twin, remember_weight_and_bias
+from .base import BayesianLayer, set_layer_priors
 
 ARGUMENTS = {
     "num_embeddings": Integer(1, 2**31 - 1),
@@ -26,33 +26,24 @@ ARGUMENTS = {
 READ = {"_weight": lambda _: None, "_freeze": lambda _: False}
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_UNSUPPORTED = {
+    "max_norm": "it writes to the weight in each call",
+    "scale_grad_by_freq": "the gradient would not be that of the ELBO",
+    "sparse": "the parameters of a guide need dense gradients",
+}
 
 
-class Embedding(Twin, nn.Embedding):
-    r"""``torch.nn.Embedding`` with a prior on its weight.
+class Embedding(BayesianLayer, nn.Embedding):
+    """``torch.nn.Embedding`` with a prior on its weight.
 
-    The row ``padding_idx`` is zero in every draw: its site has entries there, which the network does not see, and whose
-    posterior is their prior. Priors with a scale by fan-in read the embedding's width as the fan-in.
+    The row ``padding_idx`` is zero in every draw. Its site has entries for this row, which the network does not see and
+    whose posterior is their prior. Priors with ``scale="fan_in"`` use the embedding's width as the fan-in.
 
-    Args:
-        num_embeddings: Rows of the table.
-        embedding_dim: Width of the table.
-        padding_idx: Row that stays zero, or ``None``.
-        max_norm: ``None``: torch writes to the weight where it is given.
-        norm_type: As in torch; of no effect without ``max_norm``.
-        scale_grad_by_freq: ``False``: the gradient would be of something else than the ELBO.
-        sparse: ``False``: the guide's parameters have dense gradients.
-        _weight: As in torch.
-        _freeze: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.Embedding`` without ``max_norm``, ``scale_grad_by_freq`` and ``sparse``, and:
         prior: Prior of the weight; ``None`` is the library's default prior.
 
-    Shape:
-        Input of whole numbers ``(...)``, output ``(..., embedding_dim)``.
-
     Raises:
-        DataError: If ``max_norm``, ``scale_grad_by_freq`` or ``sparse`` is given.
+        DataError: If ``max_norm``, ``scale_grad_by_freq`` or ``sparse`` is set.
         TypeError: If the prior is not one of ``bl.priors``.
 
     Example:
@@ -77,44 +68,28 @@ class Embedding(Twin, nn.Embedding):
         *,
         prior: Prior | None = None,
     ) -> None:
+        sizes, gradients = (num_embeddings, embedding_dim), (scale_grad_by_freq, sparse)
         super().__init__(
-            num_embeddings,
-            embedding_dim,
-            padding_idx,
-            max_norm,
-            norm_type,
-            scale_grad_by_freq,
-            sparse,
-            _weight,
-            _freeze,
-            device,
-            dtype,
+            *sizes, padding_idx, max_norm, norm_type, *gradients, _weight, _freeze, device, dtype
         )
         check_embeddings(self)
-        remember_weight_and_bias(self, prior, None)
+        set_layer_priors(self, prior, None)
 
 
 def check_embeddings(network: nn.Module) -> None:
-    """Refuse what torch's embeddings do beside looking up, wherever they stand in a network."""
-    for name, module in network.named_modules():
+    """Raise DataError if an embedding anywhere in a network has an option that the library does not support."""
+    for path, module in network.named_modules():
         if isinstance(module, _EMBEDDINGS):
-            for argument, why in _REFUSED.items():
-                if getattr(module, argument):
+            for option, why in _UNSUPPORTED.items():
+                if value := getattr(module, option):
+                    where = f" (`{path}`)" if path else ""
                     raise DataError(
-                        f"an embedding{f' (`{name}`)' * bool(name)} must be without `{argument}`, which {why}; "
-                        f"received {getattr(module, argument)!r}"
+                        f"an embedding{where} must be without `{option}`: {why}; received {option}={value!r}"
                     )
 
 
-_REFUSED = {
-    "max_norm": "writes to the weight in each call",
-    "scale_grad_by_freq": "makes the gradient another than the ELBO's",
-    "sparse": "gives gradients that flat parameters cannot take",
-}
-
-
 def padding_rows(network: nn.Module) -> dict[int, int]:
-    """Find the rows of embeddings that are zero whatever is drawn."""
+    """Return the padding row of each embedding in a network that has one, by the ``id`` of its weight."""
     return {
         id(module.weight): module.padding_idx
         for module in network.modules()

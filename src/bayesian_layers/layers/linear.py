@@ -8,28 +8,20 @@ from torch import nn
 
 from ..priors import Prior
 from ..saving.schema import Integer
-from .base import BiasPrior, Twin, remember_weight_and_bias
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Integer(1, 2**31 - 1))
 
 
-class Linear(Twin, nn.Linear):
+class Linear(BayesianLayer, nn.Linear):
     r"""``torch.nn.Linear`` with priors on its weight and bias: :math:`f = x W^\top + b`.
 
     A plain module: called by itself it is ``nn.Linear``. In a :class:`~bayesian_layers.BayesianModel` its
     parameters are latent sites.
 
-    Args:
-        in_features: Inputs D.
-        out_features: Outputs K.
-        bias: Whether there is a bias.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.Linear``, and:
         prior: Prior of the weight; ``None`` is the library's default prior.
         bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Shape:
-        Input ``(..., D)``, output ``(..., K)``.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -54,24 +46,15 @@ class Linear(Twin, nn.Linear):
         bias_prior: BiasPrior = "as weight",
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
-        remember_weight_and_bias(self, prior, bias_prior)
+        set_layer_priors(self, prior, bias_prior)
 
 
-class Bilinear(Twin, nn.Bilinear):
+class Bilinear(BayesianLayer, nn.Bilinear):
     r"""``torch.nn.Bilinear`` with priors on its weight and bias: :math:`f_k = x_1^\top W_k x_2 + b_k`.
 
-    Args:
-        in1_features: Entries of the first input.
-        in2_features: Entries of the second input.
-        out_features: Outputs K.
-        bias: Whether there is a bias.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.Bilinear``, and:
         prior: Prior of the weight; ``None`` is the library's default prior.
         bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Shape:
-        Inputs ``(..., in1_features)`` and ``(..., in2_features)``, output ``(..., K)``.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -95,4 +78,4 @@ class Bilinear(Twin, nn.Bilinear):
         bias_prior: BiasPrior = "as weight",
     ) -> None:
         super().__init__(in1_features, in2_features, out_features, bias, device, dtype)
-        remember_weight_and_bias(self, prior, bias_prior)
+        set_layer_priors(self, prior, bias_prior)

@@ -8,32 +8,11 @@ import torch
 from torch import nn
 
 from ..priors import Prior
-from .base import BiasPrior, Twin, remember_affine
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 
-class BatchNorm1d(Twin, nn.BatchNorm1d):
-    r"""``torch.nn.BatchNorm1d``, whose scale and shift are point estimates unless they are given a prior.
-
-    In a fit it uses its running statistics, frozen: pass data through the network in training mode first.
-
-    Args:
-        num_features: As in torch.
-        eps: As in torch.
-        momentum: As in torch.
-        affine: As in torch.
-        track_running_stats: As in torch.
-        device: As in torch.
-        dtype: As in torch.
-        bias: Whether there is a shift.
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Shape:
-        As in torch.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+class _BatchNorm(BayesianLayer):
+    """The constructor of all batch normalisations."""
 
     def __init__(
         self,
@@ -49,116 +28,59 @@ class BatchNorm1d(Twin, nn.BatchNorm1d):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, **_shift(bias)
-        )
-        remember_affine(self, prior, bias_prior)
+        options = momentum, affine, track_running_stats, device, dtype
+        super().__init__(num_features, eps, *options, **_bias_option(bias))
+        set_layer_priors(self, prior, bias_prior)
 
 
-class BatchNorm2d(Twin, nn.BatchNorm2d):
-    r"""``torch.nn.BatchNorm2d``, whose scale and shift are point estimates unless they are given a prior.
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """``torch.nn.BatchNorm1d`` whose scale and shift are point estimates unless they are given a prior.
 
-    In a fit it uses its running statistics, frozen: pass data through the network in training mode first.
+    A fit uses its running statistics and does not change them: pass data through the network in training mode first.
 
-    Args:
-        num_features: As in torch.
-        eps: As in torch.
-        momentum: As in torch.
-        affine: As in torch.
-        track_running_stats: As in torch.
-        device: As in torch.
-        dtype: As in torch.
-        bias: Whether there is a shift.
+    Args: as ``torch.nn.BatchNorm1d``, and:
         prior: Prior of the scale; ``None`` makes it a point estimate.
         bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Shape:
-        As in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, **_shift(bias)
-        )
-        remember_affine(self, prior, bias_prior)
 
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """``torch.nn.BatchNorm2d`` whose scale and shift are point estimates unless they are given a prior.
 
-class BatchNorm3d(Twin, nn.BatchNorm3d):
-    r"""``torch.nn.BatchNorm3d``, whose scale and shift are point estimates unless they are given a prior.
+    A fit uses its running statistics and does not change them: pass data through the network in training mode first.
 
-    In a fit it uses its running statistics, frozen: pass data through the network in training mode first.
-
-    Args:
-        num_features: As in torch.
-        eps: As in torch.
-        momentum: As in torch.
-        affine: As in torch.
-        track_running_stats: As in torch.
-        device: As in torch.
-        dtype: As in torch.
-        bias: Whether there is a shift.
+    Args: as ``torch.nn.BatchNorm2d``, and:
         prior: Prior of the scale; ``None`` makes it a point estimate.
         bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Shape:
-        As in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-        prior: Prior | None = None,
-        bias_prior: BiasPrior = "as weight",
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, **_shift(bias)
-        )
-        remember_affine(self, prior, bias_prior)
 
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """``torch.nn.BatchNorm3d`` whose scale and shift are point estimates unless they are given a prior.
 
-class GroupNorm(Twin, nn.GroupNorm):
-    r"""``torch.nn.GroupNorm``, whose scale and shift are point estimates unless they are given a prior.
+    A fit uses its running statistics and does not change them: pass data through the network in training mode first.
 
-    Args:
-        num_groups: As in torch.
-        num_channels: As in torch.
-        eps: As in torch.
-        affine: As in torch.
-        device: As in torch.
-        dtype: As in torch.
-        bias: Whether there is a shift.
+    Args: as ``torch.nn.BatchNorm3d``, and:
         prior: Prior of the scale; ``None`` makes it a point estimate.
         bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
 
-    Shape:
-        As in torch.
+    Raises:
+        TypeError: If a prior is not one of ``bl.priors``.
+    """
+
+
+class GroupNorm(BayesianLayer, nn.GroupNorm):
+    """``torch.nn.GroupNorm`` whose scale and shift are point estimates unless they are given a prior.
+
+    Args: as ``torch.nn.GroupNorm``, and:
+        prior: Prior of the scale; ``None`` makes it a point estimate.
+        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -177,25 +99,16 @@ class GroupNorm(Twin, nn.GroupNorm):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(num_groups, num_channels, eps, affine, device, dtype, **_shift(bias))
-        remember_affine(self, prior, bias_prior)
+        super().__init__(num_groups, num_channels, eps, affine, device, dtype, **_bias_option(bias))
+        set_layer_priors(self, prior, bias_prior)
 
 
-class LayerNorm(Twin, nn.LayerNorm):
-    r"""``torch.nn.LayerNorm``, whose scale and shift are point estimates unless they are given a prior.
+class LayerNorm(BayesianLayer, nn.LayerNorm):
+    """``torch.nn.LayerNorm`` whose scale and shift are point estimates unless they are given a prior.
 
-    Args:
-        normalized_shape: As in torch.
-        eps: As in torch.
-        elementwise_affine: As in torch.
-        bias: Whether there is a shift.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.LayerNorm``, and:
         prior: Prior of the scale; ``None`` makes it a point estimate.
         bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Shape:
-        As in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -219,9 +132,8 @@ class LayerNorm(Twin, nn.LayerNorm):
         bias_prior: BiasPrior = "as weight",
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine, bias, device, dtype)
-        remember_affine(self, prior, bias_prior)
+        set_layer_priors(self, prior, bias_prior)
 
 
-def _shift(bias: bool) -> dict[str, bool]:
-    """Torch before 2.13 has no such argument, and always a shift."""
-    return {} if bias else {"bias": False}
+def _bias_option(bias: bool) -> dict[str, bool]:
+    return {} if bias else {"bias": False}  # torch before 2.13 has no such argument, and always a shift

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..priors import Prior
 from ..saving.schema import Bool, Integer, Number, String
-from .base import BiasPrior, Twin, remember_weight_and_bias
+from .base import BayesianLayer, BiasPrior, set_layer_priors
 
 _SIZE = Integer(1, 2**31 - 1)
 ARGUMENTS = {
@@ -29,28 +29,15 @@ def _modules(arguments: Mapping[str, Any]) -> int:
 MODULES = dict.fromkeys(("RNN", "LSTM", "GRU"), _modules)
 
 
-class LSTM(Twin, nn.LSTM):
-    r"""``torch.nn.LSTM`` with priors on its weights and biases, drawn once for a sequence.
+class LSTM(BayesianLayer, nn.LSTM):
+    """``torch.nn.LSTM`` with priors on its weights and biases, drawn once for a sequence.
 
-    Returns what torch's layer returns, a tuple; :class:`Take` takes one entry of it. Packed sequences are taken
-    too. Several draws go through time side by side.
+    Like torch's layer it returns a tuple, of which :class:`Take` takes one entry, and accepts packed sequences.
+    Many draws go through time together. Networks need ``batch_first=True`` for layers that see the rows of ``x``.
 
-    Args:
-        input_size: Entries of the input at each step, D.
-        hidden_size: Entries of the state, H.
-        num_layers: As in torch.
-        bias: Whether there are biases.
-        batch_first: Whether the rows stand in front, as this library needs them at a network's input.
-        dropout: As in torch.
-        bidirectional: As in torch.
-        proj_size: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.LSTM``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        With ``batch_first`` input ``(N, T, D)``; output ``(N, T, H)`` and the last states, as in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -81,39 +68,17 @@ class LSTM(Twin, nn.LSTM):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
+        sizes = input_size, hidden_size, num_layers
+        super().__init__(*sizes, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
+        set_layer_priors(self, prior, bias_prior)
 
 
-class GRU(Twin, nn.GRU):
-    r"""``torch.nn.GRU`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
+class GRU(BayesianLayer, nn.GRU):
+    """``torch.nn.GRU`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
 
-    Args:
-        input_size: Entries of the input at each step, D.
-        hidden_size: Entries of the state, H.
-        num_layers: As in torch.
-        bias: Whether there are biases.
-        batch_first: Whether the rows stand in front, as this library needs them at a network's input.
-        dropout: As in torch.
-        bidirectional: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.GRU``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        With ``batch_first`` input ``(N, T, D)``; output ``(N, T, H)`` and the last state, as in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -134,39 +99,17 @@ class GRU(Twin, nn.GRU):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-        )
-        remember_weight_and_bias(self, prior, bias_prior)
+        sizes = input_size, hidden_size, num_layers
+        super().__init__(*sizes, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype)
+        set_layer_priors(self, prior, bias_prior)
 
 
-class RNN(Twin, nn.RNN):
-    r"""``torch.nn.RNN`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
+class RNN(BayesianLayer, nn.RNN):
+    """``torch.nn.RNN`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
 
-    Args:
-        input_size: Entries of the input at each step, D.
-        hidden_size: Entries of the state, H.
-        num_layers: As in torch.
-        nonlinearity: As in torch.
-        bias: Whether there are biases.
-        batch_first: Whether the rows stand in front, as this library needs them at a network's input.
-        dropout: As in torch.
-        bidirectional: As in torch.
-        device: As in torch.
-        dtype: As in torch.
+    Args: as ``torch.nn.RNN``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
         bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Shape:
-        With ``batch_first`` input ``(N, T, D)``; output ``(N, T, H)`` and the last state, as in torch.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -188,16 +131,8 @@ class RNN(Twin, nn.RNN):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
+        sizes = input_size, hidden_size, num_layers
         super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            nonlinearity,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
+            *sizes, nonlinearity, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
         )
-        remember_weight_and_bias(self, prior, bias_prior)
+        set_layer_priors(self, prior, bias_prior)

@@ -7,21 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..priors import Prior, check_is_prior, set_priors
+from ..priors import Prior
 from ..saving.schema import Number, optional
-from .base import Twin
+from .base import BayesianLayer, set_layer_priors
 
 ARGUMENTS = {"eps": optional(Number(0))}
 
 
-class RMSNorm(Twin, nn.RMSNorm):
-    r"""``torch.nn.RMSNorm``, whose scale is a point estimate unless it is given a prior.
+class RMSNorm(BayesianLayer, nn.RMSNorm):
+    r"""``torch.nn.RMSNorm`` whose scale is a point estimate unless it is given a prior.
 
     .. math:: y = \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}} \circ \gamma
 
-    Takes the arguments of ``torch.nn.RMSNorm``, and ``prior``.
-
-    Args:
+    Args: as ``torch.nn.RMSNorm``, and:
         prior: Prior of the scale :math:`\gamma`; ``None`` makes it a point estimate.
 
     Raises:
@@ -47,6 +45,4 @@ class RMSNorm(Twin, nn.RMSNorm):
         prior: Prior | None = None,
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
-        check_is_prior(prior)
-        if elementwise_affine:
-            set_priors(self, {"weight": prior})
+        set_layer_priors(self, prior, None)

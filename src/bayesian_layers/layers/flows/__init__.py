@@ -1,9 +1,9 @@
-"""Reversible layers: bijections that know their inverse and the determinant of their Jacobian."""
+"""Reversible layers: bijections with their inverse and the log determinant of their Jacobian."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from ...saving.schema import SCALE, Bool, Integer, ListOf, Number
+from ...saving.schema import SCALE, Bool, Integer, ListOf
 from .autoregressive import MADE, MAF
 from .base import Reversible
 from .coupling import RealNVP
@@ -27,4 +27,4 @@ def _modules(arguments: Mapping[str, Any]) -> int:
 
 MODULES = dict.fromkeys(("MADE", "MAF", "NeuralSpline", "RealNVP"), _modules)
 
-__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "Number", "RealNVP", "Reversible"]
+__all__ = ["MADE", "MAF", "NeuralSpline", "NoContext", "RealNVP", "Reversible"]

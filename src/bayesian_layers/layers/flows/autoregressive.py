@@ -1,9 +1,8 @@
-"""Autoregressive layers: each entry is scaled and shifted by a function of those before it.
+"""Autoregressive layers: each entry is scaled and shifted by a function of the entries before it."""
 
-The masked networks are not Pyro's ``AutoRegressiveNN``, nor the layers its ``AffineAutoregressive``: those draw an
-order from the caller's random state, want two features and more, read tensors' values while they invert (so a step of
-a fit could not be recorded), and invert in torch's default type alone.
-"""
+# Why not Pyro's `AutoRegressiveNN` and `AffineAutoregressive`: they draw an order from the caller's random state, need
+# two features or more, read the values of tensors during the inverse (so that a step of a fit could not be recorded),
+# and compute the inverse in torch's default type only.
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...arguments import check_integer
 from ..base import BiasPrior
 from .base import (
     FlowPrior,
@@ -22,10 +22,10 @@ from .base import (
     Reversible,
     ReversibleStack,
     bounded,
-    check_sizes,
-    joined,
+    check_hidden,
     linear_layers,
     start_at_zero,
+    with_context,
 )
 
 
@@ -35,28 +35,27 @@ class MADE(Reversible):
     .. math:: z_i = x_i e^{s_i(x_{<i}, c)} + m_i(x_{<i}, c), \qquad
               \log\left|\det \tfrac{dz}{dx}\right| = \textstyle\sum_i s_i
 
-    As a density it is a product of Normals, each given the entries before it. Masks on the dense layers' weights see to
-    the order: forward is one pass through the network, inverse K of them. It begins as the identity. The weights under
-    the masks have no use; in a fit their guide becomes their prior, and they cost nothing.
-
-    The networks are Bayesian, or with ``prior="point"`` plain ones.
+    As a density it is a product of Normals, each conditional on the entries before it. Masks on the weights of a dense
+    network, Bayesian by default, enforce the order: the forward pass is one pass through the network, the inverse takes
+    K passes. The layer starts as the identity. Masked weights have no effect; in a fit their posterior equals their
+    prior, and their KL is 0.
 
     Args:
         features: Entries K of a vector.
         hidden: Widths of the network's hidden layers.
         context: Entries C of the context, 0 for none.
-        reverse: Whether the order is from the last entry to the first.
-        device: As in torch.
-        dtype: As in torch.
-        prior: Prior of the network's weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+        reverse: Whether the order runs from the last entry to the first.
+        device: Device of the parameters.
+        dtype: Floating type of the parameters.
+        prior: Prior of the network's weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
             weights and biases point estimates.
-        bias_prior: Prior of its biases: by default the weights'; ``None`` makes them point estimates.
+        bias_prior: Prior of the network's biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
         As :class:`RealNVP`.
 
     Raises:
-        DataError: If a size is no whole number or too small.
+        DataError: If a size is not an integer or too small.
         TypeError: If a prior is not one of ``bl.priors``.
 
     References:
@@ -84,7 +83,7 @@ class MADE(Reversible):
         bias_prior: BiasPrior = "as weight",
     ) -> None:
         super().__init__(features, context)
-        self.hidden = check_sizes(hidden, 1)
+        self.hidden = check_hidden(hidden)
         self.reverse = reverse
         linear = linear_layers(prior, bias_prior, device, dtype)
         rank = torch.arange(1, features + 1, device=device)
@@ -93,11 +92,7 @@ class MADE(Reversible):
         self.network = _masked_network(rank, self.hidden, context, linear)
 
     def extra_repr(self) -> str:
-        """Show the sizes.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
+        """Show the sizes."""
         return f"{self.features}, hidden={self.hidden}, context={self.context}, reverse={self.reverse}"
 
     def _forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,37 +103,37 @@ class MADE(Reversible):
         x, log_scale = torch.zeros_like(z), torch.zeros_like(z)
         for known in range(1, self.features + 1):
             shift, log_scale = self._shift_and_log_scale(x, context)
-            # What the entries known so far do not decide yet stays 0: it might overflow.
+            # Entries that depend on unknown ones stay 0: their values are not final, and might overflow.
             x = torch.where(self.rank <= known, (z - shift) * (-log_scale).exp(), 0)
         return x, -log_scale.sum(-1)
 
     def _shift_and_log_scale(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.network(joined(x, context)).chunk(2, -1)
+        shift, log_scale = self.network(with_context(x, context)).chunk(2, -1)
         return shift, bounded(log_scale)
 
 
 class MAF(ReversibleStack):
-    r"""Masked autoregressive flow: :class:`MADE` layers, one after the other, in alternating orders.
+    """Masked autoregressive flow: :class:`MADE` layers in sequence, with alternating orders.
 
-    As a density quick to evaluate, by one pass through each network; slow to draw from, by K of them. It begins as the
-    identity.
+    Its density is fast to evaluate, by one pass through each network, and slow to sample from, by K passes. The layer
+    starts as the identity.
 
     Args:
         features: Entries K of a vector; with one, the density of x given the context is Normal.
         hidden: Widths of the hidden layers of each network.
         layers: Number of :class:`MADE` layers.
         context: Entries C of the context, 0 for none.
-        device: As in torch.
-        dtype: As in torch.
-        prior: Prior of the networks' weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+        device: Device of the parameters.
+        dtype: Floating type of the parameters.
+        prior: Prior of the networks' weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
             weights and biases point estimates.
-        bias_prior: Prior of their biases: by default the weights'; ``None`` makes them point estimates.
+        bias_prior: Prior of the networks' biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
         As :class:`RealNVP`.
 
     Raises:
-        DataError: If a size is no whole number or too small.
+        DataError: If a size is not an integer or too small.
         TypeError: If a prior is not one of ``bl.priors``.
 
     References:
@@ -161,26 +156,16 @@ class MAF(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden = check_sizes(hidden, layers)
+        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
         steps = [
             MADE(features, hidden, context, i % 2 == 1, device, dtype, prior=prior, bias_prior=bias_prior)
             for i in range(layers)
         ]
-        super().__init__(steps, features, context)
-        self.hidden = hidden
-        self.layers = layers
-
-    def extra_repr(self) -> str:
-        """Show the sizes.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
-        return f"{self.features}, hidden={self.hidden}, layers={self.layers}, context={self.context}"
+        super().__init__(steps, features, hidden, context)
 
 
 class _Masked(nn.Module):
-    """A dense layer some of whose weights are not used."""
+    """A dense layer with a mask on its weight."""
 
     mask: Tensor
 
@@ -194,11 +179,11 @@ class _Masked(nn.Module):
 
 
 def _masked_network(rank: Tensor, hidden: Sequence[int], context: int, linear: MakeLinear) -> nn.Sequential:
-    """A unit of degree d sees entries of rank d and below; the output of an entry, degrees below its rank."""
+    """Build MADE's network: units of degree d see entries of rank d or less, outputs see degrees below their rank."""
     features = len(rank)
-    lowest = 0 if context or features == 1 else 1  # degree 0 sees the context, and the biases
+    lowest = 0 if context or features == 1 else 1  # units of degree 0 see only the context
     degrees = [torch.cat([rank, rank.new_zeros(context)])]
-    for width in hidden:  # evenly, however many units there are
+    for width in hidden:  # degrees spread evenly over the units
         degrees.append(lowest + torch.arange(width, device=rank.device) * (features - lowest) // width)
     parts: list[nn.Module] = []
     for below, above in pairwise(degrees):

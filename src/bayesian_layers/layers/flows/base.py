@@ -1,4 +1,4 @@
-"""What all reversible layers share."""
+"""The base classes of reversible layers, and the dense networks inside them."""
 
 from __future__ import annotations
 
@@ -10,46 +10,33 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ...arguments import check_integer
 from ...errors import DataError, ShapeError
 from ...priors import Normal, Prior
-from ..base import BiasPrior, remember_weight_and_bias
+from ..base import BiasPrior, set_layer_priors
 
 FlowPrior = Prior | Literal["point"] | None
 MakeLinear = Callable[[int, int], nn.Linear]
 
 
 class Reversible(nn.Module, ABC):
-    r"""A bijection of vectors that knows its inverse and the determinant of its Jacobian.
+    """A bijection of vectors with its inverse and the log determinant of its Jacobian, perhaps given a context."""
 
-    As a density: if :math:`z = t(x)` is standard normal, :math:`\log p(x) = \log N(z; 0, I) + \log|\det dz/dx|`.
-    Where there is a context c, the bijection is another for each c, and the density that of x given c.
-
-    Args:
-        features: Entries K of a vector.
-        context: Entries C of the context, 0 for none.
-
-    Attributes:
-        features: Entries K of a vector.
-        context: Entries C of the context.
-
-    Raises:
-        DataError: If one of the two is no such number.
-    """
+    # As a density: if z = t(x) is standard normal, log p(x) = log N(z; 0, I) + log |det dz/dx|. With a context c there
+    # is one bijection per c, and the density is that of x given c.
 
     def __init__(self, features: int, context: int) -> None:
         super().__init__()
-        check_count("features", features, 1)
-        check_count("context", context, 0)
-        self.features = features
-        self.context = context
+        self.features = check_integer("features", features, least=1)  # entries of a vector, K
+        self.context = check_integer("context", context, least=0)  # entries of the context, C
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map vectors, for a density from the data's side to the noise's."""
-        return self._forward(x, self._checked("x", x, context))
+        """Map vectors ``(*batch, K)``, for a density from data to noise; with the log determinants ``(*batch,)``."""
+        return self._forward(x, self._full_context("x", x, context))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo :meth:`forward`: for a density, from noise to data."""
-        return self._inverse(z, self._checked("z", z, context))
+        """Invert :meth:`forward`, for a density from noise to data; with the log determinants of the inverse."""
+        return self._inverse(z, self._full_context("z", z, context))
 
     @abstractmethod
     def _forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -57,8 +44,8 @@ class Reversible(nn.Module, ABC):
     @abstractmethod
     def _inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def _checked(self, name: str, x: Tensor, context: Tensor | None) -> Tensor:
-        """The context, one for each vector, also where it has no entries."""
+    def _full_context(self, name: str, x: Tensor, context: Tensor | None) -> Tensor:
+        """Check shapes, and return the context of each vector, ``(*batch, C)``."""
         if x.dim() < 1 or x.shape[-1] != self.features:
             raise ShapeError(name, ("...", self.features), x.shape)
         given = x.new_empty(0) if context is None else context
@@ -68,17 +55,19 @@ class Reversible(nn.Module, ABC):
 
 
 class ReversibleStack(Reversible):
-    """Reversible steps, one after the other; their determinants multiply.
+    """Reversible layers in sequence, whose log determinants add up."""
 
-    Args:
-        steps: At least one.
-        features: Entries K of a vector.
-        context: Entries C of the context.
-    """
-
-    def __init__(self, steps: Sequence[Reversible], features: int, context: int) -> None:
+    def __init__(
+        self, steps: Sequence[Reversible], features: int, hidden: tuple[int, ...], context: int
+    ) -> None:
         super().__init__(features, context)
+        self.hidden = hidden
+        self.layers = len(steps)
         self.steps = nn.ModuleList(steps)
+
+    def extra_repr(self) -> str:
+        """Show the sizes."""
+        return f"{self.features}, hidden={self.hidden}, layers={self.layers}, context={self.context}"
 
     def _forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(())
@@ -96,20 +85,20 @@ class ReversibleStack(Reversible):
 
 
 def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: Any) -> MakeLinear:
-    """Choose the dense layers that the networks inside a reversible layer are made of."""
+    """Return the function that makes the dense layers of the networks inside a reversible layer."""
 
     def make(inputs: int, outputs: int) -> nn.Linear:
         layer = nn.Linear(inputs, outputs, device=device, dtype=dtype)
         if prior != "point":
-            # Not the other layers' default: under N(0, 1) a mean-field flow is worse than none (`decisions/011`).
-            remember_weight_and_bias(layer, Normal(scale="learned") if prior is None else prior, bias_prior)
+            # Not the default of other layers: under N(0, 1) a mean-field flow is worse than none (`decisions/011`).
+            set_layer_priors(layer, Normal(scale="learned") if prior is None else prior, bias_prior)
         return layer
 
     return make
 
 
 def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) -> nn.Sequential:
-    """Build a network that is 0 everywhere at first, so that what it steers begins as the identity."""
+    """Build a network whose output is 0 at first, so that a reversible layer with it starts as the identity."""
     sizes = [inputs, *hidden, outputs]
     parts: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
@@ -118,9 +107,9 @@ def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) 
     return nn.Sequential(*parts[:-1])
 
 
-def joined(kept: Tensor, context: Tensor) -> Tensor:
-    """Put entries and context together; without a copy where there is no context."""
-    return torch.cat([kept, context], -1) if context.shape[-1] else kept
+def with_context(x: Tensor, context: Tensor) -> Tensor:
+    """Concatenate entries and their context; without a copy if the context has no entries."""
+    return torch.cat([x, context], -1) if context.shape[-1] else x
 
 
 def start_at_zero(layer: Any) -> None:
@@ -130,23 +119,14 @@ def start_at_zero(layer: Any) -> None:
 
 
 def bounded(log_scale: Tensor) -> Tensor:
-    """Keep the logarithm of a scale between -3 and 3, with slope 1 at 0: a step multiplies by 20 at most."""
+    """Bound the logarithm of a scale between -3 and 3, with slope 1 at 0: one layer multiplies by 20 at most."""
     return 3 * (log_scale / 3).tanh()
 
 
-def check_sizes(hidden: Sequence[int], layers: int) -> tuple[int, ...]:
-    """Refuse sizes that no network has."""
+def check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
+    """Return the widths of hidden layers if they are integers above 0, at least one; raise DataError otherwise."""
     if not isinstance(hidden, Sequence) or not hidden:
         raise DataError(
             f"`hidden` must list the width of each hidden layer, at least one; received {hidden!r}"
         )
-    for width in hidden:
-        check_count("hidden", width, 1)
-    check_count("layers", layers, 1)
-    return tuple(hidden)
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Refuse what counts nothing."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")
+    return tuple(check_integer(f"hidden[{i}]", width, least=1) for i, width in enumerate(hidden))

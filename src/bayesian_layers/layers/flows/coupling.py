@@ -1,4 +1,4 @@
-"""Coupling layers: half of the entries stay, and steer what becomes of the others."""
+"""Affine coupling layers: half of the entries are kept, and determine how the other half is mapped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from pyro.distributions.transforms import AffineCoupling
 from torch import Tensor
 
+from ...arguments import check_integer
 from ...errors import DataError
 from ..base import BiasPrior
 from .base import (
@@ -17,41 +18,39 @@ from .base import (
     Reversible,
     ReversibleStack,
     bounded,
-    check_sizes,
+    check_hidden,
     dense,
-    joined,
     linear_layers,
+    with_context,
 )
 
 
 class RealNVP(ReversibleStack):
-    r"""Affine couplings with alternating halves: a bijection that is as cheap to undo as to do.
+    r"""Affine couplings with alternating halves: a bijection whose inverse costs as much as the forward pass.
 
     .. math:: z_a = x_a, \qquad z_b = x_b \odot e^{s(x_a, c)} + m(x_a, c), \qquad
               \log\left|\det \tfrac{dz}{dx}\right| = \textstyle\sum s(x_a, c)
 
-    The halves change their roles from layer to layer; m and s are dense networks, s is bounded by 3 in size. It
-    begins as the identity. Each layer is Pyro's ``AffineCoupling``.
-
-    The coupling networks are Bayesian, or with ``prior="point"`` plain ones.
+    The halves swap roles from layer to layer; m and s are dense networks, Bayesian by default, with
+    :math:`|s| < 3`. The layer starts as the identity. Each coupling is Pyro's ``AffineCoupling``.
 
     Args:
         features: Entries K of a vector, 2 or more.
         hidden: Widths of the hidden layers of each coupling's network.
         layers: Number of couplings.
         context: Entries C of the context, 0 for none.
-        device: As in torch.
-        dtype: As in torch.
-        prior: Prior of the networks' weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+        device: Device of the parameters.
+        dtype: Floating type of the parameters.
+        prior: Prior of the networks' weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
             weights and biases point estimates.
-        bias_prior: Prior of their biases: by default the weights'; ``None`` makes them point estimates.
+        bias_prior: Prior of the networks' biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
-        Input ``(*batch, K)`` and context ``(*batch, C)``; returns ``z`` of shape ``(*batch, K)`` and the log
-        determinant, ``(*batch,)``; :meth:`inverse` alike.
+        Input ``(*batch, K)`` and context ``(*batch, C)``; output ``z`` of shape ``(*batch, K)`` and the log
+        determinant, ``(*batch,)``. The same holds for :meth:`inverse`.
 
     Raises:
-        DataError: If a size is no whole number or too small.
+        DataError: If a size is not an integer or too small.
         TypeError: If a prior is not one of ``bl.priors``.
 
     References:
@@ -78,24 +77,14 @@ class RealNVP(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden = check_sizes(hidden, layers)
+        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
         linear = linear_layers(prior, bias_prior, device, dtype)
         steps = [_AffineCoupling(features, hidden, context, i % 2 == 1, linear) for i in range(layers)]
-        super().__init__(steps, features, context)
-        self.hidden = hidden
-        self.layers = layers
-
-    def extra_repr(self) -> str:
-        """Show the sizes.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
-        return f"{self.features}, hidden={self.hidden}, layers={self.layers}, context={self.context}"
+        super().__init__(steps, features, hidden, context)
 
 
 class _AffineCoupling(Reversible):
-    """One coupling: the first half of the entries steers the others, or the last where it is flipped."""
+    """One coupling: the first half of the entries is kept, or with ``flipped`` the last half."""
 
     def __init__(
         self, features: int, hidden: Sequence[int], context: int, flipped: bool, linear: MakeLinear
@@ -103,31 +92,31 @@ class _AffineCoupling(Reversible):
         super().__init__(features, context)
         if features < 2:
             raise DataError(
-                f"a RealNVP splits its features in two, so it needs 2 or more; received {features}. For one there "
-                "are MAF and NeuralSpline."
+                f"`features` of a RealNVP must be 2 or more, as it splits them in two; received {features}. Use MAF or "
+                "NeuralSpline for one feature."
             )
         self._kept = features // 2
         self._flipped = flipped
         self.network = dense(self._kept + context, hidden, 2 * (features - self._kept), linear)
 
     def _forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        x, coupling = self._turned(x), self._coupling(context)
+        x, coupling = self._oriented(x), self._coupling(context)
         z = coupling(x)
-        return self._turned(z), coupling.log_abs_det_jacobian(x, z)
+        return self._oriented(z), coupling.log_abs_det_jacobian(x, z)
 
     def _inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        z, coupling = self._turned(z), self._coupling(context)
+        z, coupling = self._oriented(z), self._coupling(context)
         x = coupling.inv(z)
-        return self._turned(x), -coupling.log_abs_det_jacobian(x, z)
+        return self._oriented(x), -coupling.log_abs_det_jacobian(x, z)
 
     def _coupling(self, context: Tensor) -> Any:
-        # Made anew each time: Pyro's transforms keep their last input and output, which must not outlive a call
+        # A new one per call: Pyro's transforms cache their last input and output, which must not outlive a call
         # inside vmap, nor be copied with the module.
         return AffineCoupling(self._kept, partial(self._shift_and_log_scale, context=context))
 
     def _shift_and_log_scale(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.network(joined(kept, context)).chunk(2, -1)
+        shift, log_scale = self.network(with_context(kept, context)).chunk(2, -1)
         return shift, bounded(log_scale)
 
-    def _turned(self, x: Tensor) -> Tensor:
+    def _oriented(self, x: Tensor) -> Tensor:
         return x.flip(-1) if self._flipped else x

@@ -1,4 +1,4 @@
-"""The network of a density that depends on nothing."""
+"""The network of an unconditional density."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class NoContext(nn.Module):
-    """A network without outputs: N rows of anything become ``(N, 0)``.
+    """A network without outputs: its output for N rows is ``(N, 0)``.
 
-    With it a :class:`~bayesian_layers.likelihoods.Flow` is a density of y alone. As x anything will do that has the
-    rows of y, such as y itself.
+    With it a :class:`~bayesian_layers.likelihoods.Flow` is a density of y alone. Pass as x any tensor with the rows of
+    y, such as y itself.
 
     Args:
-        device: Where the density is computed.
-        dtype: In which floating type.
+        device: Device of the density.
+        dtype: Floating type of the density.
 
     Shape:
         Input ``(N, ...)``, output ``(N, 0)``.
@@ -33,12 +33,5 @@ class NoContext(nn.Module):
         self.register_buffer("empty", torch.empty(0, device=device, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Forget the inputs.
-
-        Args:
-            x: Inputs with N rows in front.
-
-        Returns:
-            ``(N, 0)``.
-        """
+        """Return ``(N, 0)``."""
         return self.empty.expand(len(x), 0)

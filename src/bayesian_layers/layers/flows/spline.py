@@ -1,8 +1,7 @@
-"""Coupling layers by monotone splines: a bijection of any shape, also of a single number.
+"""Coupling layers with monotone splines: flexible bijections, also of a single number."""
 
-Pyro's splines cannot stand here: they pick the entries inside the box by a mask, which has no rule under vmap, and
-assert about values, which no recording can repeat.
-"""
+# Why not Pyro's splines: they select the entries inside the box by a mask, which has no rule under vmap, and assert
+# conditions on values, which cannot be recorded.
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...errors import DataError
+from ...arguments import check_integer, check_positive
 from ..base import BiasPrior
 from .base import (
     FlowPrior,
@@ -22,14 +21,14 @@ from .base import (
     Reversible,
     ReversibleStack,
     bounded,
-    check_count,
-    check_sizes,
+    check_hidden,
     dense,
-    joined,
     linear_layers,
+    with_context,
 )
 
-_LEAST = 1e-3  # width and height of a bin, of the whole, and slope at a knot
+_LEAST = 1e-3  # smallest width and height of a bin, as a share of all, and smallest slope at a knot
+_MOST_BINS = 999  # bins * _LEAST must be below 1
 _SLOPE_ONE = math.log(math.expm1(1 - _LEAST))
 
 
@@ -38,30 +37,29 @@ class NeuralSpline(ReversibleStack):
 
     .. math:: z_a = x_a, \qquad z_b = g_{x_a, c}\left(x_b \odot e^{s(x_a, c)} + m(x_a, c)\right)
 
-    g maps each entry by a spline of its own between -bound and bound, and is the identity outside. So it gives
-    densities of any shape, also of one number: with one feature the context alone steers it. As cheap to undo as to do.
-    It begins as the identity. Over the entries of the vector x it is a :class:`RealNVP` whose couplings bend.
-
-    The coupling networks are Bayesian, or with ``prior="point"`` plain ones.
+    g maps each entry by its own spline between -bound and bound, and is the identity outside. So the densities can
+    have many shapes, also for one number: with one feature the spline depends on the context only. It is a
+    :class:`RealNVP` with a spline after each affine map. The inverse costs as much as the forward pass. The layer
+    starts as the identity. The coupling networks are Bayesian by default.
 
     Args:
         features: Entries K of a vector.
         hidden: Widths of the hidden layers of each coupling's network.
         layers: Number of couplings.
-        bins: Pieces of each spline, 2 or more.
-        bound: Where the splines end; data should be standardized, so that most are inside.
+        bins: Number of pieces of each spline, from 2 to 999.
+        bound: End of the splines; standardize the data, so that most are inside.
         context: Entries C of the context, 0 for none.
-        device: As in torch.
-        dtype: As in torch.
-        prior: Prior of the networks' weights; ``None`` is a Normal whose scale is learned; ``"point"`` makes
+        device: Device of the parameters.
+        dtype: Floating type of the parameters.
+        prior: Prior of the networks' weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
             weights and biases point estimates.
-        bias_prior: Prior of their biases: by default the weights'; ``None`` makes them point estimates.
+        bias_prior: Prior of the networks' biases: by default the weights'; ``None`` makes them point estimates.
 
     Shape:
         As :class:`RealNVP`.
 
     Raises:
-        DataError: If a size is no whole number or too small, or ``bound`` is not above 0.
+        DataError: If a size is not an integer or out of range, or ``bound`` is not above 0.
         TypeError: If a prior is not one of ``bl.priors``.
 
     References:
@@ -87,34 +85,24 @@ class NeuralSpline(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden = check_sizes(hidden, layers)
-        check_count("bins", bins, 2)
-        if bins * _LEAST >= 1:
-            raise DataError(f"`bins` must be below {1 / _LEAST:.0f}; received {bins}")
-        if not 0 < bound < math.inf:
-            raise DataError(f"`bound` must be finite and above 0; received {bound}")
+        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
+        bins, bound = check_integer("bins", bins, least=2, most=_MOST_BINS), check_positive("bound", bound)
         linear = linear_layers(prior, bias_prior, device, dtype)
         steps = [
             _SplineCoupling(features, hidden, bins, bound, context, i % 2 == 1, linear) for i in range(layers)
         ]
-        super().__init__(steps, features, context)
-        self.hidden = hidden
-        self.layers = layers
+        super().__init__(steps, features, hidden, context)
         self.bins = bins
         self.bound = bound
 
     def extra_repr(self) -> str:
-        """Show the sizes.
-
-        Returns:
-            The inside of the layer's ``repr``.
-        """
+        """Show the sizes."""
         sizes = f"{self.features}, hidden={self.hidden}, layers={self.layers}, bins={self.bins}"
         return f"{sizes}, bound={self.bound}, context={self.context}"
 
 
 class _SplineCoupling(Reversible):
-    """One coupling: the first half of the entries steers the others, or the last where it is flipped."""
+    """One coupling: the first half of the entries is kept, or with ``flipped`` the last half."""
 
     def __init__(
         self,
@@ -132,21 +120,21 @@ class _SplineCoupling(Reversible):
         self._bound = bound
         self._parts = (1, 1, bins, bins, bins - 1)  # shift, log scale; widths, heights, slopes at inner knots
         outputs = (features - self._kept) * sum(self._parts)
-        # Where nothing steers, the network has the constant 1 to go by.
+        # Without kept entries and context the input of the network is the constant 1.
         self.network = dense(max(1, self._kept + context), hidden, outputs, linear)
 
     def _forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         kept, rest = self._halves(x)
-        shift, log_scale, left, low, slope = self._steered(kept, context)
-        moved = rest * log_scale.exp() + shift
-        z, log_slope = _spline(moved, left, low, slope, self._bound)
+        shift, log_scale, left, low, slope = self._map_parameters(kept, context)
+        shifted = rest * log_scale.exp() + shift
+        z, log_slope = _spline(shifted, left, low, slope, self._bound)
         return self._whole(kept, z), (log_scale + log_slope).sum(-1)
 
     def _inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         kept, rest = self._halves(z)
-        shift, log_scale, left, low, slope = self._steered(kept, context)
-        moved, log_slope = _inverse_spline(rest, left, low, slope, self._bound)
-        x = (moved - shift) * (-log_scale).exp()
+        shift, log_scale, left, low, slope = self._map_parameters(kept, context)
+        shifted, log_slope = _inverse_spline(rest, left, low, slope, self._bound)
+        x = (shifted - shift) * (-log_scale).exp()
         return self._whole(kept, x), -(log_scale + log_slope).sum(-1)
 
     def _halves(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -157,11 +145,11 @@ class _SplineCoupling(Reversible):
         joint = torch.cat([kept, rest], -1)
         return joint.flip(-1) if self._flipped else joint
 
-    def _steered(self, kept: Tensor, context: Tensor) -> list[Tensor]:
-        """Shift and log scale ``(*batch, K')``; knots of the two axes and slopes, ``(*batch, K', bins + 1)``."""
-        given = joined(kept, context)
-        given = given if given.shape[-1] else given.new_ones(*given.shape[:-1], 1)
-        raw = self.network(given).unflatten(-1, (-1, sum(self._parts)))
+    def _map_parameters(self, kept: Tensor, context: Tensor) -> list[Tensor]:
+        """Return shift and log scale ``(*batch, K')``; knots of both axes and slopes, ``(*batch, K', bins + 1)``."""
+        inputs = with_context(kept, context)
+        inputs = inputs if inputs.shape[-1] else inputs.new_ones(*inputs.shape[:-1], 1)
+        raw = self.network(inputs).unflatten(-1, (-1, sum(self._parts)))
         shift, log_scale, widths, heights, slopes = raw.split(self._parts, -1)
         ends = functional.pad(functional.softplus(slopes + _SLOPE_ONE) + _LEAST, (1, 1), value=1.0)
         axes = [_knots(each, self._bound) for each in (widths, heights)]
@@ -169,7 +157,7 @@ class _SplineCoupling(Reversible):
 
 
 def _knots(raw: Tensor, bound: float) -> Tensor:
-    """Increasing numbers from -bound to bound."""
+    """Return increasing numbers from -bound to bound."""
     bins = raw.shape[-1]
     shares = _LEAST + (1 - _LEAST * bins) * raw.softmax(-1)
     inner = shares.cumsum(-1)[..., :-1]
@@ -177,7 +165,7 @@ def _knots(raw: Tensor, bound: float) -> Tensor:
 
 
 def _spline(x: Tensor, left: Tensor, low: Tensor, slope: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Equations 4 and 5 of the paper: y and the logarithm of dy/dx; knots ``(left, low)`` with slopes."""
+    """Return y and log dy/dx, by equations 4 and 5 of Durkan et al.; the knots are ``(left, low)``."""
     at, inside = x.clamp(-bound, bound), x.abs() < bound
     start, width, bottom, height, first, last = _bin(at, left, left, low, slope)
     mean = height / width
@@ -191,7 +179,7 @@ def _spline(x: Tensor, left: Tensor, low: Tensor, slope: Tensor, bound: float) -
 def _inverse_spline(
     y: Tensor, left: Tensor, low: Tensor, slope: Tensor, bound: float
 ) -> tuple[Tensor, Tensor]:
-    """Equations 6 to 8: x and the logarithm of dy/dx there, by the root of a quadratic equation."""
+    """Return x and log dy/dx there, by equations 6 to 8: a root of a quadratic equation."""
     at, inside = y.clamp(-bound, bound), y.abs() < bound
     start, width, bottom, height, first, last = _bin(at, low, left, low, slope)
     mean = height / width
@@ -210,7 +198,7 @@ def _log_slope(theta: Tensor, mean: Tensor, first: Tensor, last: Tensor) -> Tens
 
 
 def _bin(at: Tensor, axis: Tensor, left: Tensor, low: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
-    """Where the bin of each number begins on both axes, its width and height, and the slopes at its ends."""
+    """Return for each number the start of its bin on both axes, the bin's width and height, the slopes at its ends."""
     index = (at.unsqueeze(-1) >= axis[..., 1:-1]).sum(-1, keepdim=True)
     (start, end), (bottom, top), (first, last) = (
         [each.gather(-1, index + i).squeeze(-1) for i in (0, 1)] for each in (left, low, slope)

@@ -5,11 +5,11 @@ Only classes on a list are described and built: a file never decides what code r
 
 from .building import MOST_MODULES, allocate, build, most_memory
 from .describing import describe
-from .known import A_MODULE, modules_in, register
+from .known import MODULE_ARGUMENT, modules_in, register
 from .trial import check_runs
 
 __all__ = [
-    "A_MODULE",
+    "MODULE_ARGUMENT",
     "MOST_MODULES",
     "allocate",
     "build",

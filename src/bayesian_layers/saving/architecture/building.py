@@ -12,7 +12,7 @@ from ...errors import StorageError
 from ...private_apis import own_tensors
 from ..arrays import ArraySpec
 from ..schema import show
-from .known import A_MODULE, CLASSES, arguments_of, modules_in, signature
+from .known import CLASSES, MODULE_ARGUMENT, arguments_of, modules_in, signature
 
 MOST_MODULES, _DEEPEST = 10_000, 50
 # Of one module with its parameters, their priors and sites, without arrays; measured 8 to 12 KB.
@@ -40,7 +40,7 @@ def _count(document: Any, depth: int) -> int:
         return 1 + sum(_count(child, depth + 1) for child in children.values())
     kind, arguments = _kind_and_arguments(document)
     schemas = arguments_of(kind)
-    inside = [value for name, value in arguments.items() if schemas[name] is A_MODULE]
+    inside = [value for name, value in arguments.items() if schemas[name] is MODULE_ARGUMENT]
     return modules_in(kind, arguments) + sum(_count(child, depth + 1) for child in inside)
 
 
@@ -55,7 +55,7 @@ def _build(document: Any, depth: int, count: list[int]) -> nn.Module:
     return _construct(
         kind,
         {
-            name: _build(value, depth + 1, count) if schemas[name] is A_MODULE else value
+            name: _build(value, depth + 1, count) if schemas[name] is MODULE_ARGUMENT else value
             for name, value in arguments.items()
         },
     )

@@ -30,7 +30,7 @@ _TORCH = (
 _SETTINGS = ("device", "dtype")  # carried by the arrays
 _LAYERS = f"{__name__.partition('.')[0]}.layers."
 
-A_MODULE: Schema = MapOf()
+MODULE_ARGUMENT: Schema = MapOf()
 """In the ``ARGUMENTS`` of a layer: the argument is a module, which is described like any other."""
 
 # From 1 on: torch warns where a layer has no entries.
