@@ -24,7 +24,7 @@ FLOWS = {
 
 
 def moved(flow, scale=0.2, seed=0):
-    """The flow away from the identity, at which it begins."""
+    """The flow away from the identity, at which it starts."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in flow.parameters():
@@ -99,7 +99,7 @@ def test_made_is_autoregressive(build, hidden, context, reverse):
 
 
 def test_draws_by_vmap_are_a_loop_over_draws(make):
-    """With the parameters put in from outside, forward and inverse; the modules keep nothing of a call."""
+    """With given parameters, forward and inverse; the modules keep no state of a call."""
     flow = make(context=2, dtype=torch.float64)
     x, given = vectors(flow)
 
@@ -182,7 +182,7 @@ def test_moments_and_quantiles_of_a_bent_flow_are_those_of_its_draws(build):
     weight = y.log_prob(axis).exp() * (axis[1] - axis[0])
     mean = (weight * axis).sum()
     std = ((weight * (axis - mean).square()).sum()) ** 0.5
-    assert float((y.mean - mean).abs()) < 0.05 * std  # "some percent of a deviation"
+    assert float((y.mean - mean).abs()) < 0.05 * std  # "some percent of a standard deviation"
     assert float((y.variance**0.5 / std - 1).abs()) < 0.05
     levels = torch.tensor([[0.05], [0.3], [0.5], [0.99]], dtype=torch.float64)
     quantiles = y.icdf(levels)
@@ -226,7 +226,7 @@ def bimodal(size, seed):
 
 @pytest.mark.filterwarnings("ignore:no parameter has a prior")
 def test_a_conditional_flow_of_two_branches_beats_normal_noise(build):
-    """Also against the best Normal of each x, whose mean is 0 and whose deviation is known."""
+    """Also against the best Normal of each x, whose mean is 0 and whose standard deviation is known."""
     (x, y), (new_x, new_y) = bimodal(500, 0), bimodal(2000, 1)
     flow = build(lambda: bl.NeuralSpline(1, (16,), layers=1, context=1, prior="point"))
     model = bl.BayesianModel(nn.Identity(), bl.likelihoods.Flow(flow))
@@ -261,7 +261,7 @@ def test_the_guide_finds_a_correlated_posterior(build, regression):
     assert mean_field.elbo < evidence - 1
     result = bl.fit(model, x, y, guide=bl.guides.Flow(model, layers=2, hidden=(16,)), seed=0, progress=False)
     assert result.elbo == pytest.approx(evidence, abs=0.1)
-    # what the fit says is so on draws of its own
+    # the ELBO of the fit agrees with an estimate on other draws
     guide = result.posterior.source
     elbo, stderr = estimate_elbo(model, guide, x, y, num_draws=4000, seed=9)
     assert abs(elbo - evidence) < 0.1 + 4 * stderr

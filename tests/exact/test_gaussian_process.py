@@ -66,11 +66,11 @@ def closed_form(kernel):
 def optimal(kernel):
     layer, model = at_the_data(kernel)
     loc, precision = closed_form(kernel)
-    return layer, model, told(BlockNormal(model), loc, np.linalg.cholesky(np.linalg.inv(precision)))
+    return layer, model, with_posterior(BlockNormal(model), loc, np.linalg.cholesky(np.linalg.inv(precision)))
 
 
 @torch.no_grad()
-def told(guide, loc, scale_tril):
+def with_posterior(guide, loc, scale_tril):
     """Give a guide of one block a mean and a Cholesky factor."""
     scale_tril = torch.as_tensor(scale_tril)
     guide.loc.copy_(torch.as_tensor(loc))
@@ -80,7 +80,7 @@ def told(guide, loc, scale_tril):
 
 
 def elbo(layer, model, guide):
-    """The bound, without a draw."""
+    """The bound in closed form."""
     mean, variance = (
         part[:, 0] for part in layer.marginals(torch.as_tensor(X), *guide.blocks()["inducing_values"])
     )
@@ -131,7 +131,7 @@ def test_the_prior_has_the_covariance_of_the_kernel_however_few_the_frequencies(
         2, 2, kernel=kernel, num_inducing=3, num_frequencies=frequencies, lengthscale=scales, variance=VARIANCE,
         dtype=torch.float64,
     )  # fmt: skip
-    guide = BlockNormal(bl.BayesianModel(layer))  # begins at the prior
+    guide = BlockNormal(bl.BayesianModel(layer))  # starts at the prior
     x = standard_normal(3, 5, 2, dtype=torch.float64)
     f = call(layer, guide.draw(10_000, seed=0), x)
     spread = covariance(kernel, x.numpy(), x.numpy(), scales.numpy())
@@ -167,7 +167,7 @@ def gradient(value, guide):
 @pytest.mark.parametrize("family", [BlockNormal, bl.guides.MeanFieldNormal])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_by_rows_the_expected_log_likelihood_is_the_closed_form(kernel, family):
-    """Value and gradient, hyper-parameters too: sum of log N(y; m, s^2) - v / (2 s^2), of 40 sets of 500 draws."""
+    """Value and gradient, hyperparameters too: sum of log N(y; m, s^2) - v / (2 s^2), of 40 sets of 500 draws."""
     layer = bl.GaussianProcess(1, 1, kernel=kernel, num_inducing=4, mean="linear", dtype=torch.float64)
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(NOISE))
     guide, x, y = family(model), torch.as_tensor(X), torch.as_tensor(Y)
@@ -235,7 +235,7 @@ def test_the_default_fit_finds_the_evidence(kernel):
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
-def test_independent_normals_miss_the_deviation_by_factors(kernel):
+def test_independent_normals_miss_the_standard_deviation_by_factors(kernel):
     """The best mean-field Normal of a quadratic: the exact means, and 1 over the root of the precision's diagonal."""
     layer, _ = at_the_data(kernel)
     loc, precision = closed_form(kernel)

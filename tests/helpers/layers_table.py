@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         build: Makes the network, of the library's layers.
-        shape: Shape of a row's input; or inputs as a tensor or a tuple of tensors, N rows in front.
+        shape: Shape of one row's input; or the inputs, a tensor or a tuple of tensors of N rows.
         torchs: Makes the same network of torch's own layers, for ``bayesianize``; ``None`` for a layer that torch
             does not have.
         covers: The sites that each estimator treats; all other sites are reparameterized.

@@ -105,7 +105,7 @@ def test_every_kind_of_scale_is_set_and_shown(network, prior):
 
 
 @pytest.mark.parametrize("wrong", ["learned", 1.0, bl.priors.Normal])
-def test_what_is_no_prior_is_refused(network, wrong):
+def test_what_is_not_a_prior_is_refused(network, wrong):
     with pytest.raises(TypeError, match=r"must be one of bl\.priors; received"):
         bl.bayesianize(network, wrong)
 
@@ -172,7 +172,7 @@ def test_priors_by_name_go_with_selectors_and_frozen_parameters(network):
     assert result["1.weight"].reason == "not in `only`"
 
 
-def test_a_pattern_of_priors_that_matches_nothing_or_is_no_prior_is_refused(network):
+def test_a_pattern_of_priors_that_matches_nothing_or_is_not_a_prior_is_refused(network):
     alone = rows(bl.bayesianize(network, {"0.*": WIDE}))
     assert alone["3.0.weight"].reason == "no pattern of `prior` matches"
     with pytest.raises(bl.errors.SiteError, match="`prior` has '7"):

@@ -116,8 +116,8 @@ def test_a_used_flow_can_be_copied_and_shows_its_sizes(build, kind):
     flow = build(lambda: kind(2, (3,)))
     x = torch.ones(4, 2, requires_grad=True)
     flow(x)[0].sum().backward()
-    twin = copy.deepcopy(flow)
-    assert torch.equal(twin(x)[0], flow(x)[0])
+    copied = copy.deepcopy(flow)
+    assert torch.equal(copied(x)[0], flow(x)[0])
     assert str(flow).startswith(f"{kind.__name__}(\n  2, hidden=(3,)")
     assert isinstance(flow, nn.Module)
 

@@ -24,7 +24,7 @@ def layer_of(**options):
 
 
 def with_values(layer, seed=1):
-    """A layer in which every parameter says something, the noise too."""
+    """A layer in which every parameter has an effect, the noise too."""
     with torch.no_grad():
         for parameter in layer.parameters():
             size = parameter.numel()
@@ -306,12 +306,12 @@ def test_its_repr_says_what_it_is():
         ({"variance_prior": priors.Normal()}, TypeError, "LogNormal"),
     ],
 )
-def test_wrong_arguments_are_refused_in_words(options, error, sentence):
+def test_wrong_arguments_are_refused(options, error, sentence):
     with pytest.raises(error, match=sentence):
         bl.GaussianProcess(2, 1, **options)
 
 
-def test_wrong_inputs_are_refused_in_words():
+def test_wrong_inputs_are_refused():
     layer = layer_of()
     with pytest.raises(ShapeError, match=r"`x` must have shape \(\.\.\., 2\)"):
         layer(X[:, :1])

@@ -47,12 +47,12 @@ def test_temper_twice_multiplies_and_names_take_their_own_weight():
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf, {"z": -1.0}])
-def test_a_weight_that_is_none_is_refused(weight):
+def test_wrong_weights_are_refused(weight):
     with pytest.raises(bl.errors.DataError, match="`kl_weight` must be finite"):
         bl.temper(program, weight)
 
 
-def test_a_name_that_no_site_has_is_refused():
+def test_unknown_names_are_refused():
     with seeded(0), pytest.raises(bl.errors.SiteError, match="not latent sites"):
         bl.temper(program, {"zz": 0.5})()
 

@@ -26,7 +26,7 @@ class Recurrent(nn.Module):
 
 
 class Branching(nn.Module):
-    """Control flow that looks at data, which vmap refuses."""
+    """Control flow that depends on data, which vmap refuses."""
 
     def __init__(self):
         super().__init__()
