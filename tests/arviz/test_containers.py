@@ -130,7 +130,7 @@ class TestGroups:
         ],
     )
     def test_names_that_do_not_fit_are_refused(self, groups, dims):
-        with pytest.raises(ValueError, match=r"posterior\['0.weight'\] needs a name"):
+        with pytest.raises(ValueError, match=r"posterior\['0.weight'\] needs a different name"):
             build(groups, dims=dims)
 
     def test_one_name_for_two_sizes_is_refused(self, groups):

@@ -1,7 +1,7 @@
-"""Simulation-based calibration: whether a way of fitting gives posteriors that can be believed.
+"""Simulation-based calibration: whether an inference method gives calibrated posteriors.
 
-The package simuk does this for PyMC, Bambi and NumPyro's MCMC kernels and refuses any other model, and it
-counts ranks without the tests of Yao et al.; so the few lines are here.
+The package simuk implements it for PyMC, Bambi and NumPyro's MCMC kernels only, and computes ranks without the tests of
+Yao et al., so it is implemented here.
 """
 
 from .result import CalibrationResult

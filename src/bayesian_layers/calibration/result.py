@@ -1,4 +1,4 @@
-"""What simulation-based calibration found."""
+"""Result of simulation-based calibration."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from functools import cached_property
 
 import numpy as np
 
+from ..arguments import check_fraction
 from ..errors import DataError, ShapeError
 from ..metrics import Uniformity, uniformity
 
-_FEW = 30  # simulations that show only gross errors
+_FEW = 30  # with fewer simulations only gross errors are detected
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationResult:
-    r"""Where the truth fell in posteriors fitted to data simulated from it; ``print`` it.
+    r"""Ranks of true values in posteriors fitted to data simulated from them, with tests; ``print`` it.
 
     Attributes:
-        probabilities: :math:`P_q(\theta_j < \theta_j^{true})` in each of M simulations, ranks among draws made
-            continuous, ``(M, J)``: uniform if the posteriors are right.
-        names: What the J quantities are.
-        converged: Whether each fit passed its test of convergence; true where there was none, ``(M,)``.
-        num_draws: Draws of each posterior S.
+        probabilities: :math:`P_q(\theta_j < \theta_j^{true})` in each of M simulations, from randomized ranks among
+            draws, ``(M, J)``; uniform if the posteriors are right.
+        names: Names of the J quantities.
+        converged: Whether each fit passed its convergence check, or had none, ``(M,)``.
+        num_draws: Number of draws S of each posterior.
         seed: Seed of the simulations.
 
     Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If there are fewer than 2 simulations, or a number is not strictly between 0 and 1.
+        ShapeError: If the shapes do not match.
+        DataError: If there are fewer than 2 simulations, or a probability is not strictly between 0 and 1.
     """
 
     probabilities: np.ndarray
@@ -41,10 +42,10 @@ class CalibrationResult:
         if len(shape) != 2 or shape[1] != len(self.names) or not self.names:
             raise ShapeError("probabilities", ("M >= 2", len(self.names) or "J >= 1"), shape)
         if self.converged.shape != shape[:1]:
-            raise ShapeError("converged", shape[:1], self.converged.shape, "One answer a simulation.")
+            raise ShapeError("converged", shape[:1], self.converged.shape, "Pass one value per simulation.")
         if shape[0] < 2 or not ((self.probabilities > 0) & (self.probabilities < 1)).all():
             raise DataError(
-                "calibration needs 2 simulations or more, and probabilities strictly between 0 and 1"
+                "`probabilities` must hold at least 2 simulations, and be strictly between 0 and 1"
             )
 
     @cached_property
@@ -54,43 +55,50 @@ class CalibrationResult:
 
     @property
     def symmetry_p_values(self) -> np.ndarray:
-        """Of the VSBC test that p and 1 - p are distributed alike, ``(J,)``: small says biased."""
+        """P-values of the VSBC test that p and 1 - p have the same distribution, ``(J,)``; small if biased."""
         return np.array([each.symmetry_p_value for each in self.tests])
 
     @property
     def uniformity_p_values(self) -> np.ndarray:
-        """Of the Kolmogorov-Smirnov test of uniformity, ``(J,)``: small says not the posterior, in whatever way."""
+        """P-values of the Kolmogorov-Smirnov test of uniformity, ``(J,)``; small if not the posterior."""
         return np.array([each.p_value for each in self.tests])
 
     @property
     def spread(self) -> np.ndarray:
-        """Deviation of the truth in posterior deviations, ``(J,)``: above 1 too narrow, below 1 too wide."""
+        """Standard deviation of the z-scores of true values, ``(J,)``: above 1 too narrow, below 1 too wide."""
         return np.array([each.spread for each in self.tests])
 
     @property
     def shift(self) -> np.ndarray:
-        """Mean of the truth in posterior deviations, ``(J,)``: above 0 the posteriors are too low."""
+        """Mean of the z-scores of true values, ``(J,)``: positive if the posteriors are too low."""
         return np.array([each.shift for each in self.tests])
 
     def verdicts(self, level: float = 0.05) -> tuple[str, ...]:
-        """Say in words what is wrong with each quantity.
+        """Describe the results of the tests in words.
 
         Args:
-            level: Probability of any false alarm at all if every posterior is right (Bonferroni's correction).
+            level: Probability of any false alarm if all posteriors are right (with Bonferroni's correction).
 
         Returns:
-            A few words for each quantity.
+            A few words per quantity; see :meth:`bayesian_layers.metrics.Uniformity.verdict`.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
-        return tuple(each.verdict(level / len(self.names)) for each in self.tests)
+        each = check_fraction("level", level) / len(self.names)
+        return tuple(test.verdict(each) for test in self.tests)
 
     def summary(self, level: float = 0.05) -> str:
-        """Say it in words.
+        """Summarize all tests in words.
 
         Args:
             level: As for :meth:`verdicts`.
 
         Returns:
-            A line about the simulations, one for each quantity, and what to mind.
+            A line about the simulations, a line per quantity, and warnings.
+
+        Raises:
+            DataError: If ``level`` is not between 0 and 1.
         """
         runs, size = len(self.probabilities), max(map(len, self.names))
         lines = [f"{runs} simulations, {self.num_draws} draws of each posterior, seed {self.seed}"]
@@ -100,10 +108,10 @@ class CalibrationResult:
             for name, verdict, test in zip(self.names, self.verdicts(level), self.tests, strict=True)
         ]
         if runs < _FEW:
-            lines.append(f"warning: {runs} simulations show only gross errors; take 100 or more")
+            lines.append(f"warning: {runs} simulations show only gross errors; use 100 or more")
         missed = int((~self.converged).sum())
         if missed:
-            lines.append(f"warning: {missed} of {runs} fits did not converge; what is shown is theirs, too")
+            lines.append(f"warning: {missed} of {runs} fits did not converge; the tests include them")
         return "\n".join(lines)
 
     def __str__(self) -> str:

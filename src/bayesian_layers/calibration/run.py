@@ -1,4 +1,4 @@
-"""Simulate from the model, fit, and see where the truth falls."""
+"""Simulation-based calibration: simulate from the model, fit, and compute the ranks of the true values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import metrics
-from ..errors import DataError, FitWarning, SiteError
+from ..arguments import check_integer
+from ..errors import FitWarning, SiteError
 from ..fitting import fit
 from ..model import BayesianModel, check_is_model, sample
 from ..network import Inputs, parameter_sites, place, rows, take
@@ -20,7 +21,7 @@ from ..posterior import Posterior
 from .result import CalibrationResult
 
 Infer = Callable[[BayesianModel, Inputs, Tensor, int], Posterior]
-_POINTS = 5  # rows of `x` at which functions are compared, unless others are given
+_POINTS = 5  # rows of `x` at which functions are compared by default
 
 
 def calibrate(
@@ -35,40 +36,41 @@ def calibrate(
     seed: int = 0,
     progress: bool = True,
 ) -> CalibrationResult:
-    r"""Test a way of fitting on data simulated from the model itself, where the truth is known.
+    r"""Test an inference method on data simulated from the model, for which the true parameters are known.
 
-    For each simulation weights are drawn from the prior and targets from the likelihood at ``x``; a posterior is fitted
-    to them, and for each quantity the probability that it gives to values below the true one is noted. If the posterior
-    is right these probabilities are uniform. Variational posteriors seldom are; what is told is in which way
-    they are wrong *on average over the prior*: biased (the test of symmetry of VSBC), too narrow, or too wide.
+    In each simulation weights are drawn from the prior and targets from the likelihood at ``x``; a posterior is fitted
+    to them, and for each quantity the posterior probability of values below the true one is computed. If the
+    posteriors are right, these probabilities are uniform. Variational posteriors rarely are exactly right; the tests
+    show in which way they are wrong *on average over the prior*: biased (the symmetry test of VSBC), too narrow, or
+    too wide.
 
-    The quantities are the network's outputs at a few inputs, and sites of the likelihood and of priors (a noise scale):
-    single weights of a network are not identified, since units may change places and signs, and a
-    guide that chooses one of the equal modes would seem wrong where nothing depends on it.
+    The quantities are the network's outputs at a few inputs, and sites of the likelihood and of priors (such as a noise
+    scale). Single weights of a network are not identified, since units can be permuted and change sign, so a guide that
+    covers one of several equivalent modes would appear wrong although predictions do not depend on it.
 
-    What has no prior (a learned noise scale, a bias without prior) is simulated at the value where a fit begins.
+    Parameters without a prior (a learned noise scale, a bias without prior) are simulated at their initial values.
 
     Args:
-        model: The model; only read. All it needs is a prior and a likelihood that fit the inputs.
-        x: Inputs of the simulated data, N rows in front.
-        infer: From model, ``x``, simulated targets and a seed to a posterior; ``None`` is ``bl.fit`` with its
+        model: The model; it is not changed. Its prior and likelihood must be able to simulate data at ``x``.
+        x: Inputs of the simulated data, with N rows on the first axis.
+        infer: Function from model, ``x``, simulated targets and a seed to a posterior; ``None`` is ``bl.fit`` with its
             defaults. For instance ``lambda model, x, y, seed: bl.fit(model, x, y, seed=seed, progress=False,
             guide=bl.guides.FullRankNormal(model)).posterior``.
-        at: Inputs at which functions are compared; ``None`` takes five rows of ``x``, evenly spaced.
-        weights: Whether single weights are judged too. They mean something where they are identified, as in a linear
-            model.
-        num_simulations: Simulations M; 100 show a deviation wrong by a fifth, or a shift of a third of one.
-        num_draws: Draws of each posterior S, 10 or more.
-        seed: Simulation i depends on ``(seed, i)`` alone: fewer are the start of more.
+        at: Inputs at which functions are compared; ``None`` selects five evenly spaced rows of ``x``.
+        weights: Whether to test single weights too. This is meaningful if they are identified, as in a linear model.
+        num_simulations: Number of simulations M; 100 detect a standard deviation that is wrong by a fifth, or a bias
+            of a third of one.
+        num_draws: Number of draws S of each posterior, 10 or more.
+        seed: Simulation i depends only on ``(seed, i)``, so fewer simulations are the first of more.
         progress: Whether to show a progress bar on stderr.
 
     Returns:
-        The probabilities, the tests, and in words what they say; ``print`` it.
+        The probabilities with their tests; ``print`` it.
 
     Raises:
-        SiteError: If the model has no likelihood, or nothing has a prior.
+        SiteError: If the model has no likelihood, or no parameter has a prior.
         DataError: If a number is out of range.
-        TypeError: If ``model`` is not a ``BayesianModel``, or ``infer`` does not give a ``Posterior``.
+        TypeError: If ``model`` is not a ``BayesianModel``, or ``infer`` does not return a ``Posterior``.
 
     References:
         Yao, Vehtari, Simpson & Gelman (2018), "Yes, but did it work?", arXiv 1802.02538; Talts et al. (2018),
@@ -83,7 +85,9 @@ def calibrate(
         (('f[0]',), (5, 1))
     """
     check_is_model(model)
-    _check_numbers(num_simulations=(num_simulations, 2), num_draws=(num_draws, 10), seed=(seed, 0))
+    check_integer("num_simulations", num_simulations, least=2)
+    check_integer("num_draws", num_draws, least=10)
+    check_integer("seed", seed, least=0)
     _check_can_be_simulated(model)
     x = place(x, model.network)
     at = _some_rows(x) if at is None else place(at, model.network)
@@ -107,19 +111,19 @@ def _by_fit(model: BayesianModel, x: Inputs, y: Tensor, seed: int) -> Posterior:
 
 
 def _quietly(infer: Infer, model: BayesianModel, x: Inputs, y: Tensor, seed: int) -> Posterior:
-    """A hundred fits would say the same things a hundred times; the result tells how many did not converge."""
+    """Fit without warnings, which would repeat in every simulation; the result counts the fits that failed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)
         posterior = infer(model, x, y, seed)
     if not isinstance(posterior, Posterior):
         raise TypeError(
-            f"`infer` must give a bl.Posterior; received {type(posterior).__name__}. Return result.posterior."
+            f"`infer` must return a bl.Posterior; received {type(posterior).__name__}. Return result.posterior."
         )
     return posterior
 
 
 def _seeds(seed: int, simulation: int) -> list[int]:
-    """Unrelated seeds for weights, targets, fit, draws and ranks."""
+    """Return independent seeds for weights, targets, fit, draws and ranks."""
     words = np.random.SeedSequence([seed, simulation]).generate_state(5, np.uint32)
     return [int(word) >> 1 for word in words]  # a fit's seed has 31 bits
 
@@ -128,7 +132,7 @@ def _seeds(seed: int, simulation: int) -> list[int]:
 def _quantities(
     model: BayesianModel, draws: Mapping[str, Tensor], at: Inputs, weights: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Values under each draw, ``(S, J)``, and their names."""
+    """Compute the tested quantities under each draw, ``(S, J)``, and their names."""
     f = sample(model, draws, at, "f")
     outputs = f.shape[2:]
     parts = {"f": f.squeeze(-1) if tuple(outputs) == (1,) else f}
@@ -157,14 +161,8 @@ def _some_rows(x: Inputs) -> Inputs:
 
 def _check_can_be_simulated(model: BayesianModel) -> None:
     if model.likelihood is None:
-        raise SiteError("the model has no likelihood, so no targets can be simulated; give it one")
+        raise SiteError("the model has no likelihood, so targets cannot be simulated; give it one")
     if all(site.prior is None for site in model.sites().values()):
         raise SiteError(
-            "nothing has a prior, so there is no truth to draw; lift the network with bl.bayesianize"
+            "no parameter has a prior, so true values cannot be drawn; use bl.bayesianize on the network"
         )
-
-
-def _check_numbers(**named: tuple[object, int]) -> None:
-    for name, (value, least) in named.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")

@@ -1,9 +1,9 @@
 """Arrays to ArviZ: a container of draws, the table that summarizes them, and PSIS-LOO.
 
-ArviZ 0.23 (Python 3.11) and 1.x (Python 3.12 and later) differ in how a container is made, in the
-default interval, in the names of the table's columns and in their functions for importance weights. This
-package is the one place that knows; what it returns holds the same variables, and the same numbers, under
-both. It imports only numpy and, on first use, ArviZ, so that it can be tested where torch is not installed.
+ArviZ 0.23 (Python 3.11) and 1.x (Python 3.12 and later) differ in how a container is built, in the default interval, in
+the names of the table's columns and in their functions for importance weights. Only this package handles the
+differences; its results have the same variables and the same numbers with both. It imports only numpy and, on first
+use, ArviZ, so that it can be tested without torch; its errors are ValueErrors for the same reason.
 """
 
 from .containers import from_arrays

@@ -1,4 +1,4 @@
-"""Checks of the arrays that the other files share."""
+"""Checks of arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def numeric(arrays: Arrays | None) -> dict[str, np.ndarray]:
-    """Refuse what is not numbers."""
+    """Convert to arrays; raise ValueError unless they are numeric."""
     result = {name: np.asarray(value) for name, value in (arrays or {}).items()}
     for name, value in result.items():
         if value.dtype.kind not in "fiub":
@@ -19,14 +19,14 @@ def numeric(arrays: Arrays | None) -> dict[str, np.ndarray]:
 
 
 def check_posterior(posterior: Arrays) -> dict[str, np.ndarray]:
-    """Refuse an empty posterior, and one that is not numbers."""
+    """Convert to arrays; raise ValueError if there are none or they are not numeric."""
     if not posterior:
         raise ValueError("`posterior` must hold the draws of at least one site; received an empty mapping.")
     return numeric(posterior)
 
 
 def check_draws(drawn: Arrays) -> None:
-    """Refuse arrays that do not have the same number of draws on their first axis, and at least two."""
+    """Raise ValueError unless all arrays have the same number of draws on their first axis, at least 2."""
     first, num_draws = None, 0
     for label, value in drawn.items():
         if value.ndim == 0:

@@ -1,4 +1,4 @@
-"""Groups of arrays as ArviZ's container."""
+"""Groups of arrays in ArviZ's container."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ Dims = Mapping[str, Mapping[str, Sequence[str]]]
 Coords = Mapping[str, Sequence[Any] | np.ndarray]
 
 _SAMPLE_DIMS = ("chain", "draw")
+_PRIOR = ("prior", "prior_predictive")
 _DATA = ("observed_data", "constant_data")
 _OF_TARGETS = ("posterior_predictive", "prior_predictive", "log_likelihood")
 
@@ -33,11 +34,10 @@ def from_arrays(
     attrs: Mapping[str, Any] | None = None,
     group_attrs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """Gather draws and data in ArviZ's container."""
-    # Draws from a guide are independent, so they are stored as one chain: ``(S, ...)`` becomes ``(chain=1,
-    # draw=S, ...)``. Dimensions without a name in ``dims`` are named as ArviZ names them,
-    # ``<variable>_dim_0`` and so on; where a variable of a dimension's name exists, the dimension gets a
-    # trailing underscore (xarray would drop one of the two without a word).
+    """Collect draws and data in ArviZ's container."""
+    # Draws from a guide are independent, so they are stored as one chain: (S, ...) becomes (chain=1, draw=S, ...).
+    # Dimensions without a name in `dims` get ArviZ's default names, <variable>_dim_0 and so on. A dimension with the
+    # name of a variable gets a trailing underscore, because xarray would silently drop one of the two.
     groups = {
         "posterior": check_posterior(posterior),
         "posterior_predictive": numeric(posterior_predictive),
@@ -66,11 +66,8 @@ def from_arrays(
     return container
 
 
-_PRIOR = ("prior", "prior_predictive")
-
-
 def _dataset(arviz: Any, group: str, held: Arrays, dims: Mapping[str, list[str]], coords: Coords) -> Any:
-    # Group by group: one call for all would take a variable's dimensions to be the same in every group.
+    # Group by group, because one call for all assumes that a variable has the same dimensions in every group.
     sample_dims = [] if group in _DATA else list(_SAMPLE_DIMS)
     arrays = {name: value[np.newaxis] if sample_dims else value for name, value in held.items()}
     keyword = "default_dims" if is_before_1(arviz) else "sample_dims"
@@ -84,7 +81,7 @@ def _variables(groups: Mapping[str, Arrays]) -> Iterator[tuple[str, str, np.ndar
 
 
 def _check_rows(groups: Mapping[str, Arrays]) -> None:
-    # What is drawn for the rows of a target must have as many rows as the target.
+    # Draws for the rows of a target must have as many rows as the target.
     observed = groups["observed_data"]
     for group, name, value in _variables({key: groups[key] for key in _OF_TARGETS}):
         if value.ndim < 2:
@@ -92,7 +89,7 @@ def _check_rows(groups: Mapping[str, Arrays]) -> None:
         rows = observed[name].shape[:1] if name in observed else value.shape[1:2]
         if value.shape[1:2] != rows:
             raise ValueError(
-                f"{group}[{name!r}] has shape {value.shape}, so {value.shape[1]} rows, "
+                f"{group}[{name!r}] has shape {value.shape}, that is {value.shape[1]} rows, "
                 f"but observed_data[{name!r}] has shape {observed[name].shape}."
             )
 
@@ -100,7 +97,7 @@ def _check_rows(groups: Mapping[str, Arrays]) -> None:
 def _named(
     groups: Mapping[str, Arrays], dims: Dims, coords: Coords
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, np.ndarray]]:
-    # Names of all dimensions, and the coordinates under these names.
+    # Return the names of all dimensions, and the coordinates under these names.
     taken = {name for _, name, _ in _variables(groups)}
     result: dict[str, dict[str, list[str]]] = {group: {} for group in groups}
     sizes: dict[tuple[str, str], int] = {}
@@ -112,14 +109,14 @@ def _named(
         chosen = [f"{name}_dim_{axis}" for axis in range(len(shape))] if given is None else list(given)
         if len(chosen) != len(shape) or len(set(chosen)) != len(chosen) or set(chosen) & set(_SAMPLE_DIMS):
             raise ValueError(
-                f"{group}[{name!r}] needs a name of its own for each dimension of {shape}; received {chosen}."
+                f"{group}[{name!r}] needs a different name for each dimension of {shape}; received {chosen}."
             )
         chosen = [_free(dim, taken) for dim in chosen]
         for dim, size in zip(chosen, shape, strict=True):
             if sizes.setdefault((group, dim), size) != size or len(labels.get(dim, range(size))) != size:
                 raise ValueError(
                     f"Dimension {dim!r} of {group}[{name!r}] has {size} entries; another array, or its "
-                    "coordinates, have another number."
+                    "coordinates, have a different number."
                 )
         result[group][name] = chosen
     return result, labels
@@ -128,14 +125,14 @@ def _named(
 def _check_name(name: str) -> None:
     if name in _SAMPLE_DIMS or "/" in name:
         raise ValueError(
-            f"ArviZ cannot store a variable named {name!r}: 'chain' and 'draw' name its dimensions, and "
-            "'/' separates its groups. Pass the array under another name."
+            f"ArviZ cannot store a variable named {name!r}: 'chain' and 'draw' are names of dimensions, and "
+            "'/' separates groups. Pass the array under another name."
         )
 
 
 def _free(name: str, taken: set[str]) -> str:
-    # xarray takes a variable that is named like a dimension for that dimension's coordinate, and what
-    # it was before is lost. So a dimension that has the name of a variable gets another.
+    # xarray treats a variable with the name of a dimension as the coordinate of that dimension, and its values are
+    # lost. So a dimension with the name of a variable is renamed.
     while name in taken:
         name += "_"
     return name

@@ -9,24 +9,24 @@ import numpy as np
 
 from .pareto import smooth
 
-_NUMBERS = 2**22  # of one block of rows: 32 MiB
+_BLOCK = 2**22  # numbers per block of rows: 32 MiB
 
 
 @dataclass(frozen=True, eq=False)
 class Loo:
-    """How well each row is predicted from all the others, estimated without fitting again; ``print`` it.
+    """Leave-one-out cross-validation, estimated without fitting again; ``print`` it.
 
     Attributes:
-        pointwise: Log density of each row's target given all other rows, nats, ``(N,)``.
-        k_hat: Shape of the tail of each row's importance weights, ``(N,)``; above :attr:`threshold` that row's
-            number is not to be relied on.
-        p_loo: Effective number of parameters: by how many nats the rows are predicted better with them than without.
-        num_draws: Draws S of the weights.
-        posterior_k_hat: The same shape for the weights from guide to posterior; ``None`` where the draws were taken
-            to be the posterior's.
+        pointwise: Log density of each row's target given all other rows, in nats, ``(N,)``.
+        k_hat: Pareto shape of the importance weights of each row, ``(N,)``; above :attr:`threshold` the estimate for
+            that row is unreliable.
+        p_loo: Effective number of parameters: the gain in log density, in nats, from including each row in the fit.
+        num_draws: Number of draws S of the weights.
+        posterior_k_hat: Pareto shape of the importance weights from the guide to the posterior; ``None`` if the draws
+            were assumed to come from the posterior.
 
     Raises:
-        ValueError: If ``pointwise`` and ``k_hat`` do not have one number a row.
+        ValueError: If ``pointwise`` and ``k_hat`` do not have one number per row.
     """
 
     pointwise: np.ndarray
@@ -38,51 +38,51 @@ class Loo:
     def __post_init__(self) -> None:
         if self.pointwise.ndim != 1 or self.pointwise.shape != self.k_hat.shape or not len(self.pointwise):
             raise ValueError(
-                "`pointwise` and `k_hat` must have one number a row; "
+                "`pointwise` and `k_hat` must have one number per row; "
                 f"received shapes {self.pointwise.shape} and {self.k_hat.shape}."
             )
 
     @property
     def elpd(self) -> float:
-        """Expected log predictive density of N new rows: the sum of :attr:`pointwise`, nats."""
+        """Expected log predictive density of N new rows, in nats: the sum of :attr:`pointwise`."""
         return float(self.pointwise.sum())
 
     @property
     def elpd_stderr(self) -> float:
-        """Standard error of :attr:`elpd` over data sets, from the spread of its rows; NaN for a single row."""
+        """Standard error of :attr:`elpd` over data sets, from the variation over rows; NaN for a single row."""
         rows = len(self.pointwise)
         return float(math.sqrt(rows) * self.pointwise.std(ddof=1)) if rows > 1 else math.nan
 
     @property
     def threshold(self) -> float:
-        """The largest k that can be relied on: 0.7, and less for fewer than 2154 draws (0.67 for 1000)."""
+        """Largest k for which estimates are reliable: 0.7, and less for fewer than 2154 draws (0.67 for 1000)."""
         return max(0.0, min(1 - 1 / math.log10(self.num_draws), 0.7))
 
     @property
     def unreliable(self) -> np.ndarray:
-        """Numbers of the rows whose k is above :attr:`threshold`."""
+        """Indices of the rows whose k exceeds :attr:`threshold`."""
         return np.flatnonzero(~(self.k_hat <= self.threshold))
 
     @property
     def warning(self) -> str:
-        """What speaks against these numbers and what to do, or nothing."""
+        """Why the estimates are unreliable and what to do; empty if they are reliable."""
         count, rows = len(self.unreliable), len(self.k_hat)
         if not count:
             return ""
         found = (
             f"k is above {self.threshold:.2f} for {count} of {rows} rows (largest {self.k_hat.max():.2f}): "
-            "importance sampling fails there and `elpd` is not to be relied on."
+            "importance sampling fails there, so `elpd` is unreliable."
         )
         if self.posterior_k_hat is None or self.posterior_k_hat <= self.threshold:
             return f"{found} Those rows are influential: fit again without each of them, or use K-fold."
         return (
-            f"{found} The guide is too far from the posterior (its k is {self.posterior_k_hat:.2f}): refine it, "
-            "use a richer guide or draws by NUTS, or validate on rows that the fit has not seen."
+            f"{found} The guide is too far from the posterior (its k is {self.posterior_k_hat:.2f}): refine the "
+            "posterior, use a richer guide or draws by NUTS, or validate on rows that were not in the fit."
         )
 
     def __str__(self) -> str:
         lines = [
-            f"elpd_loo {self.elpd:.2f} +- {self.elpd_stderr:.2f} nats, {self.elpd / len(self.pointwise):.4f} a row; "
+            f"elpd_loo {self.elpd:.2f} +- {self.elpd_stderr:.2f} nats, {self.elpd / len(self.pointwise):.4f} per row; "
             f"p_loo {self.p_loo:.2f}; {self.num_draws} draws, {len(self.pointwise)} rows, "
             f"largest k {self.k_hat.max():.2f}"
         ]
@@ -92,16 +92,16 @@ class Loo:
 def psis_loo(log_likelihood: np.ndarray, log_weights: np.ndarray | None = None) -> Loo:
     r"""Estimate leave-one-out predictive densities by Pareto-smoothed importance sampling.
 
-    With draws :math:`w_s` from an approximation q the weights towards the posterior without row i are
+    For draws :math:`w_s` from an approximation q, the importance weights for the posterior without row i are
 
     .. math:: r_{is} \propto \frac{p(y, w_s)}{q(w_s)} \cdot \frac{1}{p(y_i \mid w_s)},\qquad
         \mathrm{elpd}_i = \log \frac{\sum_s r_{is}\, p(y_i \mid w_s)}{\sum_s r_{is}},
 
-    each row's largest ones smoothed. ``p_loo`` compares these with the densities under the posterior, that is
-    under the smoothed weights :math:`p(y, w_s) / q(w_s)`; of draws from the posterior itself all these are equal.
+    where the largest weights of each row are smoothed. ``p_loo`` compares these with the densities under the posterior,
+    that is under the smoothed weights :math:`p(y, w_s) / q(w_s)`, which are all equal for draws from the posterior.
 
     Args:
-        log_likelihood: Log density of each row under each draw, nats, ``(S, N)``.
+        log_likelihood: Log density of each row under each draw, in nats, ``(S, N)``.
         log_weights: :math:`\log p(y, w_s) - \log q(w_s)` up to a constant, ``(S,)``; ``None`` for draws from the
             posterior itself.
 
@@ -109,8 +109,7 @@ def psis_loo(log_likelihood: np.ndarray, log_weights: np.ndarray | None = None) 
         The estimate.
 
     Raises:
-        ValueError: If shapes do not belong together, there are fewer than two draws or no rows, or a value is NaN
-            or infinite.
+        ValueError: If shapes do not match, there are fewer than two draws or no rows, or a value is NaN or infinite.
 
     References:
         Vehtari, Gelman & Gabry (2017), arXiv 1507.04544; Magnusson, Andersen, Jonasson & Vehtari (2019),
@@ -134,7 +133,7 @@ def psis_loo(log_likelihood: np.ndarray, log_weights: np.ndarray | None = None) 
                 f"`{name}` must be finite; {bad} of its {array.size} values are NaN or infinite."
             )
     towards_posterior, k_of_guide = smooth(weights[np.newaxis])
-    size = max(1, _NUMBERS // len(values))
+    size = max(1, _BLOCK // len(values))
     blocks = [values[:, i : i + size].T.astype(float) for i in range(0, values.shape[1], size)]
     parts = [_rows(block, weights, towards_posterior) for block in blocks]
     with_row, without_row, k_hat = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -150,11 +149,11 @@ def psis_loo(log_likelihood: np.ndarray, log_weights: np.ndarray | None = None) 
 def _rows(
     log_p: np.ndarray, log_weights: np.ndarray, towards_posterior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # Of some rows, (rows, S): log densities given all rows and given the others, and k.
+    # For a block of rows, (rows, S): log densities given all rows, and given all other rows; and k.
     towards_rest, k_hat = smooth(log_weights - log_p)
     return _mean(log_p, towards_posterior), _mean(log_p, towards_rest), k_hat
 
 
 def _mean(log_p: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
-    # Logarithm of the weighted mean of each row.
+    # The logarithm of the weighted mean of each row.
     return np.logaddexp.reduce(log_p + log_weights, axis=-1)

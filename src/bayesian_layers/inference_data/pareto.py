@@ -1,4 +1,4 @@
-"""Pareto-smoothed importance sampling by ArviZ's own functions, the same in both versions."""
+"""Pareto-smoothed importance sampling by ArviZ's functions, with the same results in both versions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from .versions import is_before_1, load_arviz
 
-_EQUAL = 1e-6  # spread of log weights below which they are equal
-_FEWEST = 30  # draws: with fewer, the tail has less than the 6 that both versions can fit
+_EQUAL = 1e-6  # log weights within this range are equal
+_FEWEST = 30  # with fewer draws the tail has fewer than 6, too few for a fit in both versions
 
 
 def pareto_k_hat(log_weights: np.ndarray) -> float:
@@ -23,7 +23,7 @@ def smooth(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     num_draws = smoothed.shape[1]
     if num_draws < _FEWEST:
         return smoothed - _log_sum_exp(smoothed), np.where(np.ptp(smoothed, axis=1) < _EQUAL, 0.0, math.inf)
-    # Nothing can be fitted to weights that are all equal in the tail; its length is that of Vehtari et al.
+    # Weights that are equal in the whole tail cannot be fitted; its length is that of Vehtari et al.
     first = num_draws - math.floor(min(num_draws / 5, 3 * math.sqrt(num_draws)))
     uneven = ~(smoothed.max(axis=1) - np.partition(smoothed, first, axis=1)[:, first] < _EQUAL)
     k_hat = np.zeros(len(smoothed))
@@ -34,18 +34,19 @@ def smooth(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_arviz(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     arviz = load_arviz()
-    with np.errstate(all="ignore"):  # 0.23 overflows on its way to a good answer
+    # 0.23 overflows in intermediate results, but its answer is right.
+    with np.errstate(all="ignore"):
         if is_before_1(arviz):
             smoothed, k_hat = arviz.psislw(log_weights)
         else:
             from arviz_stats.base import array_stats  # pyright: ignore[reportMissingImports]
 
-            smoothed, k_hat = array_stats.psislw(-log_weights, axis=-1)  # it takes the logarithms' negative
-    # Where there is no fit 0.23 says infinity, 1.x NaN.
+            smoothed, k_hat = array_stats.psislw(-log_weights, axis=-1)  # it expects negative log weights
+    # If there is no fit, 0.23 returns infinity and 1.x NaN.
     return smoothed, np.where(np.isnan(k_hat), math.inf, k_hat)
 
 
 def _log_sum_exp(values: np.ndarray) -> np.ndarray:
-    # Over the last axis, which is kept.
+    # Over the last axis, which is kept with size 1.
     largest = values.max(axis=-1, keepdims=True)
     return largest + np.log(np.exp(values - largest).sum(axis=-1, keepdims=True))

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataFrame:
     """Tabulate mean, standard deviation and highest-density interval of every parameter."""
-    # R-hat and effective sample size are left out: the draws are independent, so neither says anything
-    # about how well the guide fits.
+    # R-hat and effective sample size are omitted: the draws are independent, so neither measures how well the guide
+    # fits.
     if not 0.0 < interval_prob < 1.0:
         raise ValueError(f"`interval_prob` must lie between 0 and 1; received {interval_prob!r}.")
     sites = check_posterior(posterior)
     check_draws({f"posterior[{name!r}]": value for name, value in sites.items()})
 
-    # All parameters go in as one variable: no site's name can then clash with ArviZ's own, and the
-    # table is made in one sweep. Floats, since a table of whole numbers would be of another type.
+    # All parameters are one variable, so that names of sites cannot clash with ArviZ's and one call computes the table.
+    # They are floats, because a table of integers would have another dtype.
     flat = np.concatenate([value.reshape(len(value), -1).astype(float) for value in sites.values()], axis=1)
     columns = ["mean", "sd", *_interval_names(interval_prob)]
     arviz = load_arviz()
@@ -36,7 +36,7 @@ def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataF
         interval = {"ci_kind": "hdi", "ci_prob": interval_prob}
         table = arviz.summary(container, kind="stats", round_to="none", **interval)
     table = table.set_axis(columns, axis="columns").astype(float)
-    # ArviZ sorts NaN among the draws and would report an interval as if they were large numbers.
+    # ArviZ sorts NaN like large numbers and would report an interval.
     table.loc[~np.isfinite(flat).all(axis=0), columns[2:]] = np.nan
     return table.set_axis(list(_row_names(sites)), axis="index")
 

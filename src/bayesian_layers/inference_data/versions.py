@@ -1,4 +1,4 @@
-"""ArviZ, whichever version is installed."""
+"""Import of ArviZ, whichever major version is installed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def load_arviz() -> Any:
-    """Import ArviZ on first use; the caller's filters are as they were afterwards."""
+    """Import ArviZ on first use; the caller's warnings filters are restored."""
     if "arviz" not in sys.modules:
         with warnings.catch_warnings():
-            # 0.23 announces its refactoring once a day, by a stamp file: with `-W error` the import
-            # would fail on the first run of each day.
+            # 0.23 warns of its refactoring once a day (it keeps a stamp file), so with `-W error` the first import of
+            # each day would fail.
             warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
             import arviz
     import arviz
@@ -21,6 +21,6 @@ def load_arviz() -> Any:
 
 
 def is_before_1(arviz: Any) -> bool:
-    """Tell the two worlds apart."""
-    # By its version: 1.x keeps the name `InferenceData` for its DataTree.
+    """Check whether ArviZ is older than 1.0."""
+    # The version decides, because 1.x keeps the name `InferenceData` for its DataTree.
     return int(arviz.__version__.split(".")[0]) < 1
