@@ -18,12 +18,12 @@ from .network import (
     Inputs,
     dtype_and_device,
     evaluating,
-    hyper_sites,
+    hyperparameter_sites,
+    num_rows,
     outputs,
     parameter_sites,
-    rows,
     stored_network,
-    take,
+    take_rows,
 )
 from .noise import seeded
 from .predicting import Weights, predict
@@ -84,7 +84,7 @@ class BayesianModel(nn.Module):
             raise SiteError(
                 f"parameters of the network are named {clash}, as sites of the model are; rename them"
             )
-        hyper_sites({**sites, **own})  # refuses a clash of names
+        hyperparameter_sites({**sites, **own})  # refuses a clash of names
         _check_positive({**sites, **own})
         check_embeddings(network)
 
@@ -97,7 +97,7 @@ class BayesianModel(nn.Module):
             Site name to initial value, prior and support.
         """
         network, own = parameter_sites(self.network), self._own_sites()
-        return {**hyper_sites({**network, **own}), **network, **own}
+        return {**hyperparameter_sites({**network, **own}), **network, **own}
 
     def _own_sites(self) -> dict[str, Site]:
         dtype, device = dtype_and_device(self.network)
@@ -187,7 +187,7 @@ class BayesianModel(nn.Module):
             DataError: If ``num_data`` is below the number of rows.
         """
         network, own = parameter_sites(self.network), self._own_sites()
-        values = _draw({**hyper_sites({**network, **own}), **network, **own}, pyro.sample)
+        values = _draw({**hyperparameter_sites({**network, **own}), **network, **own}, pyro.sample)
         called = outputs(self.network, {name: values[name] for name in network}, x)
         f, axes = called.f, called.output_axes
         if self.likelihood is None:
@@ -293,7 +293,7 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
         _check_targets(model, x, y)  # all rows: of a chunk's, surplus ones would be cut off in silence
         for chunk in _chunks(model, draws, x):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
-            site: Any = poutine.trace(program).get_trace(take(x, chunk), y[chunk]).nodes["y"]
+            site: Any = poutine.trace(program).get_trace(take_rows(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
     return torch.cat(parts, dim=1)
 
@@ -304,18 +304,18 @@ def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
             "the model has no likelihood, so targets have no density: BayesianModel(network, likelihood)"
         )
     outputs = output_shape(model, x, seed=0)
-    f = torch.empty(rows(x), *outputs, device="meta")
+    f = torch.empty(num_rows(x), *outputs, device="meta")
     model.likelihood.check_shapes(f, y, output_axes=len(outputs))
 
 
 def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
     """Try the network on two rows, so that a wrong shape is said before anything is computed."""
-    few = take(x, slice(2))
+    few = take_rows(x, slice(2))
     with seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))
-    if f.dim() < 2 or len(f) != rows(few):
+    if f.dim() < 2 or len(f) != num_rows(few):
         hint = "This is the answer to the first rows of x. Keep the axis of outputs, even for one."
-        raise ShapeError("network(x)", (rows(few), "outputs"), f.shape, hint)
+        raise ShapeError("network(x)", (num_rows(few), "outputs"), f.shape, hint)
     return f.shape[1:]
 
 
@@ -326,5 +326,5 @@ def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> lis
     ]  # the likelihood may have layers, too
     with seeded(0):
         width = max(Size.of(model.network, x).widest, *own, 1)
-    n, size = rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
+    n, size = num_rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

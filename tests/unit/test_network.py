@@ -4,7 +4,14 @@ from torch import nn
 from torch.func import functional_call
 
 import bayesian_layers as bl
-from bayesian_layers.network import call, evaluating, hyper_sites, parameter_sites, place, rows
+from bayesian_layers.network import (
+    call,
+    check_inputs,
+    evaluating,
+    hyperparameter_sites,
+    num_rows,
+    parameter_sites,
+)
 
 
 def draws_of(network, size, seed=0):
@@ -113,7 +120,7 @@ def test_scales_that_are_learned_or_have_a_prior_are_sites(build):
     )
     network[2].weight.requires_grad_(False)
     sites = parameter_sites(network)
-    hyper = hyper_sites(sites)
+    hyper = hyperparameter_sites(sites)
     assert list(hyper) == ["0.weight.prior_scale", "1.weight.prior_scale", "2.bias.prior_scale"]
     assert [site.prior for site in hyper.values()] == [None, above, None]
     assert all(site.positive and site.initial.shape == () for site in hyper.values())
@@ -174,12 +181,12 @@ def test_evaluating_gives_each_module_its_own_mode_back():
 
 def test_inputs_take_the_networks_dtype_and_integers_stay():
     network = nn.Linear(1, 1, device="meta", dtype=torch.float64)
-    moved = place((torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64)), network)
+    moved = check_inputs((torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64)), network)
     assert [part.dtype for part in moved] == [torch.float64, torch.int64]
     with pytest.raises(bl.errors.ShapeError, match="same number of rows"):
-        rows((torch.zeros(2, 1), torch.zeros(3, 1)))
+        num_rows((torch.zeros(2, 1), torch.zeros(3, 1)))
     with pytest.raises(bl.errors.ShapeError, match="at least one row"):
-        rows(torch.zeros(0, 1))
+        num_rows(torch.zeros(0, 1))
 
 
 def test_a_module_at_two_places_keeps_its_parameters(build):

@@ -14,7 +14,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.model import sample
-from bayesian_layers.network import call, evaluating, take
+from bayesian_layers.network import call, evaluating, take_rows
 from bayesian_layers.noise import seeded, standard_normal
 from bayesian_layers.predicting import Weights, mixture, plan
 from bayesian_layers.predicting.dense import Stack
@@ -110,7 +110,7 @@ def test_moments_are_those_of_pyros_predictive_on_the_same_draws(case):
 @pytest.mark.parametrize(("cache", "memory"), [(60, 2**28), (2**20, 4000), (1, 1)])
 def test_chunks_change_nothing(case, cache, memory, monkeypatch):
     posterior, x = case
-    x = take(x, slice(15))
+    x = take_rows(x, slice(15))
     whole, f = posterior.predict(x, 7), posterior.draws(x, 7).f
     monkeypatch.setattr(plan, "_CACHE", cache)
     monkeypatch.setattr(plan, "_WIDE", 4)
@@ -412,7 +412,7 @@ def test_draws_are_the_functions(posterior):
 @pytest.mark.parametrize("memory", [2**28, 30_000, 1])
 def test_functions_over_blocks_are_functions_of_the_whole(case, memory):
     posterior, x = case
-    x = take(x, slice(12))
+    x = take_rows(x, slice(12))
     drawn = posterior.draws(x, 11)
     y = drawn.moments()[0][0]
     y = y.argmax(-1) if isinstance(posterior.model.likelihood, bl.likelihoods.Categorical) else y

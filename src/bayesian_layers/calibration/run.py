@@ -16,7 +16,7 @@ from ..arguments import check_integer
 from ..errors import FitWarning, SiteError
 from ..fitting import fit
 from ..model import BayesianModel, check_is_model, sample
-from ..network import Inputs, parameter_sites, place, rows, take
+from ..network import Inputs, check_inputs, num_rows, parameter_sites, take_rows
 from ..posterior import Posterior
 from .result import CalibrationResult
 
@@ -89,8 +89,8 @@ def calibrate(
     check_integer("num_draws", num_draws, least=10)
     check_integer("seed", seed, least=0)
     _check_can_be_simulated(model)
-    x = place(x, model.network)
-    at = _some_rows(x) if at is None else place(at, model.network)
+    x = check_inputs(x, model.network)
+    at = _some_rows(x) if at is None else check_inputs(at, model.network)
     infer = _by_fit if infer is None else infer
     found, converged, names = [], [], ()
     for i in tqdm(range(num_simulations), desc="calibrate", disable=not progress):
@@ -154,9 +154,9 @@ def _entry(index: tuple[int, ...]) -> str:
 
 
 def _some_rows(x: Inputs) -> Inputs:
-    count = rows(x)
+    count = num_rows(x)
     chosen = np.unique(np.linspace(0, count - 1, min(_POINTS, count)).round().astype(int))
-    return take(x, torch.from_numpy(chosen))
+    return take_rows(x, torch.from_numpy(chosen))
 
 
 def _check_can_be_simulated(model: BayesianModel) -> None:

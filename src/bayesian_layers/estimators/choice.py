@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..layers import GaussianProcess
 from ..model import BayesianModel
-from ..network import Inputs, parameter_sites, rows
+from ..network import Inputs, num_rows, parameter_sites
 from ..noise import seeded
 from ..private_apis import BATCH_NORM
 from .base import Estimator, Reparameterization
@@ -151,7 +151,7 @@ def _disagrees(estimator: PerRow, model: BayesianModel, guide: Any, x: Inputs, y
     # that is run again inside the backward pass.
     noise = torch.zeros(1, guide.noise_size, dtype=guide.loc.dtype, device=guide.loc.device)
     plain = _value_and_gradient(Reparameterization(model), guide, noise, (), x, y)
-    signs = estimator.row_noise(1, rows(x), torch.Generator(guide.loc.device).manual_seed(0))
+    signs = estimator.row_noise(1, num_rows(x), torch.Generator(guide.loc.device).manual_seed(0))
     row_noise = signs if isinstance(estimator, Flipout) else tuple(torch.zeros_like(part) for part in signs)
     try:
         ours = _value_and_gradient(estimator, guide, noise, row_noise, x, y)

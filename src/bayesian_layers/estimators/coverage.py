@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..handlers import LogLikelihood
 from ..model import BayesianModel
-from ..network import Inputs, evaluating, rows, take
+from ..network import Inputs, evaluating, num_rows, take_rows
 from ..noise import seeded
 from .operations import OPS, bind
 
@@ -75,14 +75,14 @@ class Survey:
 
 def survey(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Survey:
     """Run the model's program on N rows, and on these and the first once more, and watch."""
-    again = torch.cat([torch.arange(rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
-    batches = ((x, y), (take(x, again), y[again]))
+    again = torch.cat([torch.arange(num_rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
+    batches = ((x, y), (take_rows(x, again), y[again]))
     watched = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
     first, second = (_watch(model, watched, *batch) for batch in batches)
     with evaluating(model.network), torch.no_grad():
         f, more = (_watch(model, watched, *batch).f for batch in batches)
     return Survey(
-        calls=_row_by_row(first.calls, second.calls, rows(x)),
+        calls=_row_by_row(first.calls, second.calls, num_rows(x)),
         uses={name: max(first.uses[name], second.uses[name]) for name in watched},
         coupled=not close(more[: len(f)], f),
     )

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import SiteError
 from ..model import BayesianModel
-from ..network import Inputs, dtype_and_device, rows
+from ..network import Inputs, dtype_and_device, num_rows
 from .base import Estimator, log_likelihood
 from .coverage import Call, address
 from .operations import OPS, Op, bind
@@ -110,7 +110,7 @@ class PerRow(Estimator):
             for name, (loc, deviation) in independent.items()
             if name not in self.supported
         }
-        with _Replaced(by_address, particles * rows(x)):
+        with _Replaced(by_address, particles * num_rows(x)):
             total = log_likelihood(
                 self._model,
                 values | self._hidden,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data_schema import DataSchema
 from ..errors import ShapeError
 from ..model import BayesianModel, output_shape
-from ..network import Inputs, named_parts, rows
+from ..network import Inputs, named_parts, num_rows
 from ..private_apis import BATCH_NORM
 
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
@@ -95,7 +95,7 @@ class DataCheck:
     def __call__(self, x: Inputs, y: Tensor) -> None:
         """Check a batch."""
         likelihood: Any = self._model.likelihood
-        likelihood.check(y, rows(x), output_shape(self._model, x, self._seed))
+        likelihood.check(y, num_rows(x), output_shape(self._model, x, self._seed))
         if self.schema is None:
             self.warnings = scale_warnings(x, y if likelihood.unit_scale else None)
             self.schema = DataSchema.of(x, y)

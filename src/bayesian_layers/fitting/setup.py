@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..estimators import Estimator
 from ..guides import Guide
 from ..model import BayesianModel
-from ..network import Inputs, dtype_and_device, place, rows, take
+from ..network import Inputs, check_inputs, dtype_and_device, num_rows, take_rows
 from ..private_apis import RUNNING_NORM
 from .checks import DataCheck, check_targets
 from .data.batches import Batches
@@ -110,7 +110,7 @@ def fitting_copy(model: BayesianModel) -> BayesianModel:
 
 def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name: str | None) -> Estimator:
     first = next(iter(batches.once()))
-    x, y = take(first.x, slice(4)), first.y[:4]
+    x, y = take_rows(first.x, slice(4)), first.y[:4]
     if name is None:
         return estimators.default(model, guide, x, y)
     return estimators.make(name, model, guide, x, y)
@@ -123,8 +123,8 @@ def _validation(
         return None
     if not isinstance(data, tuple) or len(data) != 2:
         raise DataError(f"`validation` must be a pair (x, y); received {type(data).__name__}")
-    x = place(data[0], model.network)
-    y = check_targets(data[1], rows(x))
+    x = check_inputs(data[0], model.network)
+    y = check_targets(data[1], num_rows(x))
     DataCheck(model, seed)(x, y)
     every = max(1, schedule.first_steps // _VALIDATIONS)
     return Validation(model, x, y.to(dtype_and_device(model.network)[1]), every=every, seed=seed)

@@ -35,14 +35,14 @@ def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
     return torch.get_default_dtype(), torch.get_default_device()
 
 
-def place(x: Inputs, network: nn.Module) -> Inputs:
+def check_inputs(x: Inputs, network: nn.Module) -> Inputs:
     """Check inputs and move them to the network's device; floating ones are cast to its dtype."""
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
         check_finite_tensor(name, check_tensor(name, part))
         placed.append(part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype))
-    rows(x)
+    num_rows(x)
     return tuple(placed) if isinstance(x, tuple) else placed[0]
 
 
@@ -51,7 +51,7 @@ def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
     return [(f"x[{i}]", part) for i, part in enumerate(x)] if isinstance(x, tuple) else [("x", x)]
 
 
-def rows(x: Inputs) -> int:
+def num_rows(x: Inputs) -> int:
     """Return the number of rows of inputs; raise ShapeError if there is none, or inputs differ."""
     parts = x if isinstance(x, tuple) else (x,)
     for name, part in named_parts(x):
@@ -64,6 +64,6 @@ def rows(x: Inputs) -> int:
     return len(parts[0])
 
 
-def take(x: Inputs, index: slice | Tensor) -> Inputs:
+def take_rows(x: Inputs, index: slice | Tensor) -> Inputs:
     """Return some rows of all inputs."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]

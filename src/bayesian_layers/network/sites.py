@@ -38,7 +38,7 @@ def _site(name: str, value: Tensor, prior: Prior | None) -> Site:
     return Site(value, prior, prior.positive, scales)
 
 
-def hyper_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
+def hyperparameter_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
     """Return the sites of the priors' scales: learned scales, and scales that have a prior."""
     found = {}
     for name, site in sites.items():

@@ -14,7 +14,7 @@ from ..guides import Guide, log_prior
 from ..guides.layout import Layout
 from ..likelihoods import Likelihood
 from ..model import BayesianModel, log_likelihood, sample
-from ..network import Inputs, place, rows, take
+from ..network import Inputs, check_inputs, num_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ def checked(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Likelihood, Inp
     likelihood = model.likelihood
     if likelihood is None:
         raise SiteError("the model has no likelihood, so no predictions and no log likelihoods; give it one")
-    x = place(x, model.network)
+    x = check_inputs(x, model.network)
     if not isinstance(y, Tensor):
         raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
-    if y.shape[:1] != (rows(x),):
-        raise ShapeError("y", (rows(x), *y.shape[1:]), y.shape, "One target a row of `x`.")
+    if y.shape[:1] != (num_rows(x),):
+        raise ShapeError("y", (num_rows(x), *y.shape[1:]), y.shape, "One target a row of `x`.")
     point = {name: site.initial.unsqueeze(0) for name, site in model.sites().items()}
-    f = sample(model, point, take(x, slice(0, 1)), "f")
+    f = sample(model, point, take_rows(x, slice(0, 1)), "f")
     part = x[0] if isinstance(x, tuple) else x
     y = y.to(part.device)
-    likelihood.check(y, rows(x), f.shape[2:])
+    likelihood.check(y, num_rows(x), f.shape[2:])
     return likelihood, x, y
 
 

@@ -17,7 +17,7 @@ from ..errors import DataError, ShapeError, SiteError
 from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..guides.layout import Layout
 from ..metrics.predictive_checks import Statistic
-from ..network import Inputs, rows
+from ..network import Inputs, num_rows
 from ..priors import Prior
 from .arviz_groups import drawn_targets, prior_draws
 from .densities import check_numbers, checked, densities
@@ -219,7 +219,7 @@ def k_hat(posterior: Posterior, x: Inputs, y: Tensor, num_draws: int, seed: int)
     model, source = posterior.model, posterior.source
     _, x, y = checked(model, x, y)
     weights_of_one = sum(site.initial.numel() for site in model.sites().values())
-    size = max(1, _NUMBERS // max(weights_of_one, rows(x)))
+    size = max(1, _NUMBERS // max(weights_of_one, num_rows(x)))
     parts = []
     for start in range(0, num_draws, size):
         drawn = source.draw(min(size, num_draws - start), seed, start)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeError
 from ..likelihoods import Likelihood
-from ..network import Inputs, place, rows
+from ..network import Inputs, check_inputs, num_rows
 from .inputs import Rows, count, gathered
 from .plan import MAX_MEMORY
 from .predict import checked, latents_of
@@ -106,7 +106,7 @@ def over_draws(
     results: list[tuple[Tensor, ...]] = []
     start, several = 0, False
     for block in gathered(task.blocks, task.plan.whole):
-        stop = start + rows(block)
+        stop = start + num_rows(block)
         _check_rows(rowwise, stop, at_least=True)
         drawn = _block(network, likelihood, block, task)
         result = function(drawn, *(each[start:stop].to(drawn.f.device) for each in rowwise))
@@ -122,10 +122,10 @@ def _block(network: nn.Module, likelihood: Likelihood, block: Inputs, task: Task
     f: Tensor | None = None
     latents: list[dict[str, Tensor]] = []
     with quietly(network):
-        for chunk in sweep(network, task.weights, place(block, network), task.plan):
+        for chunk in sweep(network, task.weights, check_inputs(block, network), task.plan):
             if f is None:
                 likelihood.check_shapes(chunk.f[0], None, output_axes=chunk.f.dim() - 2)
-                f = chunk.f.new_empty(task.weights.num_draws, rows(block), *chunk.f.shape[2:])
+                f = chunk.f.new_empty(task.weights.num_draws, num_rows(block), *chunk.f.shape[2:])
             f[chunk.start : chunk.start + len(chunk.f), chunk.rows] = chunk.f
             if chunk.rows.start == 0:
                 latents.append({name: chunk.draws[name] for name in latents_of(likelihood, chunk.draws)})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
-from ..network import Inputs, named_parts, rows, take
+from ..network import Inputs, named_parts, num_rows, take_rows
 from . import table_files
 
 Rows = Inputs | Iterable[Inputs] | str | os.PathLike[str]
@@ -25,7 +25,7 @@ def blocks_of(x: Rows) -> Iterator[Inputs]:
     for block in _come(x):
         _check_finite(block, first)
         yield block
-        first += rows(block)
+        first += num_rows(block)
     if first == 0:
         raise ShapeError("x", ("N", "..."), (0,), "There must be at least one row.")
 
@@ -33,7 +33,7 @@ def blocks_of(x: Rows) -> Iterator[Inputs]:
 def count(x: Rows) -> int | None:
     """Count the rows, where they are there to be counted."""
     known: Any = x
-    return rows(known) if isinstance(x, Tensor | tuple) else None
+    return num_rows(known) if isinstance(x, Tensor | tuple) else None
 
 
 def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:
@@ -41,12 +41,12 @@ def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:
     held: list[Inputs] = []
     missing = size
     for block in blocks:
-        start, n = 0, rows(block)
+        start, n = 0, num_rows(block)
         while start < n:
-            part = take(block, slice(start, start + missing))
+            part = take_rows(block, slice(start, start + missing))
             held.append(part)
-            start += rows(part)
-            missing -= rows(part)
+            start += num_rows(part)
+            missing -= num_rows(part)
             if not missing:
                 yield _joined(held)
                 held, missing = [], size
@@ -74,8 +74,8 @@ def _check_finite(block: Inputs, first: int) -> None:
             raise TypeError(
                 f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
             )
-    for start in range(0, rows(block), _LOOK):
-        for name, part in named_parts(take(block, slice(start, start + _LOOK))):
+    for start in range(0, num_rows(block), _LOOK):
+        for name, part in named_parts(take_rows(block, slice(start, start + _LOOK))):
             if part.is_floating_point() and not (finite := torch.isfinite(part)).all():
                 bad = (~finite).flatten(1).any(1) if part.dim() > 1 else ~finite
                 row = first + start + int(bad.nonzero()[0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError
-from ..network import Inputs, rows, take
+from ..network import Inputs, num_rows, take_rows
 from ..private_apis import DispatchMode
 from .weights import Weights
 
@@ -81,8 +81,8 @@ class Size:
     @classmethod
     def of(cls, network: nn.Module, x: Inputs) -> Size:
         """Measure by running the network once, on one or two rows."""
-        few = min(2, rows(x))
-        x = take(x, slice(few))
+        few = min(2, num_rows(x))
+        x = take_rows(x, slice(few))
         inputs = x if isinstance(x, tuple) else (x,)
         widest = _Widest()
         with widest, torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeError, SiteError
 from ..likelihoods import Likelihood, Prediction
-from ..network import Inputs, place, rows
+from ..network import Inputs, check_inputs, num_rows
 from . import table_files
 from .inputs import Rows, count, gathered
 from .plan import MAX_MEMORY
@@ -68,7 +68,7 @@ def predictions(
     task = begin(network, weights, x, max_memory)
     for block in gathered(task.blocks, task.plan.block):
         with quietly(network):
-            yield _moments(network, likelihood, place(block, network), task)
+            yield _moments(network, likelihood, check_inputs(block, network), task)
 
 
 def write(path: str | os.PathLike[str], parts: Iterator[Prediction]) -> int:
@@ -100,7 +100,7 @@ def _moments(network: nn.Module, likelihood: Likelihood, block: Inputs, task: Ta
         axes = chunk.f.dim() - 2
         likelihood.check_shapes(chunk.f[0], None, output_axes=axes)
         mean, variance = likelihood.moments(chunk.f, output_axes=axes, **latents_of(likelihood, chunk.draws))
-        running = running or RunningMoments(mean, rows(block))
+        running = running or RunningMoments(mean, num_rows(block))
         running.add(chunk.rows, chunk.start, mean, variance.expand_as(mean))
     assert running is not None  # there are rows and draws
     return running.prediction(task.weights.num_draws)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeError
-from ..network import Inputs, call, evaluating, parameter_sites, place, rows, take
+from ..network import Inputs, call, check_inputs, evaluating, num_rows, parameter_sites, take_rows
 from ..noise import seeded
 from .dense import Stack
 from .inputs import Rows, blocks_of
@@ -62,7 +62,7 @@ def begin(network: nn.Module, weights: Weights, x: Rows, max_memory: int) -> Tas
     blocks = blocks_of(x)
     first = next(blocks)
     with quietly(network):
-        plan = Plan.of(network, weights, place(take(first, slice(2)), network), max_memory)
+        plan = Plan.of(network, weights, check_inputs(take_rows(first, slice(2)), network), max_memory)
         if plan.weights >= weights.num_draws:
             weights = Weights.of(weights.draw(weights.num_draws, 0))
     return Task(plan, weights, chain([first], blocks))
@@ -70,14 +70,14 @@ def begin(network: nn.Module, weights: Weights, x: Rows, max_memory: int) -> Tas
 
 def sweep(network: nn.Module, weights: Weights, x: Inputs, plan: Plan) -> Iterator[Chunk]:
     """Call the network on a block of rows under all draws: the draws outside, so that each is made once."""
-    n = rows(x)
+    n = num_rows(x)
     outputs = caller(network, x)
     parts = [slice(start, min(start + plan.rows, n)) for start in range(0, n, plan.rows)]
     size = plan.draws(min(plan.rows, n))
     for first, held in weights.pieces(plan.weights):
         for second, draws in Weights.of(held).pieces(size):
             for part in parts:
-                yield Chunk(first + second, part, outputs(draws, take(x, part)), draws)
+                yield Chunk(first + second, part, outputs(draws, take_rows(x, part)), draws)
 
 
 def caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], Inputs], Tensor]:
@@ -87,7 +87,7 @@ def caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], Inp
     stack = Stack(network) if Stack.fits(network, x) else None
 
     def outputs(draws: Mapping[str, Tensor], x: Inputs) -> Tensor:
-        size, n = len(next(iter(draws.values()))), rows(x)
+        size, n = len(next(iter(draws.values()))), num_rows(x)
         values = {name: draws[name] for name in names}
         if stack is not None and isinstance(x, Tensor):
             f = stack(values, x)

@@ -18,7 +18,7 @@ from ..guides import Ensemble, MeanFieldNormal
 from ..guides.joint import JointNormal
 from ..guides.layout import Layout
 from ..model import BayesianModel
-from ..network import Inputs, evaluating, place, rows
+from ..network import Inputs, check_inputs, evaluating, num_rows
 from ..noise import seeded, stream
 from .chains import effective_sample_size, nested_rhat
 from .hmc import State, StepSize, transition
@@ -210,11 +210,11 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
             f"{list(layout.drawn)} are drawn from their prior and belong to no posterior, so chains cannot move them; "
             "a network with a GaussianProcess is not refined. Use pyro.infer.NUTS, which moves all"
         )
-    x = place(x, model.network)
+    x = check_inputs(x, model.network)
     if not isinstance(y, Tensor):
         raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
-    if y.dim() == 0 or len(y) != rows(x):
-        raise ShapeError("y", (rows(x), "..."), y.shape, f"`x` has {rows(x)} rows.")
+    if y.dim() == 0 or len(y) != num_rows(x):
+        raise ShapeError("y", (num_rows(x), "..."), y.shape, f"`x` has {num_rows(x)} rows.")
     return x, y.to((x[0] if isinstance(x, tuple) else x).device)
 
 

@@ -12,7 +12,7 @@ from ..guides import log_prior
 from ..guides.layout import Layout
 from ..handlers import LogLikelihood
 from ..model import BayesianModel
-from ..network import Inputs, call, rows, take
+from ..network import Inputs, call, num_rows, take_rows
 
 _NUMBERS = 2**22  # in the widest activation of one pass: 16 MiB in float32, of which backward keeps several
 _SHOWN = 16  # rows whose function values are watched
@@ -42,10 +42,10 @@ class Target:
         self._layout = layout
         self._point = point
         self._x, self._y = x, y
-        index = torch.linspace(0, rows(x) - 1, min(rows(x), _SHOWN)).round().long()
-        self._shown = take(x, index.to(y.device))
+        index = torch.linspace(0, num_rows(x) - 1, min(num_rows(x), _SHOWN)).round().long()
+        self._shown = take_rows(x, index.to(y.device))
         width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
-        self._chains = max(1, _NUMBERS // (rows(x) * width))
+        self._chains = max(1, _NUMBERS // (num_rows(x) * width))
 
     def __call__(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DataError, ShapeError
-from ...network import Inputs, dtype_and_device, place, rows
+from ...network import Inputs, check_inputs, dtype_and_device, num_rows
 from ..checks import check_targets
 
 
@@ -73,15 +73,15 @@ def placed(
 ) -> tuple[Inputs, Tensor, Tensor | None]:
     """Check rows, and move them to the network's device, floating ones to its dtype."""
     dtype, device = dtype_and_device(network)
-    x = place(x, network)
-    y = check_targets(y, rows(x))
+    x = check_inputs(x, network)
+    y = check_targets(y, num_rows(x))
     if y.is_floating_point():
         bad = int((~torch.isfinite(y)).sum())
         if bad:
             raise DataError(f"`y` has {bad} values that are NaN or infinite; remove or impute these rows")
         y = y.to(dtype)
     if weight is not None:
-        weight = _checked_weight(weight, rows(x)).to(device=device, dtype=dtype)
+        weight = _checked_weight(weight, num_rows(x)).to(device=device, dtype=dtype)
     return x, y.to(device), weight
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ...errors import DataError
-from ...network import Inputs, rows
+from ...network import Inputs, num_rows
 from ...streams import Stream
 from ...streams.base import check_whole, shuffled
 from .batch import Batch, Batches, check_num_data, check_position, placed
@@ -97,7 +97,7 @@ class FullBatch:
     def __init__(
         self, x: Inputs, y: Tensor, weight: Tensor | None = None, *, num_data: int | None = None
     ) -> None:
-        n = rows(x)
+        n = num_rows(x)
         self.num_data = n if num_data is None else num_data
         check_whole("num_data", self.num_data, 1)
         check_num_data(self.num_data, n, "`x`")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...network import Inputs, evaluating, rows, take
+from ...network import Inputs, evaluating, num_rows, take_rows
 from ...noise import seeded
 from ...private_apis import tree_leaves
 
@@ -20,8 +20,8 @@ def multiplications(network: nn.Module, x: Inputs) -> int:
     # Each parameter at each of its places.
     # A dense layer on ``(N, D)`` uses its weight at one place, on ``(N, T, D)`` at T; a convolution at each
     # pixel of its output, a recurrent layer at each step.
-    few = take(x, slice(2))
-    counting = _Counting(network, rows(few))
+    few = take_rows(x, slice(2))
+    counting = _Counting(network, num_rows(few))
     with evaluating(network), seeded(0), torch.no_grad(), counting:
         network(*(few if isinstance(few, tuple) else (few,)))
     return counting.total
