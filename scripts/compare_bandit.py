@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--agents", nargs="+", choices=names, default=names, metavar="AGENT", help=", ".join(names)
     )
     parser.add_argument("--problem", choices=list(PROBLEMS), default="wheel")
-    parser.add_argument("--rounds", type=int, default=3000, help="%(default)s")
+    parser.add_argument("--rounds", type=int, default=3000, help="number of rounds (%(default)s)")
     parser.add_argument(
         "--every",
         type=int,
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", type=int, help="steps of Adam each time the agents learn (default: chosen for the bandit)"
     )
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds (%(default)s)")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="%(default)s")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="first seed (%(default)s)")
     parser.add_argument("--table", type=Path, help="for mushroom: another file in KEEL's format")
     parser.add_argument(
         "--out", type=Path, help="folder of the report (default: reports/bandit or reports/bandit_mushroom)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write two real tables that scikit-learn bundles as CSV files: scripts/write_tables.py FOLDER."""
+"""Write two real tables from scikit-learn as CSV files: scripts/write_tables.py FOLDER."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn import datasets
 if TYPE_CHECKING:
     import pandas
 
-# What scikit-learn calls s1 to s6, by the description that comes with the data.
+# The names of scikit-learn's columns s1 to s6, from the description of the data.
 DIABETES_NAMES = {
     "bp": "blood_pressure",
     "s1": "cholesterol",
@@ -29,14 +29,14 @@ DIABETES_NAMES = {
 
 
 def breast_cancer() -> pandas.DataFrame:
-    """Measurements of cell nuclei; the target `diagnosis` is malignant or benign."""
+    """Return measurements of cell nuclei; the target `diagnosis` is malignant or benign."""
     bunch = datasets.load_breast_cancer(as_frame=True)
     frame = bunch.data.rename(columns=lambda name: name.replace(" ", "_"))
     return frame.assign(diagnosis=bunch.target_names[bunch.target])
 
 
 def diabetes() -> pandas.DataFrame:
-    """Patients, in the units of the clinic; the target `progression` is measured a year later."""
+    """Return data of patients, in clinical units; the target `progression` is measured a year later."""
     bunch = datasets.load_diabetes(as_frame=True, scaled=False)
     return bunch.data.rename(columns=DIABETES_NAMES).assign(progression=bunch.target)
 
@@ -45,7 +45,7 @@ TABLES = {"breast_cancer": (breast_cancer, "diagnosis"), "diabetes": (diabetes, 
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """Write the tables."""
+    """Write the tables, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.csv" for name in TABLES}
     for name, path in paths.items():

@@ -1,4 +1,4 @@
-"""A target with two branches: one Normal, and a mixture of logistics whose weights the network gives."""
+"""A target with two branches: a Normal likelihood, and a mixture of logistics whose weights the network predicts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from bayesian_layers.reporting.provenance import hash_of
 from .common import Example, column, figure
 
 ROWS, UNSEEN, DRAWS = 1000, 2000, 200
-SEEDS = (2, 3)  # of the data and of unseen data; network and prior were chosen on those of seeds 0 and 1
+SEEDS = (2, 3)  # of training and test data; network and prior were chosen on seeds 0 and 1
 LEAD = (
-    "Where one input has two answers, a mean is neither. With a mixture as the likelihood the network"
-    " gives weights, "
-    "means and scales (Salimans et al. 2017), and the posterior is over all of them."
+    "Where one input has two typical targets, their mean is neither of them. With a mixture likelihood the network "
+    "predicts weights, means and scales (Salimans et al. 2017), and the posterior is over all of them."
 )
 OUTPUTS = {"Normal": 1, "mixture of logistics": 6}
 LIKELIHOODS: dict[str, Likelihood] = {
@@ -29,7 +28,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
 
 
 def sample(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw from two branches that part where x grows, and are taken with equal probability."""
+    """Draw from two branches that are equally likely and separate as x increases."""
     with seeded(seed):
         x = 4 * torch.rand(rows) - 2
         branch = torch.where(torch.rand(rows) < 0.5, 1.0, -1.0)
@@ -44,7 +43,7 @@ def run(quick: bool) -> Example:
     )
     draws = 4 if quick else DRAWS
     grid, levels = torch.linspace(-2, 2, 40 if quick else 121), torch.linspace(-2, 2, 40 if quick else 121)
-    nats, maps, told = {}, {}, []
+    nats, maps, summary = {}, {}, []
     for name, likelihood in LIKELIHOODS.items():
         with seeded(0):
             prior = bl.priors.Normal(scale="learned")
@@ -56,24 +55,24 @@ def run(quick: bool) -> Example:
         result = bl.fit(model, x, y, seed=0, progress=False, **options)
         nats[name] = bl.predictive.log_prob(result.posterior.draws(unseen[0], num_draws=draws), unseen[1])
         maps[name] = _density(result.posterior, grid, levels, draws)
-        told.append(
+        summary.append(
             (
                 f"{name}:",
-                f"{float(nats[name].mean()):.3f} nats an unseen row; the fit says: {str(result).splitlines()[1]}.",
+                f"{float(nats[name].mean()):.3f} nats per test row. The fit: {str(result).splitlines()[1]}.",
             )
         )
     gain = nats["mixture of logistics"] - nats["Normal"]
     error = float(gain.std() / len(gain) ** 0.5)
-    short = (*told, ("Difference:", f"{float(gain.mean()):+.3f} ± {error:.3f} nats a row ({UNSEEN} rows)."))
-    alt = "Two maps of the predictive density over x and y: one broad band, and two branches that part."
+    summary.append(("Difference:", f"{float(gain.mean()):+.3f} ± {error:.3f} nats per row ({UNSEEN} rows)."))
+    alt = "Two maps of the predictive density over x and y: one broad band, and two branches that separate."
     caption = (
-        "Predictive density p(y | x), the mean over the posterior, with the data. The same network, 1-30,"
-        " and the same priors."
+        "Predictive density p(y | x), the mean over the posterior, with the data. Both have the same hidden layer "
+        "of 30 units and the same priors."
     )
     return Example(
         title="Two branches by a mixture of logistics",
         lead=LEAD,
-        short=short,
+        summary=tuple(summary),
         sections=(
             Section(
                 "Predictive densities",
@@ -93,7 +92,7 @@ def run(quick: bool) -> Example:
 
 
 def _density(posterior: bl.Posterior, grid: Tensor, levels: Tensor, draws: int) -> Tensor:
-    """Predictive density at each pair of an input and a target, ``(targets, inputs)``."""
+    """Compute the predictive density at each pair of an input and a target, (targets, inputs)."""
     outputs = posterior.draws(column(grid), num_draws=draws)
     rows = [bl.predictive.log_prob(outputs, level.expand(len(grid))) for level in levels]
     return torch.stack(rows).exp()

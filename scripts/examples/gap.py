@@ -1,4 +1,4 @@
-"""A gap between the data: what a mean-field network, a Gaussian process and a deep one say inside it."""
+"""A gap between the data: the predictions of a mean-field network, a Gaussian process and a deep one inside it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .common import Example, column, figure
 
 ROWS, NOISE, DRAWS = 60, 0.1, 1000
 SEEDS = range(5)
-GAP = (-0.35, 0.35)  # where deviations are averaged; the data keep farther away
+GAP = (-0.35, 0.35)  # where standard deviations are averaged; all data are outside
 DATA = (0.6, 1.4)  # distance of the data from 0
 MEAN_FIELD, PROCESS, DEEP = "mean-field network", "GP layer", "deep GP"
 
 
 def curve(x: Tensor) -> Tensor:
-    """Give the noise-free target."""
+    """Return the noise-free target."""
     return torch.sin(3 * x) + 0.5 * x
 
 
@@ -39,7 +39,7 @@ def sample(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def dense(_x: Tensor, seed: int) -> nn.Module:
-    """Build the mean-field network, 1-10-1; with 50 units under the same prior most of them are pruned."""
+    """Build the mean-field network, 1-10-1; with 50 units under this prior most units would be pruned."""
     with seeded(seed):
         return nn.Sequential(bl.Linear(1, 10), nn.ReLU(), bl.Linear(10, 1))
 
@@ -89,18 +89,16 @@ def _example(
 ) -> Example:
     gaps = {name: np.array([each["gap"] for each in several]) for name, several in found.items()}
     ratios = {name: gaps[name] / gaps[MEAN_FIELD] for name in (PROCESS, DEEP)}
-    short = (
+    summary = (
         *(
-            (f"{name}:", f"its deviation in the gap is {estimate(ratios[name]).text(1)} times that of the "
-             f"{MEAN_FIELD}, "
-             f"at least {ratios[name].min():.1f} times (over {len(seeds)} data sets).")
+            (f"{name}:", f"its standard deviation in the gap is {estimate(ratios[name]).text(1)} times that of the "
+             f"{MEAN_FIELD}; at least {ratios[name].min():.1f} times in each of {len(seeds)} data sets.")
             for name in ratios
         ),
-        ("Why:", "a mean-field Normal over the weights of a network with one hidden layer cannot be sure on "
-         "both sides "
-         "and unsure in between (Foong et al. 2020, arXiv 1909.00719, prove it for rectified units): no fit of "
-         "it, however long, will say that the middle is unknown. Refining the posterior by HMC, or a layer "
-         "whose posterior is over functions, can."),
+        ("Why:", "a mean-field Normal over the weights of a network with one hidden layer cannot be sure on both "
+         "sides and unsure in between (Foong et al. 2020, arXiv 1909.00719, prove this for rectified units), "
+         "however long it is fitted. A posterior refined by HMC can, and so can a layer whose posterior is over "
+         "functions."),
     )  # fmt: skip
     rows = tuple(
         (
@@ -112,25 +110,25 @@ def _example(
         for name, several in found.items()
     )
     table = Table(
-        ("network", "deviation in the gap", "deviation at the data", "gap, over mean field"),
+        ("network", "std in the gap", "std at the data", "gap, relative to mean field"),
         rows,
-        f"Deviation of the noise-free function, in the units of y, averaged over {GAP[0]} to {GAP[1]} "
-        "and over the data. "
-        f"Noise has deviation {NOISE}. Means over the data sets ± their standard errors.",
+        f"Standard deviation (std) of the noise-free function, in the units of y, averaged over {GAP[0]} to {GAP[1]} "
+        f"and over the data. The noise has standard deviation {NOISE}. Means over the data sets ± their standard "
+        "errors.",
     )
     x, y = sample(seeds[0])
     alt = "Three panels: data left and right of a gap, with the mean, a band and eight functions of each posterior."
     caption = (
-        "Means, bands of two deviations of the function, eight functions of each posterior, and the "
-        "noise-free target (dashed)."
+        "The mean, a band of two standard deviations, eight functions of each posterior, and the noise-free target "
+        "(dashed)."
     )
     picture = Picture(
         "gap", _picture(found, grid, x.squeeze(1).numpy(), y.numpy()), alt, caption, whole_row=True
     )
     return Example(
-        title="In between the data",
-        lead="Data left and right, nothing in the middle. What does a posterior say there?",
-        short=short,
+        title="Between the data",
+        lead="There are data on the left and on the right, and none in the middle. How unsure is a posterior there?",
+        summary=summary,
         sections=(Section("The gap", (Gallery((picture,)), table)),),
         metrics={"gap": gaps, "gap_over_mean_field": ratios},
         seeds=seeds,

@@ -1,4 +1,4 @@
-"""Two moons: a density by RealNVP whose couplings are Bayesian, and what it does not know."""
+"""Two moons: a density by RealNVP with Bayesian couplings, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from bayesian_layers.reporting.scores import estimate
 from .common import Example, figure
 
 ROWS, UNSEEN, DRAWS = 1000, 2000, 100
-SEEDS = (2, 3)  # of the points and of unseen ones; flows and weight were chosen on those of seeds 0 and 1
+SEEDS = (2, 3)  # of training and test points; flows and KL weight were chosen on seeds 0 and 1
 KL_WEIGHT, STEPS = 0.1, 2500
-EDGE = 2.5  # of the pictures, in both directions
+EDGE = 2.5  # of the pictures, in all directions
 NOISE = 0.1
-TRUE = "the density itself"
+TRUE = "the true density"
 FLOW, FULL, SPLINE = f"RealNVP, KL weight {KL_WEIGHT}", "RealNVP, full KL", "neural spline, full KL"
 
 
 def moons(rows: int, seed: int) -> Tensor:
-    """Draw points of two half circles, each as likely, with Normal noise; near unit scale."""
+    """Draw points (N, 2) of two half circles with Normal noise, near unit scale."""
     with seeded(seed):
         angle = torch.pi * torch.rand(rows)
         lower = torch.rand(rows) < 0.5
@@ -41,7 +41,7 @@ def _arc(angle: Tensor, *, lower: bool) -> Tensor:
 
 
 def true_log_density(y: Tensor) -> Tensor:
-    """Log density of what :func:`moons` draws, by the middles of 2000 equal parts of the half circles."""
+    """Compute the log density of ``moons`` at points (N, 2), by the midpoints of 2000 parts of the half circles."""
     angle = torch.pi * (torch.arange(1000) + 0.5) / 1000
     centres = torch.cat([_arc(angle, lower=True), _arc(angle, lower=False)])
     parts = torch.distributions.Normal(centres, NOISE).log_prob(y[:, None]).sum(-1)
@@ -49,7 +49,7 @@ def true_log_density(y: Tensor) -> Tensor:
 
 
 def run(quick: bool) -> Example:
-    """Fit the densities, and a Normal beside them."""
+    """Fit the densities, and a Normal distribution for comparison."""
     y, unseen = (
         moons(rows // (20 if quick else 1), seed) for rows, seed in zip((ROWS, UNSEEN), SEEDS, strict=True)
     )
@@ -65,18 +65,18 @@ def run(quick: bool) -> Example:
     full = estimate(scores[FULL] - scores["Normal"])
     mesh = _mesh(40 if quick else 120)
     log_p, spread = log_densities(fits[FLOW].posterior, mesh, draws)
-    said = {name: estimate(score).text(3) for name, score in scores.items()}
-    short = (
-        ("Unseen points:", f"RealNVP gives {said[FLOW]} nats a point, which is {gain.text(3, sign=True)} over "
-         f"a Normal of full covariance; the density that drew the points has {said[TRUE]}."),
-        ("What it does not know:", "draws of the density agree where the points are and differ where there are "
-         "none: there it is not zero for sure, it is unknown."),
-        ("A cold posterior:", f"the KL counts for {KL_WEIGHT}. With the full KL a mean-field posterior of RealNVP "
-         f"is {full.text(3, sign=True)} over the Normal: its couplings multiply each other's noise. A neural "
-         "spline bears the full KL."),
+    texts = {name: estimate(score).text(3) for name, score in scores.items()}
+    summary = (
+        ("Test points:", f"RealNVP reaches {texts[FLOW]} nats per point, which is {gain.text(3, sign=True)} more "
+         f"than a Normal distribution of full covariance; the true density has {texts[TRUE]}."),
+        ("Uncertainty:", "the draws of the density agree where there are points, and differ where there are none: "
+         "there the density is not known to be zero, it is unknown."),
+        ("A cold posterior:", f"the KL has weight {KL_WEIGHT}. With the full KL, a mean-field posterior of RealNVP "
+         f"differs from the Normal by {full.text(3, sign=True)}, because the noise of its couplings multiplies. A "
+         "neural spline works with the full KL."),
     )  # fmt: skip
     table = Table(
-        ("density", "nats a point", "over the Normal", "ELBO", "the fit"),
+        ("density", "nats per point", "more than the Normal", "ELBO", "the fit"),
         tuple(
             (
                 name,
@@ -87,24 +87,24 @@ def run(quick: bool) -> Example:
             )
             for name, score in scores.items()
         ),
-        f"Log density of {UNSEEN} points that no fit has seen, mean ± standard error: higher is better. Each fit saw "
-        f"{ROWS} points and ended after {STEPS} steps at most. The ELBO is that of the full KL.",
+        f"Log density of {UNSEEN} test points, mean ± standard error: higher is better. Each fit used {ROWS} points "
+        f"and at most {STEPS} steps. The ELBO is at KL weight 1.",
     )
     picture = _picture(true_log_density(mesh), log_p, spread, y)
-    alt = "Three maps of the plane: the density of the points, the density of the flow, and its deviation over draws."
+    alt = "Three maps of the plane: the true density, the density of the flow, and its standard deviation over draws."
     caption = (
-        f"The density that drew the points; the predictive density, the mean over {draws} functions of the "
-        f"posterior, with the {ROWS} points; and the deviation of the log density over the functions, in nats "
-        "(100 and more are one colour)."
+        f"The true density; the predictive density (the mean over {draws} functions of the posterior) with the {ROWS} "
+        "points; and the standard deviation of the log density over the functions, in nats (100 and more have the same "
+        "colour)."
     )
     return Example(
         title="Two moons by RealNVP",
-        lead="A density without a formula: a reversible network turns points into noise (Dinh et al. 2017). Its "
-        "couplings are Bayesian, so that every draw of their weights is a density.",
-        short=short,
+        lead="A density without a formula: an invertible network maps points to noise (Dinh et al. 2017). Its "
+        "couplings are Bayesian, so every draw of their weights is a density.",
+        summary=summary,
         sections=(
             Section("The density", (Gallery((Picture("density", picture, alt, caption, whole_row=True),)),)),
-            Section("Beside others", (table,)),
+            Section("Comparison", (table,)),
         ),
         metrics={
             "unseen_log_density": {name: float(score.mean()) for name, score in scores.items()},
@@ -136,7 +136,7 @@ def _end(result: bl.FitResult) -> str:
 
 
 def log_densities(posterior: bl.Posterior, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """Compute the log of the mean density over functions of the posterior, and the spread of log densities."""
+    """Compute the log of the mean density over functions of the posterior, and the std of the log densities."""
     from bayesian_layers.model import log_likelihood
 
     each = log_likelihood(posterior.model, posterior.sample(draws), torch.empty(len(y), 0), y)
@@ -165,6 +165,6 @@ def _picture(true: Tensor, log_p: Tensor, spread: Tensor, y: Tensor) -> bytes:
     shown = spread.reshape(side, side).T.clamp(max=100)
     drawn = panels[2].imshow(shown, origin="lower", extent=box, cmap="magma", norm="log")
     panels[2].scatter(*y.T, s=2, color=METHOD_COLOURS[2], alpha=0.6, linewidths=0)
-    panels[2].set_title("Deviation of the log density", fontsize=11)
+    panels[2].set_title("Standard deviation of the log density", fontsize=11)
     canvas.colorbar(drawn, ax=panels[2], label="nats")
     return png(canvas)

@@ -1,4 +1,4 @@
-"""A series by a Bayesian LSTM: each draw of the weights goes its own way into the future."""
+"""Forecasts of a series by a Bayesian LSTM: each draw of the weights is one forecast."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .common import Example, figure
 LENGTH, SEEN, WINDOW = 500, 350, 20
 HIDDEN, PATHS, DRAWS = 16, 40, 200
 NOISE = 0.1
-SEED = 1  # of the series' noise; the settings were chosen on that of seed 0
+SEED = 1  # of the series' noise; the settings were chosen on seed 0
 KL_WEIGHT, STEPS = 0.1, 3000
 EPOCHS = 300  # of the LSTM without a posterior
 LEVEL = 0.9
 
 
 def series(seed: int) -> Tensor:
-    """Draw a swing whose strength goes up and down, with Normal noise."""
+    """Draw an oscillation whose amplitude varies, with Normal noise."""
     t = torch.arange(LENGTH, dtype=torch.float32)
     with seeded(seed):
         return torch.sin(0.35 * t) * (1 + 0.4 * torch.sin(0.05 * t)) + NOISE * torch.randn(LENGTH)
 
 
 def windows(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut a series into what is known and what comes next."""
+    """Return all windows of a series (inputs), and the value after each (targets)."""
     return values.unfold(0, WINDOW, 1)[:-1].unsqueeze(2), values[WINDOW:]
 
 
 def network() -> nn.Sequential:
-    """Build the LSTM, whose last state gives the next value."""
+    """Build the LSTM; its last state predicts the next value."""
     prior = bl.priors.Normal(scale="fan_in")
     with seeded(0):
         return nn.Sequential(
@@ -46,7 +46,7 @@ def network() -> nn.Sequential:
 
 
 def run(quick: bool) -> Example:
-    """Fit, forecast a step at a time, and let functions run on."""
+    """Fit, forecast one step ahead, and forecast the whole future with single functions."""
     values = series(SEED)
     x, y = windows(values[:SEEN])
     ahead_x, ahead_y = windows(values[SEEN - WINDOW :])
@@ -68,32 +68,32 @@ def run(quick: bool) -> Example:
         ("Bayesian LSTM", f"{float(ours.mean()):.3f}", f"{100 * float(inside.mean()):.0f} %"),
         ("LSTM", f"{float(theirs.mean()):.3f}", f"{100 * _coverage(plain, scale, ahead_x, ahead_y):.0f} %"),
     )
-    header = ("network", "nats a step", f"inside the {100 * LEVEL:.0f} % interval")
+    header = ("network", "nats per step", f"inside the {100 * LEVEL:.0f} % interval")
     caption = (
-        f"The next value from the last {WINDOW}, for {len(ahead_y)} steps after the training data; the "
-        "LSTM without a posterior has the Normal noise of its residuals."
+        f"Predictions of the next value from the last {WINDOW}, for the {len(ahead_y)} steps after the training data. "
+        "The LSTM without a posterior has Normal noise with the standard deviation of its residuals."
     )
-    alt = "The series, its end unseen in training, with paths that single functions of the posterior take."
+    alt = "The end of the series, which was not used for training, with forecasts by single functions of the posterior."
     shown = (
-        "Grey: training data. Black: what came. Lines: single functions of the posterior, each fed its "
-        "own values with its own noise; band: nine tenths of them."
+        "Grey: training data. Black: the true continuation. Lines: forecasts by single functions of the posterior, "
+        "each with its own noise and its own values as inputs. Band: 90 % of the forecasts."
     )
     picture = Picture("paths", _picture(values, paths), alt, shown, whole_row=True)
     return Example(
         title="A series by a Bayesian LSTM",
-        lead="One draw of the weights for the whole sequence: a function that can be run on, step by step,"
-         " into a future of its own.",
-        short=(
-            ("One step ahead:", f"{float(ours.mean()):.3f} nats a step, the LSTM without a posterior "
+        lead="One draw of the weights for the whole sequence: each draw is a function that forecasts the future "
+         "step by step from its own values.",
+        summary=(
+            ("One step ahead:", f"{float(ours.mean()):.3f} nats per step, the LSTM without a posterior "
              f"{float(theirs.mean()):.3f}; "
              f"difference {float(gain.mean()):+.3f} ± {error:.3f} ({len(gain)} steps)."),
             (f"{100 * LEVEL:.0f} % intervals:",
-             f"{100 * float(inside.mean()):.0f} % of the unseen values are inside."),
-            ("A cold posterior:", f"the KL counts for {KL_WEIGHT}; with the full KL the same posterior is too unsure. "
-             "(On another series, where settings were chosen: 0.42 nats a step, against 0.68.)"),
+             f"they contain {100 * float(inside.mean()):.0f} % of the test values."),
+            ("A cold posterior:", f"the KL has weight {KL_WEIGHT}; with the full KL the posterior is too unsure (on "
+             "the series on which the settings were chosen: 0.42 nats per step instead of 0.68)."),
             ("The fit:", str(result).splitlines()[1]),
         ),
-        sections=(Section("The future", (Gallery((picture,)), Table(header, rows, caption))),),
+        sections=(Section("Forecasts", (Gallery((picture,)), Table(header, rows, caption))),),
         metrics={
             "nats_a_step": {"bayesian": float(ours.mean()), "deterministic": float(theirs.mean())},
             "gain": {"mean": float(gain.mean()), "error": error, "steps": len(gain)},
@@ -126,7 +126,7 @@ def _coverage(plain: nn.Module, scale: float, x: Tensor, y: Tensor) -> float:
 
 
 def roll_out(posterior: bl.Posterior, start: Tensor, steps: int, paths: int) -> Tensor:
-    """Let functions of the posterior run on, each fed what it said itself, with noise."""
+    """Forecast with single functions of the posterior, each with its own noise and its own values as inputs."""
     functions = [posterior.function(seed=seed) for seed in range(paths)]
     noise = torch.stack([posterior.sample(1, seed=seed)["noise_scale"][0] for seed in range(paths)])
     with seeded(0):

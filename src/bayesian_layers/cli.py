@@ -24,7 +24,7 @@ _FIT = (
     "files."
 )
 _PREDICT = (
-    "Predict the rows of a table, as CSV. Class names that a spreadsheet would take for a formula (they begin with "
+    "Predict the rows of a table, as CSV. Class names that a spreadsheet would take for a formula (they start with "
     "=, +, - or @) get a leading apostrophe; numbers stay as they are."
 )
 _COMPARE = (
@@ -148,7 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="fit a Bayesian network to a table", description=_FIT)
     _add_table_and_model(fit)
     fit.add_argument("--out", type=Path, required=True, help="folder to save the model in")
-    fit.add_argument("--max-steps", type=int, help="most steps of the fit (default: chosen for the problem)")
+    fit.add_argument(
+        "--max-steps", type=int, help="largest number of steps (default: chosen for the problem)"
+    )
     fit.add_argument(
         "--learning-rate", type=float, help="initial learning rate of Adam (default: chosen for the problem)"
     )
@@ -186,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         "--splits", type=int, default=5, help="number of random train/test splits (default: %(default)s)"
     )
     compare.add_argument(
-        "--epochs", type=int, default=1000, help="most epochs of Keras (default: %(default)s)"
+        "--epochs", type=int, default=1000, help="largest number of epochs of Keras (default: %(default)s)"
     )
     compare.set_defaults(run=_compare)
     return parser

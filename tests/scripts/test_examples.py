@@ -5,7 +5,7 @@ import json
 import pytest
 
 EXPECTED = {
-    "digits": ("scores", "Turned digits"),
+    "digits": ("scores", "Rotated digits"),
     "gap": ("gap_over_mean_field", "Foong et al. 2020"),
     "sequence": ("nats_a_step", "One draw of the weights for the whole sequence"),
     "moons": ("unseen_log_density", "Dinh et al. 2017"),

@@ -1,4 +1,4 @@
-"""Reports: figures, self-contained HTML pages, and the numbers behind them as JSON."""
+"""Reports: self-contained HTML pages with figures, and their numbers as JSON."""
 
 from .folder import check_report_folder, write_report
 from .page import Report
