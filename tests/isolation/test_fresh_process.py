@@ -59,6 +59,7 @@ def test_a_whole_session_leaves_the_process_as_it_was(before, tmp_path):
         posterior = bl.fit(model, x, y, progress=False).posterior
         posterior.predict(x, num_draws=5)
         posterior.function(1)(x)
+        bl.metrics.uniformity([0.2, 0.5, 0.9])
         posterior.save({str(tmp_path / "p")!r})
         bl.load({str(tmp_path / "p")!r}).predict(x, num_draws=5)
         bl.metrics.uniformity([0.2, 0.4, 0.9])
