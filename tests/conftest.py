@@ -14,7 +14,7 @@ torch.set_num_threads(1)  # for networks this small, threads only wait for each 
 
 @pytest.fixture(autouse=True)
 def unchanged_global_state():
-    """Law 3: Pyro's store, torch's random state, dtype and threads, and the filters are the caller's."""
+    """Pyro's store, torch's random state, dtype and threads, and the warning filters are as before the test."""
     state = torch.get_rng_state()
     before = (torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters))
     yield

@@ -1,138 +1,56 @@
-"""The table of the contract: networks with their likelihoods, and guides; every test here runs on all of it."""
+"""What the checks of the contract go over: the rows of the tables in ``tests/helpers/contract_tables``."""
 
 import pytest
 import torch
 from pyro.poutine.messenger import Messenger
-from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
+from contract_tables import GUIDES, PROBLEMS, SITE_KINDS
+from contract_tables.problems import REAL, X
 from substitute import Substitute
 
-X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
-LABELS = (X[:, 0] > 0.1).double()
-REAL = X[:, 0] - 0.5 * X[:, 1]
+# Every guide with the problems that differ in their sites, and MeanFieldNormal with every prior ...
+SITES = [
+    *((guide, problem) for guide in GUIDES for problem in SITE_KINDS),
+    *(("MeanFieldNormal", name) for name in PROBLEMS if name.startswith("prior") and name not in SITE_KINDS),
+]
+# ... and with all problems.
+PAIRS = [*SITES, *(("MeanFieldNormal", name) for name in PROBLEMS if ("MeanFieldNormal", name) not in SITES)]
 
 
-def dense(outputs, **options):
-    return nn.Sequential(bl.Linear(2, 4, **options), nn.Tanh(), bl.Linear(4, outputs, **options)).double()
+@pytest.fixture
+def make_problem(build):
+    """Make a problem of the table: its model and its targets."""
+
+    def make(name):
+        network, likelihood, y = PROBLEMS[name]
+        return bl.BayesianModel(build(network), likelihood), y
+
+    return make
 
 
-CASES = {
-    "bernoulli": (lambda: dense(1), bl.likelihoods.Bernoulli(), LABELS),
-    "bernoulli, point biases": (lambda: dense(1, bias_prior=None), bl.likelihoods.Bernoulli(), LABELS),
-    "labels": (lambda: dense(2), bl.likelihoods.Bernoulli(), torch.stack([LABELS, 1 - LABELS], 1)),
-    "categorical": (lambda: dense(3), bl.likelihoods.Categorical(), torch.arange(12) % 3),
-    "normal": (lambda: dense(1), bl.likelihoods.Normal(0.3), REAL),
-    "normal, learned noise": (lambda: dense(1), bl.likelihoods.Normal("learned"), REAL),
-    "normal, noise with a prior": (
-        lambda: dense(1),
-        bl.likelihoods.Normal(bl.priors.LogNormal(-1, 0.5)),
-        REAL,
-    ),
-    "normal, two targets": (
-        lambda: dense(2),
-        bl.likelihoods.Normal("learned"),
-        torch.stack([REAL, -REAL], 1),
-    ),
-    "heteroscedastic, two targets": (
-        lambda: dense(4),
-        bl.likelihoods.HeteroscedasticNormal(),
-        torch.stack([REAL, -REAL], 1),
-    ),
-    "counts": (lambda: dense(1), bl.likelihoods.NegativeBinomial(), torch.arange(12) % 4),
-    "prior scales learned": (
-        lambda: dense(1, prior=bl.priors.Normal(scale="learned")),
-        bl.likelihoods.Normal("learned"),
-        REAL,
-    ),
-    "prior scales with priors": (
-        lambda: dense(1, prior=bl.priors.HierarchicalNormal(scale=bl.priors.LogNormal(0.0, 0.5))),
-        bl.likelihoods.Bernoulli(),
-        LABELS,
-    ),
-    "mixture of scales": (
-        lambda: bl.Linear(2, 1, prior=bl.priors.ScaleMixture(0.5, (1.0, 0.3))).double(),
-        bl.likelihoods.Normal("learned"),
-        REAL,
-    ),
-    "horseshoe": (
-        lambda: bl.Linear(2, 1, prior=bl.priors.Horseshoe(1.0, 0.5), bias_prior=bl.priors.Laplace()).double(),
-        bl.likelihoods.Normal("learned"),
-        REAL,
-    ),
-    "bayesianize": (
-        lambda: bl.bayesianize(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()),
-        bl.likelihoods.Normal("learned"),
-        REAL,
-    ),
-    "sequences": (
-        lambda: nn.Sequential(nn.Unflatten(1, (2, 1)), bl.Linear(1, 3), nn.Tanh(), bl.Linear(3, 2)).double(),
-        bl.likelihoods.Normal("learned"),
-        torch.stack([X, -X], 2),
-    ),
-    "images": (
-        lambda: bl.bayesianize(
-            nn.Sequential(
-                nn.Unflatten(1, (1, 1, 2)), nn.Conv2d(1, 2, 1), nn.Tanh(), nn.Conv2d(2, 2, 3, padding=1)
-            ).double()
-        ),
-        bl.likelihoods.Normal(0.5),
-        torch.stack([X, X.flip(1)], 1).unsqueeze(2),
-    ),
-}
+@pytest.fixture(params=PROBLEMS)
+def problem(request, make_problem):
+    return make_problem(request.param)
 
 
-def flow(features, context):
-    with seeded(0):
-        return bl.RealNVP(features, (3,), layers=2, context=context, bias_prior=None).double()
+def made(pair, make_problem):
+    guide, name = pair
+    model, y = make_problem(name)
+    return model, GUIDES[guide](model), y
 
 
-CASES |= {
-    "flow": (lambda: dense(2), bl.likelihoods.Flow(flow(2, context=2)), torch.stack([REAL, -REAL], 1)),
-    "density": (
-        lambda: bl.NoContext().double(),
-        bl.likelihoods.Flow(flow(2, context=0)),
-        torch.stack([REAL, -REAL], 1),
-    ),
-}
+@pytest.fixture(params=PAIRS, ids="-".join)
+def case(request, make_problem):
+    """Every problem with a MeanFieldNormal, and every guide with the problems that differ in their sites."""
+    return made(request.param, make_problem)
 
 
-def ensemble_of_two(model):
-    return bl.guides.Ensemble(model, members=2)
-
-
-def flow_of_two(model):
-    """Away from the identity, at which it begins: there only the couplings' last layers have a gradient."""
-    guide = bl.guides.Flow(model, layers=2, hidden=(4,))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in guide.flow.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-    return guide
-
-
-GUIDES = (
-    bl.guides.MeanFieldNormal,
-    bl.guides.BlockNormal,
-    bl.guides.LowRankNormal,
-    bl.guides.FullRankNormal,
-    bl.guides.MatrixNormal,
-    ensemble_of_two,
-    flow_of_two,
-)
-
-
-@pytest.fixture(params=CASES)
-def problem(request, build):
-    make, likelihood, y = CASES[request.param]
-    return bl.BayesianModel(build(make), likelihood), y
-
-
-@pytest.fixture(params=GUIDES, ids=lambda guide: guide.__name__)
-def case(request, problem):
-    model, y = problem
-    return model, request.param(model), y
+@pytest.fixture(params=SITES, ids="-".join)
+def case_of_sites(request, make_problem):
+    """The cases that differ in their sites, not in their likelihood or network alone."""
+    return made(request.param, make_problem)
 
 
 @pytest.fixture

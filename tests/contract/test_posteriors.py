@@ -19,7 +19,7 @@ def one_after_the_other(model, draws, x):
 
 
 def test_functions_are_draws_of_sample(case, x):
-    """Law 7: one function is draw 0, S functions at once are the loop, and ``draws`` sees the same weights."""
+    """One function is draw 0, S functions at once are the loop, and ``draws`` sees the same weights."""
     model, guide, _ = case
     posterior = bl.Posterior.from_guide(model, guide)
     f = one_after_the_other(model, posterior.sample(5, seed=3), x)

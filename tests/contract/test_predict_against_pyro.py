@@ -55,6 +55,7 @@ def assert_mean(draws, ours):
 def test_moments_are_those_of_other_draws(case, x):
     """Deviations by their squares, which are means over draws; 4000, as squares of few draws are no Normal's."""
     model, guide, y = case
+    x, y = x[::3], y[::3]  # four rows hold each moment as well as twelve
     with seeded(2):
         drawn = Predictive(model, guide=guide, num_samples=4000, parallel=True)(x)
     assert drawn["y"].shape == (4000, *y.shape)
@@ -75,9 +76,9 @@ def test_predictive_in_a_loop_has_the_same_mean(case, x):
         drawn = Predictive(model, guide=guide, num_samples=16, parallel=False)(x)
     assert drawn["y"].shape == (16, *y.shape)
     assert drawn["f"].shape == (16, *model.network(x).shape)
-    ours = bl.Posterior.from_guide(model, guide).predict(x, num_draws=OURS)
+    ours = bl.Posterior.from_guide(model, guide).predict(x, num_draws=1000)  # nearly exact beside 16 draws
     targets = indicators(model.likelihood, drawn["y"], ours.mean)
-    error = ours.std * (1 / 16 + 1 / OURS) ** 0.5
+    error = ours.std * (1 / 16 + 1 / 1000) ** 0.5
     assert ((targets.mean(0) - ours.mean).abs() < 4 * error).all()
 
 

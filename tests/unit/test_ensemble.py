@@ -420,7 +420,7 @@ def test_estimators_that_need_moments_say_so(model):
 
 @pytest.mark.parametrize("loss", [TraceMeanField_ELBO, Trace_ELBO])
 def test_pyros_elbo_is_the_weighted_mean_of_the_members(mixture, model, loss):
-    """Law 2, values and gradients, with unequal weights: against the members alone, z-tests."""
+    """Values and gradients, with unequal weights: against the members alone, z-tests."""
     weights = mixture.log_weight.exp()
     singles = [alone(mixture, model, member) for member in range(3)]
     noise = PairedNoise(mixture.noise_size, 0, 4096, dtype=torch.float64).at(0)[0]

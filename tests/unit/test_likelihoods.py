@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -129,15 +128,6 @@ def test_noise_sites():
 def test_prediction_fields_must_agree():
     with pytest.raises(bl.errors.ShapeError):
         bl.Prediction(torch.zeros(3), torch.zeros(3), torch.zeros(3, 1))
-
-
-@pytest.mark.parametrize(
-    "likelihood", [Bernoulli(), Categorical(), Normal(0.2), Normal(), Normal(bl.priors.LogNormal())]
-)
-def test_spec_round_trip(likelihood):
-    built = bl.likelihoods.Likelihood.from_spec(json.loads(json.dumps(likelihood.spec())))
-    assert type(built) is type(likelihood)
-    assert getattr(built, "noise_scale", None) == getattr(likelihood, "noise_scale", None)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_log_likelihood_of_a_row_is_the_sum_over_its_targets(problem):
 
 @pytest.mark.parametrize("particles", [1, 4])
 def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
-    """Law 2: values and gradients, to 1e-5 relative; a batch of a larger data set, tempered."""
+    """Values and gradients, to 1e-5 relative; a batch of a larger data set, tempered."""
     model, x, y = problem
     guide = bl.guides.MeanFieldNormal(model, init_scale=0.2)
     noise = randn(particles, guide.noise_size, seed=3)

@@ -167,18 +167,8 @@ def test_priors_survive_a_deep_copy():
     assert priors.get_priors(copy.deepcopy(layer)) == {"weight": bl.priors.Normal(scale=3.0), "bias": None}
 
 
-PRIORS = [
-    bl.priors.Normal(1.0, 2.0),
-    bl.priors.Normal(1, np.float32(2)),
-    bl.priors.Normal(scale="learned"),
-    bl.priors.Normal(0.5, "fan_in"),
-    bl.priors.LogNormal(0.5, 0.1),
-    bl.priors.HierarchicalNormal(0.5, bl.priors.LogNormal(-1.0, 0.3)),
-]
-
-
-@pytest.mark.parametrize("prior", PRIORS)
-def test_spec_round_trip(prior):
+def test_numbers_of_any_kind_are_described():
+    prior = bl.priors.Normal(1, np.float32(2))
     assert bl.priors.Prior.from_spec(json.loads(json.dumps(prior.spec()))) == prior
 
 

@@ -1,7 +1,5 @@
-"""Priors that are no Normals, and scales a unit: densities, files, Pyro's programs and everything after a fit."""
+"""Priors that are no Normals, and scales a unit: densities and draws; ``tests/contract`` has what all priors share."""
 
-import copy
-import json
 import math
 import re
 
@@ -11,11 +9,10 @@ import scipy.stats
 import torch
 from pyro import poutine
 from pyro.infer import MCMC, NUTS, Predictive
-from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers import priors
-from bayesian_layers.noise import seeded, standard_normal
+from bayesian_layers.noise import seeded
 
 LIKE = torch.zeros(3, 2, dtype=torch.float64)
 X = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(12, 2)
@@ -34,14 +31,6 @@ DENSITIES = {
     ),
     "half-cauchy": (bl.priors.HalfCauchy(0.5), lambda w: scipy.stats.halfcauchy.logpdf(w, scale=0.5)),
 }
-WEIGHTS = {
-    "mixture": DENSITIES["mixture"][0],
-    "laplace": DENSITIES["laplace"][0],
-    "log-uniform": bl.priors.LogUniform(),
-    "horseshoe": bl.priors.Horseshoe(1.0, 0.5),
-    "half-cauchy scale": bl.priors.HierarchicalNormal(scale=bl.priors.HalfCauchy(0.5)),
-}
-PROPER = {name: prior for name, prior in WEIGHTS.items() if prior.proper}
 
 
 @pytest.mark.parametrize(("prior", "log_pdf"), DENSITIES.values(), ids=DENSITIES)
@@ -160,88 +149,6 @@ def arviz_draws(posterior):
     from bayesian_layers.posterior.arviz_groups import prior_draws
 
     return prior_draws(posterior, 2000, 3)
-
-
-@pytest.mark.parametrize("prior", PROPER.values(), ids=PROPER)
-def test_draws_from_the_prior_depend_on_their_number_alone(prior, build):
-    model = regression(prior, build)
-    few, many = model.prior_draws(3, seed=5), model.prior_draws(5, seed=5)
-    assert all(torch.equal(few[name], many[name][:3]) for name in few)
-    assert model.prior_predict(X, num_draws=20).std.isfinite().all()
-
-
-@pytest.mark.parametrize("prior", WEIGHTS.values(), ids=WEIGHTS)
-def test_priors_are_saved_and_loaded(prior, build, tmp_path):
-    assert priors.Prior.from_spec(json.loads(json.dumps(prior.spec()))) == prior
-    assert copy.deepcopy(prior) == prior
-    network = build(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double())
-    model = bl.BayesianModel(bl.bayesianize(network, prior), bl.likelihoods.Normal("learned"))
-    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
-    posterior.save(tmp_path / "p")
-    loaded = bl.load(tmp_path / "p")
-    ours, theirs = posterior.model.sites(), loaded.model.sites()
-    assert {n: (s.prior, s.scale_sites) for n, s in ours.items()} == {
-        n: (s.prior, s.scale_sites) for n, s in theirs.items()
-    }
-    draws = posterior.sample(4)
-    assert all(torch.equal(value, draws[name]) for name, value in loaded.sample(4).items())
-    assert type(prior).__name__ in str(bl.bayesianize_report(model.network))
-    assert type(prior).__name__ in (tmp_path / "p" / "MODEL_CARD.md").read_text()
-
-
-@pytest.mark.parametrize("prior", PROPER.values(), ids=PROPER)
-def test_chains_and_refinement_are_finite(prior, build):
-    model = regression(prior, build)
-    with seeded(1):
-        mcmc = MCMC(NUTS(model, max_tree_depth=3), num_samples=4, warmup_steps=4, disable_progbar=True)
-        mcmc.run(X, Y)
-    drawn = bl.Posterior.from_samples(model, mcmc.get_samples())
-    assert drawn.predict(X, num_draws=4).std.isfinite().all()
-    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model, init_scale=0.2))
-    with pytest.warns(bl.errors.FitWarning):  # so few iterations do not mix
-        refined = posterior.refine(X, Y, iterations=4, num_chains=32, progress=False)
-    assert refined.predict(X, num_draws=32).std.isfinite().all()
-
-
-@pytest.mark.parametrize("prior", WEIGHTS.values(), ids=WEIGHTS)
-def test_what_comes_after_a_fit(prior, build):
-    model = regression(prior, build)
-    with pytest.warns(bl.errors.ConvergenceWarning):
-        result = bl.fit(model, X, Y, max_steps=20, compile="eager", progress=False)
-    posterior = result.posterior
-    assert math.isfinite(result.elbo)
-    assert math.isfinite(posterior.k_hat(X, Y, num_draws=200))
-    assert posterior.predict(X, num_draws=16).std.isfinite().all()
-    assert len(posterior.summary(num_draws=20)) == sum(
-        v.numel() for v in model.sites().values() for v in [v.initial]
-    )
-    table = posterior.weight_table()
-    assert np.isfinite(table.kl).all()
-    assert (table.kl > 0).all()
-    groups = posterior.to_arviz(X, Y, num_draws=20)
-    assert ("prior" in groups) == prior.proper
-
-
-def test_the_kl_in_tables_is_the_guides(build):
-    """Of independent Normals the table has the KL itself, by integration where it has no closed form."""
-    for prior in WEIGHTS.values():
-        model = regression(prior, build)
-        guide = bl.guides.MeanFieldNormal(model, init_scale=0.3)
-        table = bl.Posterior.from_guide(model, guide).weight_table()
-        if not prior.hypers(LIKE):
-            ours = {name: float(kl.detach()) for name, kl in guide.kl_divergence(model).items()}
-            errors = dict.fromkeys(ours, 0.0)
-            if prior.kl == "sampled":
-                noise = standard_normal(0, 20_000, guide.noise_size, dtype=torch.float64)
-                ratios = guide.flat_priors(model).log_ratios(guide.unconstrained(noise), guide.points(20_000))
-                kls = {}
-                for name, ratio in ratios.items():
-                    alone = guide.flat_priors(model, {other: float(other == name) for other in ours})
-                    kls[name] = (guide.kl_to(alone) - ratio).detach()
-                ours = {name: float(kl.mean()) for name, kl in kls.items()}
-                errors = {name: float(kl.std()) / 20_000**0.5 for name, kl in kls.items()}
-            for name, kl in zip(table.names, table.kl, strict=True):
-                assert abs(kl - ours[name]) < 4.5 * errors[name] + 1e-5 * kl
 
 
 def test_an_improper_prior_has_no_draws_and_no_chains(build):

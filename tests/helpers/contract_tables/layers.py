@@ -176,7 +176,7 @@ BEHIND_NORM = {"local": ("4.weight", "4.bias"), "flipout": ("0.weight", "4.weigh
 COUPLED = tuple(f"0.steps.{i}.network.{j}.weight" for i in (0, 1) for j in (0, 2))
 MASK = torch.tensor([[False, False, i % 2 == 0] for i in range(N)])
 
-ROWS: dict[str, Row] = {
+LAYERS: dict[str, Row] = {
     "Linear": Row(
         **both(lambda kind: nn.Sequential(kind.Linear(2, 3), nn.Tanh(), kind.Linear(3, 1))),
         shape=(2,),
