@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,11 +35,11 @@ def no_priors(model: BayesianModel) -> list[str]:
     ]
 
 
-def scale_warnings(x: Inputs, y: Tensor | None) -> list[str]:
+def scale_warnings(x: Inputs, targets: Mapping[str, Tensor]) -> list[str]:
     """Say where data are far from the unit scale that priors of unit scale expect."""
     return [
         f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
-        for name, part in [*named_parts(x), *([] if y is None else [("y", y)])]
+        for name, part in [*named_parts(x), *targets.items()]
         if part.is_floating_point() and part[1:].numel() and (what := _off_scale(part.detach().float()))
     ]
 
@@ -97,5 +98,5 @@ class DataCheck:
         likelihood: Any = self._model.likelihood
         likelihood.check(y, num_rows(x), output_shape(self._model, x, self._seed))
         if self.schema is None:
-            self.warnings = scale_warnings(x, y if likelihood.unit_scale else None)
+            self.warnings = scale_warnings(x, likelihood.scaled_targets(y))
             self.schema = DataSchema.of(x, y)

@@ -98,6 +98,17 @@ class Likelihood(Storable, ABC):
         shape[self._axis] //= each
         return tuple(shape[:-1] if shape[-1] == 1 else shape)
 
+    def scaled_targets(self, y: Tensor) -> dict[str, Tensor]:
+        """Return the quantity that has unit scale if priors of unit scale suit the targets.
+
+        Args:
+            y: Targets, which :meth:`check_values` accepts.
+
+        Returns:
+            Its name to its values; empty if the scale of the targets does not matter.
+        """
+        return {"y": y} if self.unit_scale else {}
+
     @property
     def _axis(self) -> int:
         """Index of the axis of outputs in the shape of a row's outputs."""

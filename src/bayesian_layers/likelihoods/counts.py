@@ -12,7 +12,7 @@ from torch.distributions import Gamma, constraints
 
 from ..priors import Site
 from .base import Likelihood, check_targets, squeeze_last
-from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio, soft_clip
 from .univariate import Univariate
 

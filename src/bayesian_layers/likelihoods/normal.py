@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..priors import Site
 from .base import Likelihood, squeeze_last
-from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .several import OUTPUT_AXIS, SeveralOutputs
 from .special import soft_clip
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..priors import Site
 from .base import Likelihood, check_targets, squeeze_last
-from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, soft_clip
 from .univariate import off_the_border
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import DataError, FitWarning
 from ..priors import Site
 from .base import Likelihood, squeeze_last
-from .positive import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
 from .special import incomplete_beta, log_gamma_ratio
 
 _INITIAL_DF = 4.0
