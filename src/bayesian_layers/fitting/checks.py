@@ -30,8 +30,8 @@ def no_priors(model: BayesianModel) -> list[str]:
     if any(site.prior is not None for site in model.sites().values()):
         return []
     return [
-        "no parameter has a prior, so this is maximum likelihood and every epistemic deviation is 0; lift the "
-        "network with bl.bayesianize, or build it of the library's layers"
+        "no parameter has a prior, so this is maximum likelihood and every epistemic standard deviation is 0; "
+        "use bl.bayesianize on the network, or build it from the library's layers"
     ]
 
 

@@ -55,6 +55,7 @@ class Flow(Likelihood):
         (2019), "Learning likelihoods with conditional normalizing flows", arXiv 1912.00042.
 
     Example:
+        >>> import torch
         >>> import bayesian_layers as bl
         >>> density = Flow(bl.MAF(2, hidden=(8,), layers=1, prior="point"))
         >>> y = density.distribution(torch.empty(3, 0))

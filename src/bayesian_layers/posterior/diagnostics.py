@@ -194,9 +194,7 @@ def weight_table(posterior: Posterior, num_draws: int, seed: int) -> WeightTable
     """Compare each site with its prior; see ``Posterior.weight_table``."""
     found = marginals(posterior, num_draws, seed)
     if not found:
-        raise SiteError(
-            "nothing has a prior, so nothing can have left it; lift the network with bl.bayesianize"
-        )
+        raise SiteError("no parameter has a prior to compare with; use bl.bayesianize on the network")
     positive = Layout.of(posterior.model.sites()).positive
     ratios = [
         np.full(1, np.nan) if name in positive else each.signal_to_noise.cpu().numpy().reshape(-1)

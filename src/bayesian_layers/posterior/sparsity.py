@@ -82,7 +82,7 @@ def kept_weights(posterior: Posterior, threshold: float, num_draws: int, seed: i
     names = prunable(posterior.model)
     if not names:
         raise SiteError(
-            "no weight has a prior, so none can be told from noise; lift the network with bl.bayesianize"
+            "no weight has a prior, so pruning has no signal-to-noise ratios; use bl.bayesianize on the network"
         )
     ratios = diagnostics.signal_to_noise(posterior, num_draws, seed)
     return {name: ratios[name] >= math.exp(-threshold / 2) for name in names}
