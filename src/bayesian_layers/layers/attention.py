@@ -50,8 +50,8 @@ class MultiheadAttention(BayesianLayer, nn.MultiheadAttention):
     """``torch.nn.MultiheadAttention`` with priors on all its weights and biases, also of its output layer.
 
     Like torch's layer it returns a tuple and accepts masks; :class:`SelfAttention` makes it a layer with one input and
-    one output. The keys and values that ``add_bias_kv`` appends count as biases. Networks need ``batch_first=True``
-    for layers that see the rows of ``x``.
+    one output. The keys and values that ``add_bias_kv`` appends count as biases. Use
+    ``batch_first=True``, since the rows of ``x`` are the first axis.
 
     Args: as ``torch.nn.MultiheadAttention``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.
@@ -93,8 +93,8 @@ class MultiheadAttention(BayesianLayer, nn.MultiheadAttention):
 class TransformerEncoderLayer(BayesianLayer, nn.TransformerEncoderLayer):
     """``torch.nn.TransformerEncoderLayer`` with priors on its weights and biases.
 
-    Its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Networks need
-    ``batch_first=True`` for layers that see the rows of ``x``.
+    Its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Use
+    ``batch_first=True``, since the rows of ``x`` are the first axis.
 
     Args: as ``torch.nn.TransformerEncoderLayer``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.

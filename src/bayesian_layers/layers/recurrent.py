@@ -33,7 +33,8 @@ class LSTM(BayesianLayer, nn.LSTM):
     """``torch.nn.LSTM`` with priors on its weights and biases, drawn once for a sequence.
 
     Like torch's layer it returns a tuple, of which :class:`Take` takes one entry, and accepts packed sequences.
-    Many draws go through time together. Networks need ``batch_first=True`` for layers that see the rows of ``x``.
+    Many draws go through time together. Use
+    ``batch_first=True``, since the rows of ``x`` are the first axis.
 
     Args: as ``torch.nn.LSTM``, and:
         prior: Prior of the weights; ``None`` is the library's default prior.

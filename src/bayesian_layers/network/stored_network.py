@@ -33,7 +33,7 @@ def spec(network: nn.Module) -> dict[str, Any]:
 
 
 def build(described: Any, stored: StoredFolder, prefix: str, network: nn.Module | None = None) -> nn.Module:
-    """Build the network that :func:`spec` described, or give a copy of the caller's its priors."""
+    """Build the network that :func:`spec` described, or copy the caller's network and set the stored priors on it."""
     # Without `network` the parameters have the shapes and types stored under `prefix`, and no values yet.
     SPEC.check(described, "network")
     if network is None and described["modules"] is None:
