@@ -10,12 +10,12 @@ class BayesianLayersError(Exception):
 
 
 class ShapeError(BayesianLayersError, ValueError):
-    """An array has another shape than it must have.
+    """An array has the wrong shape.
 
     Attributes:
-        name: What was passed, as the caller knows it; of an error that was made anew, its whole message.
+        name: What was passed, as the caller knows it; its whole message if it was made from a message alone.
         expected: The shape that was needed; an axis may be a letter.
-        received: The shape that came.
+        received: The shape that was received.
     """
 
     def __init__(

@@ -42,20 +42,18 @@ class BayesianModel(nn.Module):
 
     Sites: one for each trainable parameter under its own name, before these ``<name>.prior_scale`` for each
     whose prior has a scale that is learned or has a prior, the likelihood's own (such as ``noise_scale``), ``f``
-    (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter without a prior
-    is a site that stands at its value with log density 0; the guide learns it. The network is never
-    written to.
+    (deterministic, the network's output) and ``y`` inside the plate ``data``. A parameter without a prior is a site
+    with its value and log density 0; the guide learns it. The network is never written to.
 
     Args:
         network: Any module that maps N rows to ``(N, outputs)``; sequences ``(N, T, outputs)``, images and so on
-            are as good: all axes behind the rows belong to one row.
+            work, too: all axes after the rows belong to one row.
         likelihood: What the outputs mean. ``None`` for use inside a larger Pyro program, which then works
             with the returned ``f`` itself.
 
     Shape:
-        Call with ``x`` of shape ``(N, ...)`` (or a tuple of such tensors) and ``y`` in the shape of the outputs
-        without a last axis of size 1: ``(N,)``, ``(N, K)``, ``(N, T, K)`` (see ``bl.likelihoods``); returns ``f``,
-        ``(N, *axes)``, with the particles' axis in front when vectorized.
+        Call with ``x`` ``(N, ...)`` (or a tuple of such tensors) and ``y`` in the shape of the outputs without a last
+        axis of size 1 (see ``bl.likelihoods``); returns ``f`` ``(N, *axes)``, with leading axes for particles.
 
     Raises:
         SiteError: If a parameter of the network has the name of one of the model's own sites.
@@ -100,48 +98,25 @@ class BayesianModel(nn.Module):
         return {**hyperparameter_sites({**network, **own}), **network, **own}
 
     def _own_sites(self) -> dict[str, Site]:
+        if self.likelihood is None:
+            return {}
         dtype, device = dtype_and_device(self.network)
-        return (
-            {}
-            if self.likelihood is None
-            else self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
-        )
+        return self.likelihood.sites(torch.empty((), dtype=dtype, device=device))
 
     def spec(self) -> dict[str, Any]:
-        """Describe the model in JSON's types, without its arrays.
-
-        Returns:
-            Network and likelihood.
-
-        Raises:
-            StorageError: If a prior or the likelihood is of a class that the library cannot store.
-        """
+        """Describe the model in JSON's types, without its arrays; raise StorageError if files cannot hold it."""
         likelihood = None if self.likelihood is None else self.likelihood.spec()
         return {"network": stored_network.spec(self.network), "likelihood": likelihood}
 
     @classmethod
     def from_spec(cls, spec: Any, stored: StoredFolder, network: nn.Module | None = None) -> BayesianModel:
-        """Build the model that :meth:`spec` described; :meth:`fill` gives it the arrays of the folder.
-
-        Args:
-            spec: What was read from a file; nothing in it is trusted.
-            stored: The folder, whose arrays are known and not loaded yet.
-            network: The caller's own network, which is copied; ``None`` to build the described one.
-
-        Returns:
-            A model; without ``network`` its parameters have the stored shapes and types, and no values yet.
-
-        Raises:
-            StorageError: If the description is not valid, or there is none and no network.
-        """
+        """Build what :meth:`spec` described, or give a copy of ``network`` its priors; :meth:`fill` adds the arrays."""
+        # Nothing in the spec is trusted. Without `network` parameters have the stored shapes and no values yet.
         SPEC.check(spec, "model")
         built = stored_network.build(spec["network"], stored, "network.", network)
         described = spec["likelihood"]
         likelihood = None if described is None else Likelihood.from_spec(described, stored=stored)
-        try:
-            return cls(built, likelihood)
-        except (DataError, SiteError) as error:
-            raise StorageError(f"the stored model is not valid: {show(str(error), 300)}") from error
+        return _checked(built, likelihood)
 
     def arrays(self) -> dict[str, Tensor]:
         """Return all arrays of the model, under the names that they have in a folder."""
@@ -150,22 +125,12 @@ class BayesianModel(nn.Module):
         return {**network, **stored_network.arrays(program, "likelihood.")}
 
     def fill(self, loaded: Mapping[str, Tensor], *, keep_tensors: bool) -> None:
-        """Put loaded arrays into a model that :meth:`from_spec` built, and check what only arrays can show.
-
-        Args:
-            loaded: What :meth:`arrays` returned when the model was saved.
-            keep_tensors: Copy into the network's own tensors (with their ties), rather than take the loaded ones.
-
-        Raises:
-            StorageError: If a positive parameter is not positive, or a variance of batch normalization negative.
-        """
+        """Put the arrays of a folder into a model that :meth:`from_spec` built, and check what only arrays show."""
+        # `keep_tensors` copies into the network's own tensors, with their ties, rather than take the loaded ones.
         stored_network.fill(self.network, loaded, "network.", keep_tensors=keep_tensors)
         if self.likelihood is not None:
             stored_network.fill(self.likelihood.program, loaded, "likelihood.", keep_tensors=False)
-        try:
-            BayesianModel(self.network, self.likelihood)
-        except (DataError, SiteError) as error:
-            raise StorageError(f"the stored model is not valid: {show(str(error), 300)}") from error
+        _checked(self.network, self.likelihood)
         for name, value in self.network.named_buffers():
             if name.rpartition(".")[2] == "running_var" and bool((value < 0).any()):
                 raise StorageError(f"{show(name)} must hold variances, 0 or more; some are below 0. {AGAIN}")
@@ -194,12 +159,11 @@ class BayesianModel(nn.Module):
             return f
         y = self.likelihood.observed(f, y, output_axes=axes)
         n = f.shape[called.batch_axes]
-        if not network:  # nothing of it is drawn, but the likelihood's own sites may be, many times
+        if not network:  # nothing of the network is drawn, but sites of the likelihood may be, many times
             f = f.expand(*_particles(own, values), *f.shape)
         if num_data is not None and num_data < n:
             raise DataError(
-                f"`num_data` is the size of the whole data set, at least the {n} rows given; "
-                f"received {num_data}"
+                f"`num_data` must be the size of the whole data set, {n} or more; received {num_data}"
             )
         with pyro.plate("data", n, dim=-1), poutine.scale(scale=(num_data or n) / n):
             pyro.deterministic("f", f, event_dim=axes)
@@ -243,8 +207,15 @@ class BayesianModel(nn.Module):
         return predict(self.network, self.likelihood, draws, x)
 
 
+def _checked(network: nn.Module, likelihood: Likelihood | None) -> BayesianModel:
+    try:
+        return BayesianModel(network, likelihood)
+    except (DataError, SiteError) as error:
+        raise StorageError(f"the stored model is not valid: {show(str(error), 300)}") from error
+
+
 def _particles(sites: Mapping[str, Site], values: Mapping[str, Tensor]) -> torch.Size:
-    """The axes of draws that values have in front of their own, but for the rows' place."""
+    """The leading axes of draws that values have, without the place of the rows."""
     batches = [values[name].shape[: values[name].dim() - site.initial.dim()] for name, site in sites.items()]
     return torch.broadcast_shapes(*(batch[:-1] if batch[-1:] == (1,) else batch for batch in batches))
 
@@ -253,13 +224,13 @@ def _check_positive(sites: Mapping[str, Site]) -> None:
     for name, site in sites.items():
         if site.positive and not site.initial.is_meta and not (site.initial > 0).all():
             raise DataError(
-                f"`{name}` has the prior {site.prior}, which is for positive numbers, and begins at others; "
-                "give it positive values or another prior"
+                f"`{name}` has the prior {site.prior}, so its initial values must be positive; some are not. "
+                "Give it positive values or another prior."
             )
 
 
 def _draw(sites: Mapping[str, Site], sample_one: Callable[[str, Any], Tensor]) -> dict[str, Tensor]:
-    """Draw sites in their order, so that the scale of a prior is there before what depends on it."""
+    """Draw sites in their order, so that the scale of a prior is known before what depends on it."""
     values: dict[str, Tensor] = {}
     for name, site in sites.items():
         values[name] = sample_one(name, site.distribution(site.scale(values)))
@@ -267,17 +238,17 @@ def _draw(sites: Mapping[str, Site], sample_one: Callable[[str, Any], Tensor]) -
 
 
 def check_is_model(model: object) -> None:
-    """Refuse a bare network where a model is needed."""
+    """Raise TypeError if a bare network is passed where a model is needed."""
     if not isinstance(model, BayesianModel):
         raise TypeError(
-            f"a BayesianModel is needed; received {type(model).__name__}. "
+            f"`model` must be a BayesianModel; received {type(model).__name__}. "
             "Wrap the network: bl.BayesianModel(network, likelihood)."
         )
 
 
 def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: str, seed: int = 0) -> Tensor:
-    """Values of a site of the model under given draws, all draws at once."""
-    # The axis of size 1 is the data plate's, which the network's rows take.
+    """Return values of a site of the model under given draws, all draws at once."""
+    # The axis of size 1 is that of the data plate, where the rows go.
     given = {name: value.unsqueeze(1) for name, value in draws.items()}
     predictive = Predictive(model, given, parallel=True, return_sites=(site,))
     with evaluating(model.network), seeded(seed):
@@ -285,12 +256,13 @@ def sample(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, site: s
 
 
 def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
-    """Log likelihood of each row under each draw, from the model's own program."""
-    given = {name: value.unsqueeze(1) for name, value in draws.items()}
+    """Return the log likelihood of each row under each draw, ``(S, N)``, from the model's own program."""
+    given, parts = {name: value.unsqueeze(1) for name, value in draws.items()}, []
     size = len(next(iter(draws.values())))
-    parts = []
     with evaluating(model.network), torch.no_grad():
-        _check_targets(model, x, y)  # all rows: of a chunk's, surplus ones would be cut off in silence
+        _check_targets(
+            model, x, y
+        )  # all rows at once: surplus targets would be cut off in silence by the chunks
         for chunk in _chunks(model, draws, x):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
             site: Any = poutine.trace(program).get_trace(take_rows(x, chunk), y[chunk]).nodes["y"]
@@ -309,21 +281,20 @@ def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
 
 
 def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
-    """Try the network on two rows, so that a wrong shape is said before anything is computed."""
+    """Return the shape of one row's outputs, by calling the network on two rows before anything is computed."""
     few = take_rows(x, slice(2))
     with seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))
     if f.dim() < 2 or len(f) != num_rows(few):
-        hint = "This is the answer to the first rows of x. Keep the axis of outputs, even for one."
+        hint = "This is its output for the first rows of x. Keep the axis of outputs, even for one output."
         raise ShapeError("network(x)", (num_rows(few), "outputs"), f.shape, hint)
     return f.shape[1:]
 
 
 def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
-    """Slices of rows so small that all draws of the widest activation stay within the memory set aside."""
-    own = [
-        value.shape[1] for value in draws.values() if value.dim() > 1
-    ]  # the likelihood may have layers, too
+    """Slices of rows so small that all draws of the widest activation fit into a cache."""
+    # The likelihood may have layers, too.
+    own = [value.shape[1] for value in draws.values() if value.dim() > 1]
     with seeded(0):
         width = max(Size.of(model.network, x).widest, *own, 1)
     n, size = num_rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))

@@ -58,7 +58,7 @@ class ArraySpec:
         if self.dtype not in DTYPES.values():
             raise StorageError(f"an array must have one of the dtypes {list(DTYPES)}; received {self.dtype}")
         if len(self.shape) > _MAX_DIMENSIONS or not all(_is_count(length) for length in self.shape):
-            raise StorageError(f"a shape must be up to {_MAX_DIMENSIONS} whole numbers, none negative")
+            raise StorageError(f"a shape must be up to {_MAX_DIMENSIONS} integers, none negative")
         # An axis of length 0 must not hide others whose strides overflow.
         if math.prod(max(length, 1) for length in self.shape) * self.dtype.itemsize >= 2**63:
             raise StorageError("a shape must fit in memory; this one has 2**63 bytes or more")
@@ -144,9 +144,9 @@ def _entry(entry: Any) -> tuple[ArraySpec, tuple[int, int]]:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise StorageError(f"a dtype is not one of {list(DTYPES)}")
     if not isinstance(shape, list) or not isinstance(offsets, list):
-        raise StorageError("a shape or data_offsets is no list")
+        raise StorageError("a shape or data_offsets is not a list")
     if len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
-        raise StorageError("data_offsets are not two whole numbers")
+        raise StorageError("data_offsets are not two integers")
     return ArraySpec(DTYPES[dtype], tuple(shape)), (offsets[0], offsets[1])
 
 
@@ -199,7 +199,7 @@ def _is_good(array: Tensor) -> Tensor:
 
 
 def check_same(expected: Mapping[str, ArraySpec], header: Mapping[str, ArraySpec], where: str) -> None:
-    """Refuse a header that is not what its reader needs."""
+    """Raise if a header does not have the expected arrays."""
     for name in [*expected, *header]:
         if expected.get(name) != header.get(name):
             raise StorageError(

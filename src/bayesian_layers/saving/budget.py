@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import DataError, StorageError
+from ..arguments import check_integer
+from ..errors import StorageError
 
 
 @dataclass
 class Budget:
-    """Counts what reading a folder takes, before it is taken.
+    """Counts the bytes that reading a folder takes, before they are taken.
 
-    Files are judged by their sizes, JSON by the most that its text can grow to, arrays by their header.
-
-    Attributes:
-        most: The limit in bytes; ``None`` for no other limits than those on JSON.
-        taken: What was granted, in bytes.
-
-    Raises:
-        DataError: If the limit is no whole number above 0.
+    Files count with their sizes, JSON with the most that its text can grow to, arrays with their header.
 
     Example:
         >>> budget = Budget(100)
@@ -30,15 +24,15 @@ class Budget:
 take; received 60, after 60 before it. If you trust the folder, pass a larger `max_bytes`.
     """
 
-    most: int | None = None
+    most: int | None = None  # None for no other limits than those on JSON
     taken: int = 0
 
     def __post_init__(self) -> None:
-        if self.most is not None and (type(self.most) is not int or self.most < 1):
-            raise DataError(f"`max_bytes` must be a whole number above 0, or None; received {self.most!r}")
+        if self.most is not None:
+            check_integer("max_bytes", self.most, least=1)
 
     def take(self, nbytes: int, what: str) -> None:
-        """Ask for memory."""
+        """Count memory; raise StorageError if it is more than what is left."""
         if self.most is not None and self.taken + nbytes > self.most:
             raise StorageError(
                 f"{what} must fit into the {self.most} bytes that reading may take; received {nbytes}, "

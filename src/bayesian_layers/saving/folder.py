@@ -1,4 +1,4 @@
-"""The folder itself: written whole or not at all, read without trust."""
+"""A folder of arrays and documents: written whole or not at all, read without trust."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ from .manifest import ARRAYS, MANIFEST, Entry
 
 @dataclass(frozen=True)
 class StoredFolder:
-    """A folder whose documents are read and whose arrays are known, but not yet loaded.
-
-    Attributes:
-        path: Where it is.
-        documents: Name to JSON document.
-        header: Name to dtype and shape of each array.
-    """
+    """A folder whose documents are read and whose arrays are known, but not yet loaded."""
 
     path: Path
     documents: Mapping[str, dict[str, Any]]
@@ -36,7 +30,7 @@ class StoredFolder:
     _budget: Budget = field(repr=False)
 
     def reserve(self, nbytes: int, what: str) -> None:
-        """Count memory that the caller is about to take on behalf of the folder, beside that of its files."""
+        """Count memory that the caller is about to take for the folder, in addition to that of its files."""
         self._budget.take(nbytes, what)
 
     def load_arrays(self, expected: Mapping[str, ArraySpec]) -> dict[str, Tensor]:
@@ -92,7 +86,7 @@ def _read_folder(path: Path, budget: Budget) -> StoredFolder:
 
 
 def _check_together(texts: Collection[bytes], where: str) -> None:
-    """Refuse documents that are within the limits each, but not together: many small bombs are a large one."""
+    """Raise if documents are within the limits each, but not together."""
     memory = sum(map(strict_json.most_memory, texts))
     if len(texts) > 1 and memory > strict_json.MAX_MEMORY:
         raise StorageError(

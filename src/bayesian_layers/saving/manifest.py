@@ -1,7 +1,7 @@
 """The manifest: which files a folder has, of which size and hash.
 
-Format version 2 may list notes, texts for people such as a model card. They are never read, so their owner may
-edit them; being listed, they are replaced and removed with the folder's other files.
+It also lists notes, texts for people such as a model card. They are never read, so they may be edited; they are
+replaced and removed with the folder's other files.
 """
 
 from __future__ import annotations
@@ -30,12 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest says of one file.
-
-    Attributes:
-        size: In bytes.
-        sha256: In hexadecimal digits.
-    """
+    """The size of a file in bytes, and its hash in hexadecimal digits."""
 
     size: int
     sha256: str
@@ -46,7 +41,7 @@ class Entry:
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
     def check_size(self, size: int, path: Path) -> int:
-        """Refuse a file of another size, before it is read."""
+        """Return the size of a file if it is the listed one; called before the file is read."""
         if size != self.size:
             raise StorageError(f"{path} must have {self.size} bytes; received {size}. {AGAIN}")
         return size
@@ -71,7 +66,7 @@ def make(files: Mapping[str, bytes]) -> bytes:
 
 
 def is_note(name: str) -> bool:
-    """Tell whether a file is for people only."""
+    """Return whether a file is for people only."""
     return _NOTE.fullmatch(name) is not None
 
 

@@ -14,11 +14,11 @@ from ..errors import StorageError
 from .regular_files import AGAIN
 
 MAX_BYTES = 8 * 2**20
-# Parsed, the smallest text a value can have grows to some 250 bytes of Python objects: 50 MB at most.
-BYTES_A_VALUE = 256
+# Parsed, the smallest text of a value grows to some 250 bytes of Python objects: 50 MB at most.
+BYTES_PER_VALUE = 256
 MAX_VALUES = 200_000
 _COPIES = 3  # of a text while it is parsed: its bytes, its letters, and the strings in it
-MAX_MEMORY = _COPIES * MAX_BYTES + BYTES_A_VALUE * MAX_VALUES
+MAX_MEMORY = _COPIES * MAX_BYTES + BYTES_PER_VALUE * MAX_VALUES
 MAX_DEPTH = 32
 
 # The closing quote is optional, so that a match never fails and no text takes quadratic time.
@@ -31,7 +31,7 @@ class _RefusedError(ValueError):
 
 
 def parse(text: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object that nobody vouches for.
+    """Parse an untrusted JSON object.
 
     Args:
         text: The bytes of the file, UTF-8.
@@ -93,7 +93,7 @@ def dump(document: Mapping[str, Any], where: str) -> bytes:
 
 
 def _check_limits(text: bytes) -> None:
-    """Refuse, before any parsing, what would take much memory or a deep stack."""
+    """Raise, before any parsing, if a text would take much memory or a deep stack."""
     if len(text) > MAX_BYTES:
         raise _RefusedError(f"{len(text)} bytes, more than the {MAX_BYTES} allowed")
     values = _most_values(text)
@@ -122,7 +122,7 @@ def most_memory(text: bytes) -> int:
         >>> most_memory(b'{"a": [1, 2]}')
         807
     """
-    return _COPIES * len(text) + BYTES_A_VALUE * _most_values(text)
+    return _COPIES * len(text) + BYTES_PER_VALUE * _most_values(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -139,7 +139,7 @@ def _finite(digits: str) -> float:
 def _whole(digits: str) -> int:
     # As wide as a seed may be. A larger one overflows, far from here, where a float is made of it.
     if len(digits) > 21 or not -(2**64) < int(digits) < 2**64:
-        raise _RefusedError(f"one that holds {digits[:20]}..., a whole number of more than 64 bits")
+        raise _RefusedError(f"one that holds {digits[:20]}..., an integer of more than 64 bits")
     return int(digits)
 
 

@@ -101,7 +101,7 @@ def _build_sequential(document: dict[str, Any], depth: int, count: list[int]) ->
 
 
 def allocate(network: nn.Module, header: Mapping[str, ArraySpec], prefix: str) -> None:
-    """Give a described network stand-ins of the stored types, where the stored arrays have its shapes."""
+    """Replace the tensors of a described network by stand-ins of the stored types, if the shapes agree."""
     # By hand: torch's own functions for tensors on the `meta` device import its compiler.
     for path, module in network.named_modules():
         for tensors in own_tensors(module):

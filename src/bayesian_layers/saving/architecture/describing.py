@@ -34,7 +34,7 @@ def _modules(network: nn.Module) -> Iterator[Any]:
     """All modules of a network, those inside its layers too, with what they were built with."""
     for path, module in network.named_modules(remove_duplicate=False):
         if replaces_forward(module):
-            raise StorageError(f"{path} does more than its class says")
+            raise StorageError(f"{path} has hooks or another forward than its class")
         kind = type(module)
         yield path, kind, _arguments(module) if kind in NAMES else None
 

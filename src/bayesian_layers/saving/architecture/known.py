@@ -71,7 +71,7 @@ _ARGUMENTS: dict[str, Schema] = {
 
 CLASSES: dict[str, type[nn.Module]] = {f"torch.nn.{name}": getattr(nn, name) for name in _TORCH}
 NAMES = {kind: name for name, kind in CLASSES.items()}
-_TWINS: dict[type[nn.Module], type[nn.Module]] = {}  # torch's class to the library's of the same name
+_OURS: dict[type[nn.Module], type[nn.Module]] = {}  # torch's class to the library's of the same name
 
 
 def register(kind: type[nn.Module]) -> None:
@@ -82,19 +82,19 @@ def register(kind: type[nn.Module]) -> None:
     if base in kind.__mro__[1:]:
         CLASSES[f"torch.nn.{kind.__name__}"] = base
         NAMES[base] = f"torch.nn.{kind.__name__}"
-        _TWINS[base] = kind
+        _OURS[base] = kind
 
 
 @functools.cache
 def signature(kind: type[nn.Module]) -> Mapping[str, inspect.Parameter]:
-    """List what a constructor takes; where torch's signature is stars, its twin's says it."""
-    return inspect.signature(_TWINS.get(kind, kind)).parameters
+    """Return the parameters of a constructor; where torch has only *args, those of the library's layer."""
+    return inspect.signature(_OURS.get(kind, kind)).parameters
 
 
 @functools.cache
 def arguments_of(kind: type[nn.Module]) -> dict[str, Schema]:
     """List the constructor's arguments that a description carries; priors go with the parameters."""
-    own = _said_by_family(kind, "ARGUMENTS")
+    own = _from_file_of(kind, "ARGUMENTS")
     found = {}
     for name, it in signature(kind).items():
         is_prior = it.kind is it.KEYWORD_ONLY and name.endswith("prior")
@@ -102,14 +102,14 @@ def arguments_of(kind: type[nn.Module]) -> dict[str, Schema]:
             continue
         schema = own.get(name, _ARGUMENTS.get(name))
         if schema is None:
-            raise StorageError(f"`{name}` is no argument that a description of {kind.__name__} can carry")
+            raise StorageError(f"`{name}` is not an argument that a description of {kind.__name__} can hold")
         found[name] = schema
     return found
 
 
 def argument(module: nn.Module, name: str) -> Any:
     """Read off a module with which argument it was built."""
-    read: Callable[[Any], Any] = _said_by_family(type(module), "READ").get(name, operator.attrgetter(name))
+    read: Callable[[Any], Any] = _from_file_of(type(module), "READ").get(name, operator.attrgetter(name))
     try:
         value = read(module)
     except AttributeError as error:  # a part of it was exchanged for another
@@ -122,15 +122,15 @@ def argument(module: nn.Module, name: str) -> Any:
 def modules_in(kind: type[nn.Module], arguments: Mapping[str, Any]) -> int:
     """Count the modules that one with these arguments is made of, itself included."""
     # Or what takes as much memory.
-    counts: dict[str, Callable[[Mapping[str, Any]], int]] = _said_by_family(kind, "MODULES")
+    counts: dict[str, Callable[[Mapping[str, Any]], int]] = _from_file_of(kind, "MODULES")
     count = counts.get(kind.__name__)
     return 1 if count is None else max(1, count(arguments))
 
 
 @functools.cache
-def _said_by_family(kind: type[nn.Module], what: str) -> dict[str, Any]:
+def _from_file_of(kind: type[nn.Module], what: str) -> dict[str, Any]:
     """A table of the file that a layer, or torch's layer's twin, is written in, and of packages around it."""
-    path = _TWINS.get(kind, kind).__module__
+    path = _OURS.get(kind, kind).__module__
     found: dict[str, Any] = {}
     while path.startswith(_LAYERS):
         found = {**getattr(sys.modules[path], what, {}), **found}
