@@ -17,6 +17,7 @@ CASES = {
     "student t": (likelihoods.StudentT("learned"), [0.5], [1.0], {"noise_scale": 0.3, "df": 3.0}),
     "poisson": (likelihoods.Poisson(), [1.0], [0.7], {}),
     "negative binomial": (likelihoods.NegativeBinomial(), [1.5], [0.7], {"dispersion": 0.4}),
+    "gamma": (likelihoods.Gamma(), [0.5], [1.0], {"dispersion": 0.3}),
     "beta": (likelihoods.Beta(), [0.5], [1.0], {"precision": 20.0}),
     "normals": (likelihoods.MixtureOfNormals(2), [0.3, -0.3, -1, 1, -2, -1], [0.0, 0, 1, -1, 0, 0], {}),
     "logistics": (

@@ -16,6 +16,7 @@ from bayesian_layers.likelihoods import (
     Beta,
     Categorical,
     DiscretizedMixtureOfLogistics,
+    Gamma,
     HeteroscedasticNormal,
     MixtureOfLogistics,
     MixtureOfNormals,
@@ -103,6 +104,7 @@ def test_the_layout_is_parameter_by_parameter():
         (MixtureOfLogistics(2), [0.0], [math.nan], "1 values"),
         (Poisson(), [0.0, 3.0, 1e6], [0.5, -1.0, math.nan, 2.0], "3 of its 4"),
         (NegativeBinomial(), [0, 3], [-1, 3], "1 of its 2"),
+        (Gamma(), [1e-300, 1e9], [0.0, -1.0, math.nan, math.inf, 1.0], "4 of its 5"),
         (Beta(), [0.1, 1 - 1e-7], [0.0, 1.0, 0.5, math.nan], "3 of its 4"),
         (DiscretizedMixtureOfLogistics(2, levels=4), [0, 3], [4, -1, 2], "from 0 to 3; 2 of its 3"),
         (DiscretizedMixtureOfLogistics(2), [0.0, 255.0], [0.5, math.nan, 256.0, 1.0], "3 of its 4"),
@@ -123,6 +125,7 @@ def test_values_that_cannot_have_been_produced_are_refused(likelihood, good, bad
         lambda: StudentT(df="four"),
         lambda: NegativeBinomial(math.inf),
         lambda: NegativeBinomial(True),
+        lambda: Gamma(dispersion=0.0),
         lambda: Beta(bl.priors.Normal()),
         lambda: MixtureOfNormals(0),
         lambda: MixtureOfNormals(2.0),
@@ -228,6 +231,22 @@ def test_only_likelihoods_of_unit_scale_warn_of_targets(build):
     assert not check.warnings
 
 
+@pytest.mark.parametrize("likelihood", [Gamma(0.5)])
+def test_positive_targets_are_judged_on_the_scale_of_their_logarithm(build, likelihood):
+    x = torch.linspace(-1, 1, 8).unsqueeze(1)
+    for y, warns in (((3 * x).exp().squeeze(1), False), (1e6 * (0.1 * x).exp().squeeze(1), True)):
+        check = DataCheck(bl.BayesianModel(build(lambda: bl.Linear(1, 1)), likelihood), 0)
+        check(x, y)
+        assert ["`log(y)` is far from unit scale" in text for text in check.warnings] == [True] * warns
+
+
+@pytest.mark.parametrize("likelihood", [Gamma(0.5)])
+def test_rounding_does_not_put_positive_targets_on_0(likelihood):
+    rounded = likelihood.observed(torch.zeros(2, 1), torch.tensor([1e-60, 1.0], dtype=DOUBLE))
+    assert rounded.dtype == torch.float32
+    assert likelihood.distribution(torch.zeros(2, 1)).log_prob(rounded).isfinite().all()
+
+
 def test_rounding_does_not_put_proportions_on_the_border():
     y = torch.tensor([1e-60, 0.5, 1 - 1e-12], dtype=DOUBLE)
     Beta().check_values(y, (1,))
@@ -256,6 +275,8 @@ EXTREMES = [
     (NegativeBinomial(1e4), 1, [0.0, 1.0, 1e6]),
     (Beta(5.0), 1, [1e-6, 0.5, 1 - 1e-6]),
     (Beta(1e5), 1, [1e-6, 0.5, 1 - 1e-6]),
+    (Gamma(1e-5), 1, [1e-6, 1.0, 1e6]),
+    (Gamma(10.0), 1, [1e-6, 1.0, 1e6]),
     (MixtureOfNormals(2), 6, [0.0, 1e3, -1e3]),
     (MixtureOfLogistics(2), 6, [0.0, 1e3, -1e3]),
     (DiscretizedMixtureOfLogistics(2), 6, [0.0, 1.0, 128.0, 255.0]),
@@ -325,6 +346,22 @@ def test_small_dispersions_have_poissons_limit_in_float32():
     np.testing.assert_allclose(slope, ((y - m) ** 2 - y) / 2, rtol=0.02)
 
 
+def test_small_dispersions_of_gamma_have_the_normal_limit_in_float32():
+    """Its textbook formula is off by nats there: (y - m) / (sqrt(phi) m) is standard normal."""
+    z, phi, m = torch.tensor([0.0, 1.0, -2.0]), 1e-8, 2.0
+    log_prob = Gamma(phi).distribution(torch.full((3, 1), m).log()).log_prob(m + m * phi**0.5 * z)
+    # the spacing of float32 near m is 0.001 standard deviations
+    np.testing.assert_allclose(log_prob, stats.norm.logpdf(z) - np.log(m * phi**0.5), atol=5e-3)
+
+
+@pytest.mark.parametrize("dispersion", [3.0, 0.7, 0.01])
+def test_the_entropy_of_gamma(dispersion):
+    f = np.array([0.3, -2.0])
+    expected = stats.gamma(1 / dispersion, scale=dispersion * np.exp(f)).entropy()
+    ours = Gamma(dispersion).distribution(torch.as_tensor(f).unsqueeze(1)).entropy()
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
 def test_many_degrees_of_freedom_have_the_normal_limit_in_float32():
     f, y = torch.zeros(3, 1), torch.tensor([0.0, 1.0, -3.0])
     ours = StudentT(df=1e8, noise_scale=1.0).distribution(f).log_prob(y)
@@ -382,11 +419,12 @@ def test_distributions_expand():
     for likelihood, outputs in (
         (Poisson(), 1),
         (NegativeBinomial(0.5), 1),
+        (Gamma(0.5), 1),
         (DiscretizedMixtureOfLogistics(2), 6),
     ):
         f = torch.zeros(5, outputs)
         wide = likelihood.distribution(f).expand((3, 5))
-        y = torch.arange(5.0)
+        y = torch.arange(1.0, 6.0)
         assert wide.log_prob(y).shape == (3, 5)
         torch.testing.assert_close(wide.log_prob(y)[1], likelihood.distribution(f).log_prob(y))
 

@@ -22,6 +22,7 @@ from .classes import Bernoulli, Categorical
 from .counts import NegativeBinomial, Poisson
 from .discretized import DiscretizedMixtureOfLogistics
 from .flow import Flow
+from .gamma import Gamma
 from .mixtures import MixtureOfLogistics, MixtureOfNormals
 from .normal import HeteroscedasticNormal, Normal
 from .prediction import Prediction
@@ -35,6 +36,7 @@ __all__ = [
     "Categorical",
     "DiscretizedMixtureOfLogistics",
     "Flow",
+    "Gamma",
     "HeteroscedasticNormal",
     "Likelihood",
     "MixtureOfLogistics",

@@ -99,7 +99,7 @@ class Counts(Likelihood):
             y,
             counts,
             "counts, that is integers from 0",
-            "Convert rates to counts; for positive amounts use bl.likelihoods.Normal on their logarithm",
+            "Convert rates to counts; for positive amounts use bl.likelihoods.Gamma",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,6 +44,15 @@ def log_gamma_ratio(y: Tensor, r: Tensor) -> Tensor:
     direct = torch.lgamma(small + y) - torch.lgamma(small) - y * small.log()
     series = (large + y - 0.5) * torch.log1p(y / large) - y + _remainder(large + y) - _remainder(large)
     return torch.where(r < _STIRLING, direct, series)
+
+
+def log_gamma_constant(k: Tensor) -> Tensor:
+    """Compute ``k log(k) - k - lgamma(k)`` for ``k > 0``, the logarithm of the constant of a Gamma density."""
+    # For large k it is log(k / 2 pi) / 2 minus the remainder of Stirling's series, and the difference loses all digits.
+    small, large = k.clamp(max=_STIRLING), k.clamp(min=_STIRLING)
+    direct = small * small.log() - small - torch.lgamma(small)
+    series = 0.5 * (large / (2 * math.pi)).log() - _remainder(large)
+    return torch.where(k < _STIRLING, direct, series)
 
 
 def _remainder(z: Tensor) -> Tensor:
