@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import bayesian_layers as bl
 from bayesian_layers import estimators
 from bayesian_layers.estimators import Estimator
-from bayesian_layers.fitting.schedule import LARGEST_RATE, RATE
+from bayesian_layers.fitting.schedule import LEARNING_RATE, MAX_LEARNING_RATE
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.provenance import hash_of
 from bayesian_layers.saving.versions import versions
@@ -198,7 +198,7 @@ def keys(task: Task, methods: dict[str, Estimator]) -> Iterator[tuple[str, int]]
 
 def train(task: Task, model: bl.BayesianModel, guide: Any, method: Estimator, seed: int) -> None:
     """Train by Adam at the fit's first learning rate: no evaluation, which would take most of the time."""
-    rate = min(LARGEST_RATE, RATE / max(guide.layout.max_fan_in, 1))
+    rate = min(MAX_LEARNING_RATE, LEARNING_RATE / max(guide.layout.max_fan_in, 1))
     optimizer = torch.optim.Adam(guide.parameters(), rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(task.train_steps):

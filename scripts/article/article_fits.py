@@ -13,7 +13,8 @@ import torch
 from bayesian_layers import datasets, metrics
 from bayesian_layers.baselines import KerasFit, fit_keras
 from bayesian_layers.errors import DataError
-from bayesian_layers.fitting import FitResult, fit
+from bayesian_layers.fitting.fit import fit
+from bayesian_layers.fitting.result import FitResult
 from bayesian_layers.model import sample
 from bayesian_layers.posterior import Posterior
 from bayesian_layers.reporting.background import background_queue

@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesian_layers import metrics
 from bayesian_layers.calibration import CalibrationResult
 from bayesian_layers.errors import DataError
-from bayesian_layers.fitting import FitResult
+from bayesian_layers.fitting.result import FitResult
 from bayesian_layers.likelihoods import Bernoulli, Categorical
 from bayesian_layers.metrics import EceInterval, PredictiveCheck, Reliability
 from bayesian_layers.posterior import Posterior

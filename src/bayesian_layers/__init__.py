@@ -3,7 +3,9 @@
 from . import baselines, datasets, errors, guides, layers, likelihoods, metrics, priors, streams
 from .bayesianize import bayesianize, bayesianize_report
 from .calibration import CalibrationResult, calibrate
-from .fitting import Checkpoint, FitResult, fit
+from .fitting.checkpoints.checkpoint import Checkpoint
+from .fitting.fit import fit
+from .fitting.result import FitResult
 from .handlers import temper
 from .inference_data import Loo
 from .layers import *  # noqa: F403  (`layers.__all__` is the one list of its names)

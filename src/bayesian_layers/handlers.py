@@ -9,6 +9,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from .arguments import is_number
 from .errors import DataError, SiteError
 
 
@@ -106,8 +107,8 @@ def check_kl_weight(kl_weight: float | Mapping[str, float], sites: set[str] | No
     """Raise DataError for a weight below 0 or not finite, and SiteError for a name that is not a latent site."""
     weights = kl_weight.values() if isinstance(kl_weight, Mapping) else [kl_weight]
     for weight in weights:
-        if not 0 <= weight < float("inf"):
-            raise DataError(f"`kl_weight` must be finite and 0 or more; received {weight}")
+        if not is_number(weight) or not 0 <= weight < float("inf"):
+            raise DataError(f"`kl_weight` must be finite and 0 or more; received {weight!r}")
     if sites is not None and isinstance(kl_weight, Mapping) and not kl_weight.keys() <= sites:
         unknown, known = sorted(kl_weight.keys() - sites), sorted(sites)
         raise SiteError(

@@ -349,7 +349,7 @@ def test_missing_targets(make):
         with pytest.raises(errors.DataError, match="`y` is missing: pass targets, or a source"):
             make(x)
     for source in (loader(), array_stream(), iter(pairs(25, 25))):
-        with pytest.raises(errors.DataError, match="`y` must be None where `x` is a"):
+        with pytest.raises(errors.DataError, match="`y` must be None if `x` is a"):
             make(source, Y)
 
 
@@ -445,7 +445,7 @@ def test_wrong_weights(make, weight, error, words):
     "options", [{"batch_size": 0}, {"batch_size": 2.5}, {"num_data": 60.5}, {"seed": -1}]
 )
 def test_wrong_settings(make, options):
-    with pytest.raises(errors.DataError, match="must be a whole number"):
+    with pytest.raises(errors.DataError, match="must be an integer"):
         make(X, Y, **{"batch_size": 4, **options})
 
 

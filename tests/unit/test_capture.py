@@ -11,9 +11,9 @@ def test_a_recording_gives_the_same_on_other_tensors():
     def function(x, w):
         return (torch.vmap(lambda v: (v * x).tanh().sum())(w), x.exp())
 
-    recorded = capture(function, [X, torch.ones(3, 6)])
+    captured = capture(function, [X, torch.ones(3, 6)])
     x, w = X.cos(), torch.arange(18.0).reshape(3, 6) / 10
-    for ours, theirs in zip(recorded.run(x, w), function(x, w), strict=True):
+    for ours, theirs in zip(captured.run(x, w), function(x, w), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
@@ -31,10 +31,10 @@ def test_inputs_that_are_written_to_are_written_to_again():
         state.mul_(2).add_(x)
         return (state.sum() + (state * 1).sum(),)
 
-    recorded = capture(function, [X, torch.zeros(6)])
+    captured = capture(function, [X, torch.zeros(6)])
     ours, theirs = torch.ones(6), torch.ones(6)
     for _ in range(3):
-        torch.testing.assert_close(recorded.run(X, ours), function(X, theirs))
+        torch.testing.assert_close(captured.run(X, ours), function(X, theirs))
     torch.testing.assert_close(ours, theirs)
 
 
@@ -65,10 +65,10 @@ def test_constants_and_buffers_that_change():
         buffer.add_(1)
         return (x * constant.sin() + buffer * 2,)
 
-    recorded = capture(function, [X])
-    assert "sin" not in recorded.source  # always the same, so computed once
-    torch.testing.assert_close(recorded.run(X)[0], X * constant.sin() + 4)
-    torch.testing.assert_close(recorded.run(X)[0], X * constant.sin() + 6)
+    captured = capture(function, [X])
+    assert "sin" not in captured.source  # always the same, so computed once
+    torch.testing.assert_close(captured.run(X)[0], X * constant.sin() + 4)
+    torch.testing.assert_close(captured.run(X)[0], X * constant.sin() + 6)
 
 
 def test_filled_memory_that_is_written_to_is_filled_anew():
@@ -77,9 +77,9 @@ def test_filled_memory_that_is_written_to_is_filled_anew():
         total[2:4] += x[2:4]
         return (total,)
 
-    recorded = capture(function, [X])
-    recorded.run(X)
-    torch.testing.assert_close(recorded.run(X)[0], function(X)[0])
+    captured = capture(function, [X])
+    captured.run(X)
+    torch.testing.assert_close(captured.run(X)[0], function(X)[0])
 
 
 def test_random_numbers_are_drawn_anew_and_not_shared():
@@ -87,9 +87,9 @@ def test_random_numbers_are_drawn_anew_and_not_shared():
         return (torch.rand_like(x), torch.rand_like(x))
 
     with seeded(0):
-        recorded = capture(function, [X])
+        captured = capture(function, [X])
     with seeded(1):
-        ours = recorded.run(X)
+        ours = captured.run(X)
     with seeded(1):
         theirs = function(X)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -106,7 +106,7 @@ def test_what_is_superfluous_is_left_out():
 
 
 def test_values_must_not_be_looked_at():
-    with pytest.raises(CaptureError, match="looks at values"):
+    with pytest.raises(CaptureError, match="reads the values"):
         capture(lambda x: (x if x.sum() > 0 else -x,), [X])
-    with pytest.raises(CaptureError, match="something else"):
+    with pytest.raises(CaptureError, match="something other than tensors"):
         capture(lambda _: (3,), [X])

@@ -23,7 +23,7 @@ from bayesian_layers.fitting.checkpoints import fingerprint
 from bayesian_layers.fitting.checkpoints.fingerprint import digest
 from bayesian_layers.fitting.evaluation import Evaluation
 from bayesian_layers.fitting.stepping import step
-from bayesian_layers.fitting.trainer import State
+from bayesian_layers.fitting.trainer import TrainingState
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 
@@ -112,15 +112,15 @@ def test_streams_go_on_in_their_order(model, folder):
 def test_a_foreign_source_goes_on_and_says_what_it_cannot_promise(model, folder):
     pairs = [(X[:30], Y[:30]), (X[30:], Y[30:])]
     killed(model, folder, 10, x=pairs, y=None)
-    with pytest.warns(FitWarning, match="cannot promise their order"):
+    with pytest.warns(FitWarning, match="whose order cannot be restored"):
         result = quick(model, folder, x=pairs, y=None)
-    assert any("cannot promise" in text for text in result.warnings)
+    assert any("cannot be restored" in text for text in result.warnings)
 
 
 @pytest.mark.parametrize("stage_end", [16, 24])  # of the first stage, and of all
 def test_killed_between_a_last_step_and_its_evaluation(model, folder, monkeypatch, stage_end):
     whole = quick(model)
-    evaluate = trainer.Run.evaluate
+    evaluate = trainer.Trainer.evaluate
 
     def dies(self):
         if self.state.step == stage_end:
@@ -128,7 +128,7 @@ def test_killed_between_a_last_step_and_its_evaluation(model, folder, monkeypatc
         evaluate(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Run, "evaluate", dies)
+        patch.setattr(trainer.Trainer, "evaluate", dies)
         with pytest.raises(StopError):
             quick(model, folder)
     seen = []
@@ -155,20 +155,20 @@ def test_a_fit_that_a_callback_ended_is_finished(model, folder):
 
 
 def test_a_slower_schedule_is_kept(model, folder, monkeypatch):
-    take, calls = step.Stepper.take, []
+    run, calls = step.Step.run, []
 
-    def diverges(self, position, draws, batch):
-        losses = take(self, position, draws, batch)
+    def diverges(self, state, inputs, batch):
+        losses = run(self, state, inputs, batch)
         calls.append(0)
         return [math.nan] if len(calls) == 4 else losses
 
     with monkeypatch.context() as patch:
-        patch.setattr(step.Stepper, "take", diverges)
-        with pytest.warns(FitWarning, match="started anew"):
+        patch.setattr(step.Step, "run", diverges)
+        with pytest.warns(FitWarning, match="restarted"):
             whole = quick(model)
     with monkeypatch.context() as patch:
         calls.clear()
-        patch.setattr(step.Stepper, "take", diverges)
+        patch.setattr(step.Step, "run", diverges)
         seen = []
 
         def callback(progress):
@@ -179,7 +179,7 @@ def test_a_slower_schedule_is_kept(model, folder, monkeypatch):
         with pytest.raises(StopError):
             quick(model, folder, callbacks=[callback])
     assert seen == [1, 2, 3, *range(1, 11)]
-    with pytest.warns(FitWarning, match="started anew"):
+    with pytest.warns(FitWarning, match="restarted"):
         result = quick(model, folder)
     assert_same(result, whole)
 
@@ -312,7 +312,7 @@ def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
     seen = []
-    with pytest.raises(StorageError, match=r"cannot be gone on from.*choose another folder or remove"):
+    with pytest.raises(StorageError, match=r"cannot resume from.*remove the folder or choose another"):
         quick(model, folder, callbacks=[seen.append])
     assert seen == []
 
@@ -327,8 +327,8 @@ def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
         {"mode": "fast"},
         {"evaluations": 0, "finished": True},
         {"evaluated_at": 99},
-        {"order": {"epoch": 0}},
-        {"order": {"epoch": "0", "num_data": 50, "batch_rows": 50}},
+        {"batches": {"epoch": 0}},
+        {"batches": {"epoch": "0", "num_data": 50, "batch_rows": 50}},
         {"schedule": {}},
         {
             "schedule": {
@@ -339,7 +339,7 @@ def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
                 "later_steps": 8,
             }
         },
-        {"said": 0},
+        {"restarts": 0},
         {"more": 0},
     ],
 )
@@ -348,7 +348,7 @@ def test_forged_checkpoints_are_refused(model, folder, changes):
     stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
     saving.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], **changes}})
-    with pytest.raises(StorageError, match="cannot be gone on from"):
+    with pytest.raises(StorageError, match="cannot resume from"):
         quick(model, folder)
 
 
@@ -378,7 +378,7 @@ def test_a_signal_writes_and_says_so(model, folder, number, kind, capsys):
             os.kill(os.getpid(), number)
 
     with pytest.raises(
-        kind, match=r"stopped at step 7; saved in .*fit; run the same call again to go on"
+        kind, match=r"stopped at step 7; saved in .*fit; run the same call again to resume"
     ) as raised:
         quick(model, folder, every=math.inf, guide=guide, callbacks=[callback])
     assert [signal.getsignal(each) for each, _ in SIGNALS] == before
@@ -456,9 +456,9 @@ def test_a_full_disk_loses_nothing(model, folder, monkeypatch):
     monkeypatch.setattr(saving, "write_folder", full)
     killed(model, folder, 13)
     assert json.loads((folder / "checkpoint.json").read_text())["step"] == 4
-    with pytest.warns(FitWarning, match="10 times no checkpoint could be written.*No space left"):
+    with pytest.warns(FitWarning, match="10 checkpoints could not be written.*No space left"):
         result = quick(model, folder)
-    assert sum("no checkpoint" in text for text in result.warnings) == 1
+    assert sum("checkpoints could not" in text for text in result.warnings) == 1
     assert_same(result, quick(model))
     assert json.loads((folder / "checkpoint.json").read_text())["finished"]
     shutil.rmtree(folder)
@@ -528,8 +528,8 @@ def test_fit_takes_a_folder_or_a_checkpoint(model, folder):
 
 def test_all_of_the_state_is_stored():
     """A field that is added must be added to the checkpoint too."""
-    names = {each.name for each in dataclasses.fields(State)}
-    assert names == {"position", "step", "history", "evaluations", "evaluated_at", "validation"}
+    names = {each.name for each in dataclasses.fields(TrainingState)}
+    assert names == {"optimizer", "step", "history", "evaluations", "evaluated_at", "validation"}
     assert {each.name for each in dataclasses.fields(Evaluation)} == {"log_likelihoods", "kl", "weighted_kl"}
 
 

@@ -37,7 +37,7 @@ def test_the_result_says_what_happened(model):
     assert "ELBO" in str(result)
     assert not result.converged
     assert "NOT CONVERGED" in str(result)
-    assert "to go on" in result.warnings[-1]
+    assert "to continue" in result.warnings[-1]
     assert result.step_mode == "captured"
     assert result.log_weights.shape == (4096,)
     assert "TEMPERED" not in str(result)
@@ -167,7 +167,7 @@ def test_a_divergence_at_a_rate_of_our_own_starts_anew_with_a_smaller_one(build)
     with torch.no_grad():
         model.network.layer.weight.fill_(-0.1)
     guide = bl.guides.MeanFieldNormal(model, init_scale=1e-3)
-    with pytest.warns(bl.errors.FitWarning, match="started anew"):
+    with pytest.warns(bl.errors.FitWarning, match="restarted"):
         result = bl.fit(model, x.abs(), torch.ones(60), guide=guide, max_steps=30, progress=False)
     assert math.isfinite(result.elbo)
 
@@ -345,7 +345,7 @@ def test_what_cannot_be_recorded_runs_eagerly_and_says_why(build, caplog):
     caplog.set_level(logging.INFO, logger="bayesian_layers")
     result = quick(bl.BayesianModel(build(Looks), bl.likelihoods.Bernoulli()))
     assert result.step_mode == "eager"
-    assert "looks at values" in caplog.text
+    assert "reads the values" in caplog.text
 
 
 def test_a_recording_that_is_wrong_elsewhere_is_not_used(build, caplog):

@@ -12,6 +12,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers import priors
 from bayesian_layers.errors import DataError, SiteError
+from bayesian_layers.fitting.convergence import check_convergence
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import (
     BlockNormal,
@@ -338,8 +339,6 @@ def test_an_optimizer_of_ones_own_moves_the_parameters_themselves(model):
 
 
 def test_a_stage_that_lost_is_no_convergence():
-    from bayesian_layers.fitting.trainer import Run
-
     class Stage:
         def __init__(self, gain):
             self.gain = gain
@@ -347,12 +346,10 @@ def test_a_stage_that_lost_is_no_convergence():
         def gain_over(self, _):
             return self.gain, 0.01
 
-    run = Run.__new__(Run)
-    run.tolerance = 0.05
     for gain, converged in ((0.0, True), (0.2, False), (-0.01, True), (-90.0, False)):
-        run.state = type("State", (), {"evaluations": [None, Stage(gain)]})()
-        assert run.verdict.converged == converged
-        assert run.verdict.gap == pytest.approx(abs(gain), abs=0.02)
+        result = check_convergence([None, Stage(gain)], 0.05)
+        assert result.converged == converged
+        assert result.gap == pytest.approx(abs(gain), abs=0.02)
 
 
 class KilledError(Exception):

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .. import metrics
 from ..arguments import check_integer
 from ..errors import FitWarning, SiteError
-from ..fitting import fit
+from ..fitting.fit import fit
 from ..model import BayesianModel, check_is_model, sample
 from ..network import Inputs, check_inputs, num_rows, parameter_sites, take_rows
 from ..posterior import Posterior

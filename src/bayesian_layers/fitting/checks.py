@@ -1,32 +1,33 @@
-"""What is checked before a fit: structure and values of the data, and their scale."""
+"""Checks of a fit's data before the first step: shapes, values, and their scale."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ..arguments import check_tensor
 from ..data_schema import DataSchema
-from ..errors import ShapeError
+from ..errors import BayesianLayersError, DataError, ShapeError, SiteError
 from ..model import BayesianModel, output_shape
 from ..network import Inputs, named_parts, num_rows
 from ..private_apis import BATCH_NORM
 
+# Values above _LARGE or below _SMALL, and means above _OFFSET standard deviations, are far from unit scale.
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
 
 
 def check_targets(y: Tensor | None, n: int) -> Tensor:
-    """Refuse targets that are no tensor, or of other rows than the inputs."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
+    """Raise if the targets are not a tensor, or have other rows than the inputs."""
+    y = check_tensor("y", y)
     if y.dim() == 0 or len(y) != n:
         raise ShapeError("y", (n, "..."), y.shape, f"`x` has {n} rows.")
     return y
 
 
 def no_priors(model: BayesianModel) -> list[str]:
-    """Say so where nothing has a prior: such a fit is maximum likelihood, and is sure of everything."""
+    """Return a warning if no parameter has a prior."""
     if any(site.prior is not None for site in model.sites().values()):
         return []
     return [
@@ -36,16 +37,16 @@ def no_priors(model: BayesianModel) -> list[str]:
 
 
 def scale_warnings(x: Inputs, targets: Mapping[str, Tensor]) -> list[str]:
-    """Say where data are far from the unit scale that priors of unit scale expect."""
+    """Return warnings if data are far from the unit scale that the default priors assume."""
     return [
-        f"`{name}` is far from unit scale ({what}); standardize it, or the priors say something else than you think"
+        f"`{name}` is far from unit scale ({what}); standardize it: the default priors assume unit scale"
         for name, part in [*named_parts(x), *targets.items()]
         if part.is_floating_point() and part[1:].numel() and (what := _off_scale(part.detach().float()))
     ]
 
 
 def _off_scale(values: Tensor) -> str:
-    # Images and sequences as a whole: one pixel may be as good as constant.
+    # Images and sequences are judged as a whole: a single pixel may be almost constant.
     columns = values.reshape(-1, 1) if values.dim() > 2 else values.reshape(len(values), -1)
     largest = columns.abs().amax(0)
     spread, mean = columns.std(0), columns.mean(0).abs()
@@ -54,12 +55,12 @@ def _off_scale(values: Tensor) -> str:
     if ((largest < _SMALL) & (largest > 0)).any():
         return f"a column within {float(largest[largest > 0].min()):.3g} of 0"
     if ((mean > _OFFSET * spread) & (spread > 1e-6 * mean)).any():
-        return "a column's mean is over ten times its deviation"
+        return "a column's mean is over ten times its standard deviation"
     return ""
 
 
 def fresh_normalisation(network: nn.Module) -> list[str]:
-    """Say which normalisation layers have seen no data: a fit uses their running statistics as they are."""
+    """Return a warning if normalisation layers have seen no data: a fit does not change their running statistics."""
     fresh = [
         name
         for name, module in network.named_modules()
@@ -70,33 +71,46 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
     if not fresh:
         return []
     return [
-        f"the running statistics of {fresh} are still those of a new layer (mean 0, variance 1), and a fit does "
-        "not change them; pass data through the network in training mode first, or pretrain it"
+        f"the running statistics of {fresh} are those of a new layer (mean 0, variance 1), and a fit does not "
+        "change them; pass data through the network in training mode first, or pretrain it"
     ]
 
 
 class DataCheck:
-    """Refuses data that the model cannot take; of the first data that it sees it says what is odd.
-
-    Args:
-        model: The model, with a likelihood.
-        seed: Of what is random in a network that is tried.
-
-    Attributes:
-        warnings: Sentences about the first data.
-        schema: What they looked like; ``None`` before there were some.
-    """
+    """Checks that the model can take data; keeps warnings about the first batch, and its schema."""
 
     def __init__(self, model: BayesianModel, seed: int) -> None:
+        if model.likelihood is None:
+            raise SiteError(
+                "the model has no likelihood to fit; pass one to BayesianModel(network, likelihood)"
+            )
         self._model = model
-        self._seed = seed
+        self._likelihood = model.likelihood
+        self._seed = seed  # of a network that draws random numbers
         self.warnings: list[str] = []
         self.schema: DataSchema | None = None
 
     def __call__(self, x: Inputs, y: Tensor) -> None:
         """Check a batch."""
-        likelihood: Any = self._model.likelihood
-        likelihood.check(y, num_rows(x), output_shape(self._model, x, self._seed))
+        likelihood = self._likelihood
+        likelihood.check(y, num_rows(x), self._output_shape(x))
         if self.schema is None:
             self.warnings = scale_warnings(x, likelihood.scaled_targets(y))
             self.schema = DataSchema.of(x, y)
+
+    def _output_shape(self, x: Inputs) -> torch.Size:
+        try:
+            return output_shape(self._model, x, self._seed)
+        except BayesianLayersError:
+            raise
+        except (RuntimeError, IndexError, TypeError) as error:
+            parts = named_parts(x)
+            shapes = ", ".join(
+                f"`{name}` of shape {(2, *part.shape[1:])}, {part.dtype}" for name, part in parts
+            )
+            message = (
+                f"the network must accept the inputs; with {shapes}, it raised: {str(error).splitlines()[0]}"
+            )
+            if not all(part.is_floating_point() for _, part in parts):
+                message += ". Unless the integers are indices of an embedding, pass x.float()"
+            raise DataError(message) from error

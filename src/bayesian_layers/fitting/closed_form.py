@@ -1,14 +1,13 @@
-r"""The exact optimum where the log likelihood is quadratic in all that is learned: Bayesian linear regression.
+r"""The exact optimum if the log likelihood is quadratic in all that is learned: Bayesian linear regression.
 
-Steps of a stochastic optimizer crawl along the valleys of an ill-conditioned regression and their standstill there
-looks like convergence. Where the log likelihood is a quadratic form with matrix :math:`-H`, the best mean-field
-Normal is known:
+On an ill-conditioned regression a stochastic optimizer makes such slow progress that it looks converged. But where the
+log likelihood is a quadratic form with matrix :math:`-H`, the best mean-field Normal is known:
 
 .. math:: (-H + W\Lambda)\, (\text{loc} - w) = \nabla_w \log p(y \mid w) - W\Lambda (w - m), \qquad
           \text{scale}_j^2 = \frac{W_j}{-H_{jj} + W_j \Lambda_j}
 
 from any point :math:`w`, with the prior's means :math:`m` and precisions :math:`\Lambda` and the weights :math:`W` of
-the KL. Whether it is quadratic is tested on the model's own program, never assumed from its type.
+the KL. Whether the log likelihood is quadratic is tested on the model's own program, not read off its type.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from ..guides import MeanFieldNormal
 from ..guides.kl import FlatPriors
 from ..model import BayesianModel, output_shape
 from ..noise import stream
-from .convergence import Verdict
+from .convergence import Convergence
 from .data.batches import Batch, Batches
 
-_LARGEST = 1000  # entries
-_WORK = 2**33  # multiplications: entries^2 x rows x places of a row
-_CURVED = 1e-7  # third differences, relative to second ones, from which on the function is not quadratic
-_ROUNDS = 3  # of iterative refinement
+_MAX_ENTRIES = 1000
+_MAX_WORK = 2**33  # multiplications: entries^2 x rows x places per row
+_MAX_BEND = 1e-7  # third differences of a quadratic function, relative to second ones
+_REFINEMENTS = 3
 _TOLERANCE = 1e-3  # nats
 
 
 def solve(
     model: BayesianModel, guide: object, batches: Batches, priors: FlatPriors, seed: int
-) -> Verdict | None:
-    """Set a mean-field guide to its optimum, if the log likelihood is quadratic."""
+) -> Convergence | None:
+    """Set a mean-field guide to its optimum if the log likelihood is quadratic; return None otherwise."""
     if type(guide) is not MeanFieldNormal or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())
@@ -47,25 +46,24 @@ def solve(
     try:
         problem = _Problem(model, guide, batches.next(), priors)
         return problem.solve(guide) if problem.is_quadratic(seed) else None
-    except (RuntimeError, TypeError, NotImplementedError):
-        return (
-            None  # a network that cannot run in double precision, or a matrix that is not positive definite
-        )
+    except (RuntimeError, TypeError):
+        # The network does not run in double precision, or the matrix is not positive definite.
+        return None
 
 
 def _small(guide: MeanFieldNormal, uses: int) -> bool:
     size = len(guide.loc) + len(guide.point)
-    return len(guide.loc) > 0 and size <= _LARGEST and size**2 * uses <= _WORK
+    return len(guide.loc) > 0 and size <= _MAX_ENTRIES and size**2 * uses <= _MAX_WORK
 
 
 def _places(model: BayesianModel, batches: Batches, seed: int) -> int:
-    """How often a row uses the weights: once for one vector of outputs, at each step of a sequence."""
+    """Return how often a row uses the weights: once, or at each step of a sequence."""
     first = next(iter(batches.once()))
     return output_shape(model, first.x, seed)[:-1].numel()
 
 
 class _Problem:
-    """The negative log likelihood in double precision, as a function of all entries: random, then points."""
+    """The negative log likelihood in double precision, as a function of all entries: random, then point-estimated."""
 
     def __init__(
         self, model: BayesianModel, guide: MeanFieldNormal, batch: Batch, priors: FlatPriors
@@ -93,7 +91,7 @@ class _Problem:
         return torch.cat([random, random.new_zeros(len(self.start) - self._random)])
 
     def _gradients(self, at: Tensor) -> Tensor:
-        """Gradient of the negative log likelihood at many points, ``(S, P + Q)``."""
+        """Return the gradient of the negative log likelihood at many points, ``(S, P + Q)``."""
         points = at.clone().requires_grad_()
         random, point = points.split([self._random, len(self.start) - self._random], dim=1)
         values = {name: value.unsqueeze(1) for name, value in self._layout.values(random, point).items()}
@@ -103,14 +101,14 @@ class _Problem:
         return gradient
 
     def is_quadratic(self, seed: int) -> bool:
-        """Whether third differences vanish along random lines as long as the prior is wide."""
+        """Return whether third differences vanish along random lines, at distances of about a prior scale."""
         lines = torch.randn(3, len(self.start), generator=stream(seed), dtype=torch.float64).to(self.start)
-        behind, here, ahead, far = (self._gradients(self.start + k * lines) for k in (-1.0, 0.0, 1.0, 2.5))
-        size = (ahead - behind).norm()
-        bends = (ahead - 2 * here + behind).norm(), (far - here - 2.5 * (ahead - here)).norm()
-        return bool(size > 0) and all(bool(bend < _CURVED * size) for bend in bends)
+        before, here, after, far = (self._gradients(self.start + k * lines) for k in (-1.0, 0.0, 1.0, 2.5))
+        size = (after - before).norm()
+        bends = (after - 2 * here + before).norm(), (far - here - 2.5 * (after - here)).norm()
+        return bool(size > 0) and all(bool(bend < _MAX_BEND * size) for bend in bends)
 
-    def solve(self, guide: MeanFieldNormal) -> Verdict | None:
+    def solve(self, guide: MeanFieldNormal) -> Convergence | None:
         """Set the guide to the optimum."""
         size = len(self.start)
         here = self._gradients(self.start[None])
@@ -123,7 +121,7 @@ class _Problem:
         unit = curvature.rsqrt()
         factor = torch.linalg.cholesky(unit[:, None] * matrix * unit)
         loc = self.start
-        for _ in range(_ROUNDS):
+        for _ in range(_REFINEMENTS):
             loc = loc - self._newton(self._slope(loc), factor, unit)
         variance = self._weight / curvature[: self._random]
         with torch.no_grad():
@@ -131,9 +129,8 @@ class _Problem:
             guide.point.copy_(loc[self._random :])
             guide.log_scale.copy_(0.5 * variance.log())
         gap = self._gap(guide, factor, unit, variance)
-        return Verdict(
-            gap, 0.0, _TOLERANCE, "closed form: the log likelihood is quadratic", gap <= _TOLERANCE
-        )
+        test = "closed form: the log likelihood is quadratic"
+        return Convergence(gap, 0.0, _TOLERANCE, test, gap <= _TOLERANCE)
 
     def _slope(self, loc: Tensor) -> Tensor:
         return self._gradients(loc[None])[0] + self._precision * (loc - self._pad(self._mean))
@@ -143,7 +140,7 @@ class _Problem:
         return unit * torch.cholesky_solve((unit * slope)[:, None], factor).squeeze(1)
 
     def _gap(self, guide: MeanFieldNormal, factor: Tensor, unit: Tensor, variance: Tensor) -> float:
-        """Nats that rounding to the guide's dtype, and what refinement left, have cost."""
+        """Return the nats lost by rounding to the guide's dtype and by incomplete refinement."""
         loc = torch.cat([guide.loc, guide.point]).detach().double()
         slope = self._slope(loc)
         ratio = (2 * guide.log_scale.detach().double()).exp() / variance

@@ -1,4 +1,4 @@
-"""What a guide is worth: its ELBO on draws that stay the same during a fit, so that differences are exact."""
+"""ELBO estimates with common random numbers, so that differences between stages have low variance."""
 
 from __future__ import annotations
 
@@ -17,70 +17,56 @@ from ..noise import PairedNoise
 from .data.batches import Batches
 
 REPLICATES = 16
-_VALIDATION_DRAWS = 64
-_FORWARD_PASSES = 2**23  # rows x draws of one evaluation
-_WORK = 2**31  # multiplications; between these bounds of draws a replicate:
-_FEWEST, _MOST = 4, 256
+# The draws per replicate are between _MIN_DRAWS and _MAX_DRAWS, and as many as these bounds on one evaluation allow:
+_FORWARD_PASSES = 2**23  # rows x draws
+_WORK = 2**31  # multiplications
 _NUMBERS = 2**24  # draws x size: 64 MiB in float32
-_MOST_FUNCTIONS = 64  # draws a replicate where rows have noise of their own, and only k-hat needs whole draws
-_ROWS_AT_ONCE = 2**16  # rows x draws, where rows have noise of their own
+_MIN_DRAWS, _MAX_DRAWS = 4, 256
+# Where rows have their own noise, only k-hat needs whole draws.
+_MAX_DRAWS_OF_FUNCTIONS = 64
+_ROWS_AT_ONCE = 2**16  # rows x draws
+_VALIDATION_DRAWS = 64
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Estimates of the ELBO by independent sets of draws, the same sets at every evaluation of a fit.
+    """ELBO estimates from R independent sets of draws; all evaluations of a fit use the same sets."""
 
-    Attributes:
-        log_likelihoods: Log likelihood of the whole data set under each draw, nats, ``(R, S / R)``: a row a set; or its
-            mean over the set, ``(R, 1)``, where rows have noise of their own.
-        kl: KL at weight 1, nats, ``(R,)``; the same for all sets where it has a closed form.
-        weighted_kl: KL with the weights of the fit, nats, ``(R,)``.
-    """
-
+    # In nats of the whole data set. `log_likelihoods` has one row per set and one column per draw, (R, S / R); where
+    # rows have their own noise, the mean over each set, (R, 1).
     log_likelihoods: Tensor
-    kl: Tensor
-    weighted_kl: Tensor
+    kl: Tensor  # at weight 1, (R,); the same for all sets if it has a closed form
+    weighted_kl: Tensor  # with the weights of the fit, (R,)
 
     @property
     def replicates(self) -> Tensor:
-        """The ELBO at KL weight 1 by each set of draws, nats of the whole data set, ``(R,)``."""
+        """The ELBO at KL weight 1 from each set of draws, ``(R,)``."""
         return self.log_likelihoods.mean(1) - self.kl
 
     @property
     def elbo(self) -> float:
-        """The ELBO at KL weight 1, in nats of the whole data set."""
+        """The ELBO at KL weight 1."""
         return float(self.replicates.mean())
 
     @property
     def elbo_stderr(self) -> float:
-        """Its Monte Carlo standard error, from the spread of the independent sets."""
+        """Monte Carlo standard error of :attr:`elbo`, from the spread over the sets."""
         return float(self.replicates.std()) / math.sqrt(len(self.replicates))
 
     @property
     def objective(self) -> float:
-        """What is minimised: the negative ELBO with the weights of the fit."""
+        """The negative ELBO with the KL weights of the fit, which the fit minimises."""
         return float((self.weighted_kl - self.kl).mean()) - self.elbo
 
     def gain_over(self, earlier: Evaluation) -> tuple[float, float]:
-        """Tell by how much the objective is better than it was, on the same draws."""
+        """Return by how much the objective improved on the same draws, and the standard error."""
         one, two = (e.replicates + e.kl - e.weighted_kl for e in (earlier, self))
         gains = two - one
         return float(gains.mean()), float(gains.std()) / math.sqrt(len(gains))
 
 
 class Evaluator:
-    """Evaluates guides of one model on one data set, on common draws.
-
-    Args:
-        model: The model; its network is in ``eval`` mode meanwhile.
-        batches: The data.
-        kl_weight: The weights of the fit's KL.
-        size: Numbers a draw has.
-        work: Multiplications of one row under one draw.
-        seed: Seed of the draws.
-        multiple: Of which number the draws of a set must be a multiple.
-        by_rows: The estimator of the expected log likelihood that stands in for whole draws, or ``None``.
-    """
+    """Evaluates guides of one model on one data set, always with the same draws; the network is in eval mode."""
 
     def __init__(
         self,
@@ -88,11 +74,11 @@ class Evaluator:
         batches: Batches,
         kl_weight: float | Mapping[str, float],
         *,
-        size: int,
-        work: int,
+        size: int,  # of the noise of one draw
+        work: int,  # multiplications of one row under one draw
         seed: int,
-        multiple: int = 1,
-        by_rows: Estimator | None = None,
+        multiple: int = 1,  # the draws of a set are a multiple of it
+        by_rows: Estimator | None = None,  # estimates the expected log likelihood in place of whole draws
     ) -> None:
         self._by_rows = by_rows
         self._model = model
@@ -102,11 +88,11 @@ class Evaluator:
         self._noise: Tensor | None = None
         rows = batches.batch_rows * batches.num_batches
         bounds = _FORWARD_PASSES // rows, _WORK // (rows * max(size, work, 1)), _NUMBERS // max(size, 1)
-        affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are the same
-        draws = max(_FEWEST, min(_MOST, 2 ** int(math.log2(max(affordable, 1)))))
+        affordable = min(bounds) // REPLICATES if size else 0  # without noise all draws are equal
+        draws = max(_MIN_DRAWS, min(_MAX_DRAWS, 2 ** int(math.log2(max(affordable, 1)))))
         self._draws_by_rows = draws
         if by_rows is not None:
-            draws = min(draws, _MOST_FUNCTIONS)
+            draws = min(draws, _MAX_DRAWS_OF_FUNCTIONS)
         self._draws = math.ceil(draws / multiple) * multiple
 
     @torch.no_grad()
@@ -127,14 +113,14 @@ class Evaluator:
         return torch.stack([guide.kl_estimate(priors, noise).double() for noise in sets])
 
     def noise(self, guide: Guide) -> Tensor:
-        """Give the noise of all sets, one after the other."""
+        """Return the noise of all sets, concatenated."""
         if self._noise is not None:
             return self._noise
         like = guide.loc
         sets = (
             PairedNoise(
                 guide.noise_size,
-                self._seed * REPLICATES + i + 2**32,  # no seed of a fit's own noise
+                self._seed * REPLICATES + i + 2**32,  # differs from every seed of the steps' noise
                 self._draws,
                 dtype=like.dtype,
                 device=like.device,
@@ -154,7 +140,7 @@ class Evaluator:
         return log_p + (prior - guide.log_density(flat)).double()
 
     def _set_by_rows(self, estimator: Estimator, guide: Guide, number: int) -> Tensor:
-        """The mean log likelihood over a set of draws by rows, ``(1,)``; the same noise at each call."""
+        """Return the mean log likelihood over one set of draws by rows, ``(1,)``; each call uses the same noise."""
         like, total = guide.loc, 0.0
         generator = torch.Generator(like.device).manual_seed(self._seed * REPLICATES + number + 2**32)
         for batch in self._batches.once():
@@ -179,23 +165,10 @@ class Evaluator:
 
 
 class Validation:
-    r"""The mean log likelihood of data that the fit does not see.
-
-    .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s)
-
-    Args:
-        model: The model; its network is in ``eval`` mode meanwhile.
-        x: Inputs.
-        y: Targets.
-        every: Steps from one evaluation to the next.
-        seed: Seed of the draws, the same at every evaluation.
-
-    Attributes:
-        every: Steps from one evaluation to the next.
-    """
+    """Estimates the mean over the rows of held-out data of the log of the mean likelihood over draws."""
 
     def __init__(self, model: BayesianModel, x: Inputs, y: Tensor, *, every: int, seed: int) -> None:
-        self.every = every
+        self.every = every  # steps from one evaluation to the next
         self._model = model
         self._x, self._y = x, y
         self._seed = seed

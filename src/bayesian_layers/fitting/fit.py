@@ -1,39 +1,44 @@
-"""``fit``: from a model and data to a result."""
+"""``bl.fit``: from a model and data to a result."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pyro
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning, SiteError
-from ..estimators import Estimator
+from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning
 from ..guides import Guide, default_guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
-from ..network import Inputs
+from ..network import Inputs, dtype_and_device
 from ..noise import seeded
 from ..posterior import Posterior
 from . import closed_form
-from .checkpoints.checkpoint import Checkpoint, Keeper, keeper
-from .checkpoints.fingerprint import fingerprint
+from .checkpoints.checkpoint import Checkpoint, Checkpointer
+from .checkpoints.fingerprint import Fingerprint
+from .checkpoints.folder_checkpointer import make_checkpointer
 from .checks import DataCheck, fresh_normalisation, no_priors
+from .convergence import Convergence
 from .data.batches import make_batches
-from .progress import Callback, Report
+from .progress import Callback, ProgressReporter
 from .result import FitResult
-from .setup import Settings, arrange, fitting_copy
-from .stepping.step import Mode, Optimizer
-from .trainer import Run
+from .setup import Settings, fitting_copy, make_trainer
+from .stepping.optimizer import MakeOptimizer
+from .stepping.step import Mode
+from .trainer import Trainer
 
-_RETRIES = 3  # after a divergence, each with a quarter of the learning rate
+_MAX_RESTARTS = 3  # after a divergence, each with a quarter of the learning rate
 
 
 def fit(
@@ -51,7 +56,7 @@ def fit(
     learning_rate: float | None = None,
     max_steps: int | None = None,
     compile: Mode | None = None,
-    optimizer: Optimizer | None = None,
+    optimizer: MakeOptimizer | None = None,
     sample_weight: Tensor | None = None,
     validation: tuple[Inputs, Tensor] | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
@@ -62,74 +67,76 @@ def fit(
 
     Maximises, in nats of the whole data set,
 
-    .. math:: E_q[\log p(y \mid x, w)] - \sum_j \text{kl\_weight}_j \, \mathrm{KL}(q(w_j) \| p(w_j)).
+    .. math:: E_q[\log p(y \mid x, w)] - \sum_j \text{kl\_weight}_j \, \mathrm{KL}(q(w_j) \| p(w_j))
 
-    by Adam in stages, in each of which the learning rate falls to zero on half a cosine, until a stage gains
-    nothing on draws that no step has seen: ``result.converged``. Where the log likelihood is quadratic in all that is
-    learned (linear regression with known noise) a mean-field guide is set to the optimum in closed form.
+    by Adam in stages. In each stage the learning rate falls to zero on half a cosine. The fit has converged when a
+    stage gains no more than the tolerance, on draws that no step has used. If the log likelihood is quadratic in all
+    that is learned (linear regression with known noise), a mean-field guide is set to the optimum in closed form.
 
-    The guide is trained in place from its present state; network and model are never written to. During the
-    fit normalisation layers use their running statistics, frozen; dropout follows the network's mode.
-    The caller's random state is left as it was.
+    The guide is trained in place from its present state. The network and the model are never changed. During the fit
+    normalization layers use their running statistics, which do not change, and dropout follows the network's mode.
+    The fit runs in the network's dtype, also under ``torch.autocast``. The caller's random state is restored.
 
-    **Tempering.** Any ``kl_weight`` but 1 gives a tempered posterior, and every summary says so. The
-    article on tensor2tensor's layers minimised the MEAN negative log likelihood plus ``c = 0.01`` times the
-    sum over the layers of the MEAN over a kernel's elements of the KL. Multiplied by N that is this
-    objective, with weight ``N * c / size`` a kernel::
+    **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The
+    article on tensor2tensor's layers minimised the mean negative log likelihood plus ``c = 0.01`` times the
+    sum over the layers of the mean over a kernel's elements of the KL. Multiplied by N this is the objective above,
+    with weight ``N * c / size`` per kernel::
 
         network = nn.Sequential(bl.Linear(2, 10, bias_prior=None), nn.Tanh(), bl.Linear(10, 1, bias_prior=None))
         kl_weight = {"0.weight": 200 * 0.01 / 20, "2.weight": 200 * 0.01 / 10}    # 0.1 and 0.2
 
     Args:
         model: The model.
-        x: Inputs with N rows in front, or a tuple of inputs, moved to the network's device and dtype; or a source
-            of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, any re-iterable.
+        x: Inputs with N rows in front, or a tuple of inputs; they are moved to the network's device and dtype. Or a
+            source of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, or any re-iterable.
         y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
         guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``, or a
-            ``BlockNormal(model)`` where entries belong together (inducing values of a ``GaussianProcess``).
-        seed: Seed of everything random in the fit.
-        num_data: Rows of the whole data set, if ``x`` is a part of it.
-        batch_size: Rows a step; ``None`` takes all. The ELBO counts the whole data set either way.
-        kl_weight: Weight of the KL: one number, or a mapping from site name to weight (others keep 1).
+            ``BlockNormal(model)`` if entries belong together (inducing values of a ``GaussianProcess``).
+        seed: Seed of everything random in the fit, below ``2**32``.
+        num_data: Number of rows of the whole data set, if ``x`` is a part of it.
+        batch_size: Rows per step; ``None`` takes all. The ELBO counts the whole data set in both cases.
+        kl_weight: Weight of the KL: one number, or a mapping from site name to weight (other sites have weight 1).
         estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
-            linear layers) or ``"flipout"``; ``None`` takes the first, whose step is the cheapest, and for Gaussian
-            processes the second, if it covers all. What an estimator does not cover is plain, and the result says so.
-        particles: Draws of the weights a step; ``None`` chooses 1 to 16 by the size of the problem; an
-            even number comes in antithetic pairs.
-        learning_rate: Adam's rate at the first step; ``None`` chooses by the width of the network.
-        max_steps: Steps at most; a fit that has converged ends before.
-        compile: How steps are run: ``"eager"``, ``"captured"`` (recorded once, then only its operations) or
-            ``"compiled"`` (recorded, and compiled by torch, which takes a C++ compiler and tens of seconds); ``None``
-            chooses before the first step.
-        optimizer: Makes an optimizer of one's own in place of Adam with its decaying rate, for instance
-            ``lambda p: torch.optim.SGD(p, lr=1e-3)``; the stages and the test of convergence stay.
-        sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 is the row twice.
-        validation: Inputs and targets that the fit does not see; their mean log likelihood goes into the
-            progress bar and ``result.validation``.
-        checkpoint: A folder, or a ``bl.Checkpoint``, in which the fit keeps where it stands: stopped or killed, the
-            same call goes on, and ends with the same numbers to the last bit; a finished one returns its result at
-            once. SIGINT and SIGTERM write there, and end the fit at the next step's boundary.
+            linear layers) or ``"flipout"``. ``None`` takes the first, whose step is the fastest, and for Gaussian
+            processes the second, if it covers all weights. Weights that an estimator does not cover use
+            reparameterization, and the result says so.
+        particles: Draws of the weights per step; ``None`` chooses 1 to 16 by the size of the problem. An
+            even number is drawn in antithetic pairs.
+        learning_rate: Learning rate of Adam at the first step; ``None`` chooses by the width of the network.
+        max_steps: Maximal number of steps; a fit that has converged stops earlier.
+        compile: How steps are run: ``"eager"``; ``"captured"``, where a step's operations are recorded once and then
+            run without Python code; or ``"compiled"``, where they are also compiled by torch, which needs a C++
+            compiler and tens of seconds. ``None`` chooses before the first step.
+        optimizer: Makes an optimizer from a list of parameters, in place of Adam with its decaying rate, for instance
+            ``lambda p: torch.optim.SGD(p, lr=1e-3)``; stages and the convergence test do not change.
+        sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 counts a row twice.
+        validation: Held-out inputs and targets; their mean log likelihood is shown in the progress bar and stored in
+            ``result.validation``.
+        checkpoint: A folder, or a ``bl.Checkpoint``, in which the fit saves its state. After the fit was stopped or
+            killed, the same call resumes it and gives the same numbers to the last bit. After a finished fit it
+            returns the result at once. SIGINT and SIGTERM save the state and stop the fit after its present step.
         progress: Whether to show a progress bar with the ELBO.
-        callbacks: Called after each step with ``step``, ``objective`` and ``validation`` as attributes; a true
-            answer ends the fit. A checkpoint knows nothing of what they remember.
+        callbacks: Called after each step with an object with attributes ``step``, ``objective`` and ``validation``; a
+            true return value stops the fit. A checkpoint does not save their state.
 
     Returns:
         The posterior, with the history, the ELBO and its error.
 
     Raises:
-        TypeError: If ``model`` is not a ``BayesianModel``, or ``x`` or ``y`` not a tensor.
+        TypeError: If ``model`` is not a ``BayesianModel``, ``guide`` not a guide, or ``x`` or ``y`` not a tensor.
         ShapeError: If shapes do not belong together.
-        DataError: If a value is NaN, infinite or out of range, or a setting is.
+        DataError: If a value or a setting is NaN, infinite or out of range, if the network does not accept ``x``, or
+            inside ``torch.inference_mode``.
         SiteError: If ``kl_weight`` or the guide does not fit the model, or the model has no likelihood.
         DivergenceError: If the objective becomes NaN or infinite.
-        StorageError: If ``checkpoint`` cannot be written, or belongs to another fit.
-        KeyboardInterrupt: After SIGINT, with a checkpoint; the guide is then where it began.
-        SystemExit: After SIGTERM, with a checkpoint; the guide is then where it began.
+        StorageError: If ``checkpoint`` cannot be written, is in use, or belongs to another fit.
+        KeyboardInterrupt: After SIGINT, with a checkpoint; the guide is then as before the call.
+        SystemExit: After SIGTERM, with a checkpoint; the guide is then as before the call.
 
     Warns:
-        FitWarning: If inputs or targets are far from unit scale, nothing has a prior, batch
-            normalisation has seen no data, or an estimator that was asked for covers nothing.
-        ConvergenceWarning: If the fit ended before its test of convergence was passed.
+        FitWarning: If inputs or targets are far from unit scale, no parameter has a prior, batch
+            normalization has seen no data, or the requested estimator covers nothing.
+        ConvergenceWarning: If the fit stopped before it converged.
 
     References:
         Kingma & Welling (2014), arXiv 1312.6114; Kucukelbir et al. (2017), arXiv 1603.00788; Welandawe et al.
@@ -145,7 +152,6 @@ def fit(
     """
     start = time.perf_counter()
     check_is_model(model)
-    guide = default_guide(model) if guide is None else guide
     settings = Settings(
         seed=seed,
         num_data=num_data,
@@ -158,117 +164,159 @@ def fit(
         compile=compile,
         optimizer=optimizer,
     )
-    program = fitting_copy(model)
-    _check(program, guide, settings, checkpoint)
-    checked = DataCheck(program, seed)
-    batches = make_batches(
-        x,
-        y,
-        network=program.network,
-        batch_size=batch_size,
-        seed=seed,
-        num_data=num_data,
-        sample_weight=sample_weight,
-        check=checked,
-    )
-    tensors = {"sample_weight": sample_weight, "validation": validation}
-    tensors |= {} if y is None else {"x": x, "y": y}
-    kept = keeper(checkpoint, lambda: fingerprint(model, guide, tensors, batches, settings.described()))
-    with seeded(seed), pyro.validation_enabled(False), kept:
-        run = arrange(program, guide, batches, settings, mode=kept.mode, validation=validation)
-        verdict = closed_form.solve(program, guide, batches, run.priors, seed)
-        slower: list[str] = []
-        solved = verdict is not None
-        if not solved:
-            kept.begin(run, batches, slower)
-            _minimise(run, kept, settings, slower, progress, tuple(callbacks))
-            kept.finish()
+    _check_call(settings, checkpoint)
+    with _without_autocast(model):
+        guide = default_guide(model) if guide is None else guide
+        _check_guide(guide, model, settings)
+        job = _Job(model, guide, settings, x, y, sample_weight, validation)
+        checkpointer = make_checkpointer(checkpoint, job.fingerprint)
+        with seeded(settings.seed), pyro.validation_enabled(False), checkpointer:
+            result = job.run(checkpointer, progress, tuple(callbacks))
+    seconds = checkpointer.seconds + (0.0 if checkpointer.finished else time.perf_counter() - start)
+    for text in result.warnings:
+        not_converged = text in result.convergence.warnings()
+        warnings.warn(text, ConvergenceWarning if not_converged else FitWarning, stacklevel=2)
+    return replace(result, seconds=seconds)
+
+
+class _Job:
+    """One call of ``fit`` after its arguments were checked."""
+
+    def __init__(
+        self,
+        model: BayesianModel,
+        guide: Guide,
+        settings: Settings,
+        x: Any,
+        y: Tensor | None,
+        sample_weight: Tensor | None,
+        validation: tuple[Inputs, Tensor] | None,
+    ) -> None:
+        self._model, self._guide, self._settings, self._validation = model, guide, settings, validation
+        self._program = fitting_copy(model)
+        self._data_check = DataCheck(self._program, settings.seed)
+        self._batches = make_batches(
+            x,
+            y,
+            network=self._program.network,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            num_data=settings.num_data,
+            sample_weight=sample_weight,
+            check=self._data_check,
+        )
+        self._tensors = {"sample_weight": sample_weight, "validation": validation}
+        self._tensors |= {} if y is None else {"x": x, "y": y}
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what a checkpoint of this fit compares."""
+        settings = self._settings.described()
+        return Fingerprint.of(self._model, self._guide, self._tensors, self._batches, settings)
+
+    def run(self, checkpointer: Checkpointer, progress: bool, callbacks: tuple[Callback, ...]) -> FitResult:
+        """Train the guide."""
+        program, guide, settings = self._program, self._guide, self._settings
+        mode = checkpointer.mode
+        trainer = make_trainer(
+            program, guide, self._batches, settings, mode=mode, validation=self._validation
+        )
+        restarts: list[str] = []
+        solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
+        if solved is None:
+            checkpointer.on_start(trainer, self._batches, restarts)
+            _train(trainer, checkpointer, settings, restarts, progress, callbacks)
+            checkpointer.on_end()
         else:
-            run.take_from_guide()
-            run.evaluate()
-        log_weights = run.log_weights()
-        guide.finalize(run.state.evaluations[-1].log_likelihoods.flatten(), program)
-    verdict = run.verdict if verdict is None else verdict
-    last = run.state.evaluations[-1]
-    said = [*no_priors(model), *checked.warnings, *fresh_normalisation(model.network), *slower]
-    said += [*kept.warnings(), *_uncovered(run.estimator, estimator)]
-    return FitResult(
-        posterior=Posterior.from_guide(
-            model,
-            guide,
+            trainer.reset_to_guide()
+            trainer.evaluate()
+        log_weights = trainer.log_weights()
+        guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
+        texts = [*no_priors(self._model), *self._data_check.warnings]
+        texts += [*fresh_normalisation(self._model.network), *restarts, *checkpointer.warnings()]
+        return self._result(trainer, solved, log_weights, texts)
+
+    def _result(
+        self, trainer: Trainer, solved: Convergence | None, log_weights: np.ndarray, texts: list[str]
+    ) -> FitResult:
+        convergence = trainer.convergence if solved is None else solved
+        estimator, asked = trainer.estimator, self._settings.estimator
+        if asked not in (None, estimator.name):
+            texts = [*texts, estimator.note]
+        state, last, schema = trainer.state, trainer.state.evaluations[-1], self._data_check.schema
+        posterior = Posterior.from_guide(
+            self._model,
+            self._guide,
             elbo=last.elbo,
-            kl_weight=kl_weight,
-            converged=verdict.converged,
-            data_schema=checked.schema and replace(checked.schema, rows=batches.num_data),
-        ),
-        history=np.array(run.state.history),
-        elbo=last.elbo,
-        elbo_stderr=last.elbo_stderr,
-        objective=last.objective,
-        kl_weight=kl_weight,
-        verdict=verdict,
-        steps=run.state.step,
-        seconds=kept.seconds + (0.0 if kept.finished else time.perf_counter() - start),
-        step_mode="none" if solved else run.stepper.mode,
-        estimator=run.estimator.describe(),
-        log_weights=log_weights,
-        validation=np.array(run.state.validation).reshape(-1, 2),
-        warnings=_say(said, FitWarning) + _say(verdict.warnings(), ConvergenceWarning),
-    )
+            kl_weight=self._settings.kl_weight,
+            converged=convergence.converged,
+            data_schema=schema and replace(schema, rows=self._batches.num_data),
+        )
+        return FitResult(
+            posterior=posterior,
+            history=np.array(state.history),
+            elbo=last.elbo,
+            elbo_stderr=last.elbo_stderr,
+            objective=last.objective,
+            kl_weight=self._settings.kl_weight,
+            convergence=convergence,
+            steps=state.step,
+            seconds=math.nan,  # known at the end of the call
+            step_mode="none" if solved is not None else trainer.step.mode,
+            estimator=estimator.describe(),
+            log_weights=log_weights,
+            validation=np.array(state.validation).reshape(-1, 2),
+            warnings=(*texts, *convergence.warnings()),
+        )
 
 
-def _minimise(
-    run: Run,
-    kept: Keeper,
+def _train(
+    trainer: Trainer,
+    checkpointer: Checkpointer,
     settings: Settings,
-    slower: list[str],
+    restarts: list[str],
     progress: bool,
     callbacks: tuple[Callback, ...],
 ) -> None:
-    """Take the steps; after a divergence start anew with a smaller learning rate, if it was ours, and say so."""
-    label = "ELBO" if settings.kl_weight == 1.0 else f"tempered objective (KL weight {settings.kl_weight})"
-    total, done = run.schedule.max_steps, run.state.step
+    """Take the steps; after a divergence restart with a smaller learning rate, unless the caller chose it."""
+    weight = settings.kl_weight
+    label = "ELBO" if weight == 1.0 else f"tempered objective (KL weight {weight})"
+    total, done = trainer.schedule.max_steps, trainer.state.step
     with tqdm(total=total, initial=done, disable=not progress, desc="fit", unit="step") as bar:
-        report = Report(bar, label, callbacks, kept.boundary)
-        while not kept.finished:
+        reporter = ProgressReporter(bar, label, callbacks, checkpointer.on_step)
+        while not checkpointer.finished:
             try:
-                run.go(report)
+                trainer.train(reporter)
                 return
             except DivergenceError as error:
-                if settings.learning_rate is not None or len(slower) >= _RETRIES:
+                if settings.learning_rate is not None or len(restarts) >= _MAX_RESTARTS:
                     raise
-                slower.append(_starts_anew(error, run.schedule.learning_rate))
-                run.start_anew()
+                rate = trainer.schedule.learning_rate
+                restarts.append(
+                    f"the objective became {error.neg_elbo} at step {error.step} with a learning rate of {rate:.2g}; "
+                    f"the fit was restarted with {rate / 4:.2g}. Standardize inputs and targets if they are not"
+                )
+                trainer.restart()
 
 
-def _starts_anew(error: DivergenceError, rate: float) -> str:
-    return (
-        f"the objective became {error.neg_elbo} at step {error.step} with a learning rate of {rate:.2g}; "
-        f"started anew with {rate / 4:.2g}. Standardize inputs and targets if they are not"
-    )
+def _check_call(settings: Settings, checkpoint: object) -> None:
+    if torch.is_inference_mode_enabled():
+        raise DataError("`fit` needs gradients: call it outside of torch.inference_mode()")
+    if settings.optimizer is not None and checkpoint is not None:
+        raise DataError("a checkpoint cannot save the state of an `optimizer`: pass only one of the two")
 
 
-def _check(model: BayesianModel, guide: Guide, settings: Settings, checkpoint: object) -> None:
-    if model.likelihood is None:
-        raise SiteError("the model has no likelihood, so nothing to fit; give one to BayesianModel")
+def _check_guide(guide: Guide, model: BayesianModel, settings: Settings) -> None:
+    if not isinstance(guide, Guide):
+        raise TypeError(
+            f"`guide` must be one of bl.guides, such as bl.guides.MeanFieldNormal(model), or None; received {guide!r}"
+        )
+    if any(parameter.is_inference() for parameter in guide.parameters()):
+        raise DataError("`guide` cannot be trained: make it outside of torch.inference_mode()")
     guide.check_made_for(model)
     check_kl_weight(settings.kl_weight, set(guide.shapes))
-    if settings.compile not in (None, "eager", "captured", "compiled"):
-        raise DataError(
-            f"`compile` must be None, 'eager', 'captured' or 'compiled'; received {settings.compile!r}"
-        )
-    if settings.optimizer is not None and checkpoint is not None:
-        raise DataError(
-            "a checkpoint cannot keep the state of an `optimizer` of one's own; leave one of them out"
-        )
 
 
-def _uncovered(used: Estimator, asked: str | None) -> list[str]:
-    """Say so where the caller asked for an estimator and did not get it at all."""
-    return [used.note] if asked not in (None, used.name) else []
-
-
-def _say(texts: list[str], category: type[Warning]) -> tuple[str, ...]:
-    for text in texts:
-        warnings.warn(text, category, stacklevel=3)
-    return tuple(texts)
+def _without_autocast(model: BayesianModel) -> AbstractContextManager[Any]:
+    """Run a block in the network's dtype, also if the caller uses ``torch.autocast``."""
+    device = dtype_and_device(model.network)[1].type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -1,4 +1,4 @@
-"""What a fit tells while it runs: the progress bar, and callbacks."""
+"""The progress bar of a fit, and the caller's callbacks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from tqdm.auto import tqdm
 
-from .trainer import State
+from .trainer import TrainingState
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told.
+    """What a callback receives.
 
     Attributes:
         step: Steps taken so far.
         objective: The objective at the last step, in nats of the whole data set, noisy.
-        validation: The latest mean log likelihood a row of the validation data; NaN without.
+        validation: The latest mean log likelihood per row of the validation data; NaN without such data.
     """
 
     step: int
@@ -29,26 +29,19 @@ class Progress:
 Callback = Callable[[Progress], object]
 
 
-class Report:
-    """Tells the progress bar and the caller's callbacks how the fit goes.
-
-    Args:
-        bar: The progress bar.
-        label: What the objective is called there.
-        callbacks: The caller's.
-        boundary: Called at the end, unless a callback ended the fit.
-    """
+class ProgressReporter:
+    """Updates the progress bar and calls the callbacks after each call of the step."""
 
     def __init__(
-        self, bar: tqdm, label: str, callbacks: tuple[Callback, ...], boundary: Callable[[], None]
+        self, bar: tqdm, label: str, callbacks: tuple[Callback, ...], on_step: Callable[[], None]
     ) -> None:
         self._bar = bar
-        self._boundary = boundary
-        self._label = label
+        self._on_step = on_step  # called last, unless a callback stops the fit
+        self._label = label  # name of the objective in the bar
         self._callbacks = callbacks
 
-    def __call__(self, state: State, count: int) -> bool:
-        """Tell of a boundary between two steps."""
+    def __call__(self, state: TrainingState, count: int) -> bool:
+        """Report that ``count`` steps were taken; return whether a callback stops the fit."""
         self._bar.update(count)
         if state.step % 10 < count:
             recent = state.history[-10:]
@@ -58,7 +51,7 @@ class Report:
             self._bar.set_postfix_str(text, refresh=False)
         held_out = state.validation[-1][1] if state.validation else math.nan
         progress = Progress(state.step, state.history[-1], held_out)
-        answers = [bool(callback(progress)) for callback in self._callbacks]  # each is asked
-        if not any(answers):  # else the end is kept, once it is evaluated
-            self._boundary()
+        answers = [bool(callback(progress)) for callback in self._callbacks]  # all of them are called
+        if not any(answers):  # a fit that is stopped is saved after its evaluation
+            self._on_step()
         return any(answers)

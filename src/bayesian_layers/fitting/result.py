@@ -1,4 +1,4 @@
-"""What a fit returns."""
+"""`FitResult`: what a fit returns."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ import numpy as np
 
 from .. import inference_data
 from ..posterior import Posterior
-from .convergence import Verdict
+from .convergence import Convergence
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted posterior, how it was reached, and how good it is; ``print`` it.
+    """A fitted posterior, and how the fit went; ``print`` it.
 
     Attributes:
-        posterior: The posterior, with a copy of guide and model of its own.
+        posterior: The posterior; it holds copies of the guide and the model.
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
-        elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has seen.
+        elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has used.
         elbo_stderr: Monte Carlo standard error of ``elbo``.
-        objective: What was minimised, on the same draws: the negative ELBO, tempered if ``kl_weight`` is
-            not 1.
-        kl_weight: The weight of the KL that was minimised: a number, or one a site.
-        verdict: Whether the fit has converged, by which test, and by how much it may have missed.
+        objective: The minimised objective on the same draws: the negative ELBO, tempered if ``kl_weight`` is not 1.
+        kl_weight: The weight of the KL in the objective: a number, or one per site.
+        convergence: The result of the convergence test.
         steps: Steps taken.
         seconds: Wall-clock time of the whole call.
-        step_mode: How steps were run: ``"eager"``, ``"captured"`` or ``"compiled"``; ``"none"`` where
-            none was needed.
+        step_mode: How steps were run: ``"eager"``, ``"captured"`` or ``"compiled"``; ``"none"`` if no step was needed.
         estimator: How gradients were estimated.
         log_weights: Logarithms of the importance weights :math:`p(y, w_s) / q(w_s)` of the draws behind ``elbo``,
             ``(S,)``.
-        validation: Steps and mean log likelihood a row of the validation data, ``(evaluations, 2)``.
-        warnings: What deserves a second look, in words that say what to do.
+        validation: Steps, and the mean log likelihood per row of the validation data, ``(evaluations, 2)``.
+        warnings: The warnings of the fit; each says what to do.
     """
 
     posterior: Posterior
@@ -42,7 +40,7 @@ class FitResult:
     elbo_stderr: float
     objective: float
     kl_weight: float | Mapping[str, float]
-    verdict: Verdict
+    convergence: Convergence
     steps: int
     seconds: float
     step_mode: str
@@ -53,23 +51,23 @@ class FitResult:
 
     @property
     def converged(self) -> bool:
-        """Whether :attr:`gap` is below the tolerance, with twice its standard error."""
-        return self.verdict.converged
+        """Whether the fit passed its convergence test."""
+        return self.convergence.converged
 
     @property
     def gap(self) -> float:
-        """Estimated nats below the optimum that this run was heading for."""
-        return self.verdict.gap
+        """Estimated nats below the optimum that this fit was approaching."""
+        return self.convergence.gap
 
     @property
     def gap_stderr(self) -> float:
         """Monte Carlo standard error of :attr:`gap`."""
-        return self.verdict.stderr
+        return self.convergence.stderr
 
     @property
     def tolerance(self) -> float:
-        """Nats below which the gap counts as none."""
-        return self.verdict.tolerance
+        """The largest gap, in nats, that counts as converged."""
+        return self.convergence.tolerance
 
     @property
     def k_hat(self) -> float:
@@ -86,7 +84,7 @@ class FitResult:
         lines = [
             f"ELBO {self.elbo:.2f} +- {self.elbo_stderr:.2f} nats (KL weight 1), {self.steps} steps "
             f"in {self.seconds:.1f} s ({self.step_mode}, {self.estimator})",
-            str(self.verdict),
+            str(self.convergence),
         ]
         if self.kl_weight != 1.0:
             lines.append(

@@ -1,4 +1,4 @@
-"""From the caller's settings to a fit that can start."""
+"""From the caller's settings to a trainer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import estimators
+from ..arguments import check_choice, check_integer, check_positive
 from ..errors import DataError
 from ..estimators import Estimator
 from ..guides import Guide
@@ -22,16 +23,18 @@ from .evaluation import Evaluator, Validation
 from .schedule import Schedule, choose
 from .stepping.flat import FlatParameters
 from .stepping.objective import Objective
-from .stepping.step import Mode, Optimizer, Stepper, choose_mode
+from .stepping.optimizer import MakeOptimizer
+from .stepping.step import MODES, STEPS_PER_CALL, Mode, Step, choose_mode
 from .stepping.work import multiplications
-from .trainer import STEPS_A_CALL, Run
+from .trainer import Trainer
 
+_MAX_SEED = 2**32 - 1  # seed and step together must fit into the 64 bits of a torch seed
 _VALIDATIONS = 10  # in the first stage
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller of ``fit`` decides beside model, guide and data; see there."""
+    """The arguments of ``fit`` other than model, guide and data."""
 
     seed: int
     num_data: int | None
@@ -42,14 +45,30 @@ class Settings:
     learning_rate: float | None
     max_steps: int | None
     compile: Mode | None
-    optimizer: Optimizer | None
+    optimizer: MakeOptimizer | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, least=0, most=_MAX_SEED))
+        for name in ("num_data", "batch_size", "particles", "max_steps"):
+            value = getattr(self, name)
+            if value is not None:  # NumPy's integers become Python's
+                object.__setattr__(self, name, check_integer(name, value, least=1))
+        if self.learning_rate is not None:
+            check_positive("learning_rate", self.learning_rate)
+        if self.compile is not None:
+            check_choice("compile", self.compile, MODES)
+        if self.optimizer is not None and not callable(self.optimizer):
+            raise TypeError(
+                "`optimizer` must be a function of a list of parameters, such as lambda p: torch.optim.SGD(p, "
+                f"lr=1e-3); received {self.optimizer!r}"
+            )
 
     def described(self) -> dict[str, Any]:
-        """Give what a checkpoint compares."""
+        """Return what a checkpoint compares."""
         return {name: value for name, value in asdict(self).items() if name != "optimizer"}
 
 
-def arrange(
+def make_trainer(
     model: BayesianModel,
     guide: Guide,
     batches: Batches,
@@ -57,9 +76,9 @@ def arrange(
     *,
     mode: Mode | None,
     validation: tuple[Inputs, Tensor] | None,
-) -> Run:
-    """Choose what the caller left open, and put a fit together."""
-    method = _choose_estimator(model, guide, batches, settings.estimator)
+) -> Trainer:
+    """Make a trainer; settings that are None are chosen for the problem, and ``mode`` goes before them."""
+    estimator = _choose_estimator(model, guide, batches, settings.estimator)
     schedule = choose(
         batches.num_batches,
         batches.batch_rows,
@@ -70,29 +89,29 @@ def arrange(
         max_steps=settings.max_steps,
         learning_rate=settings.learning_rate,
     )
-    priors = guide.flat_priors(model, settings.kl_weight)
-    stepper = Stepper(
-        Objective(guide, method, priors),
+    step = Step(
+        Objective(guide, estimator, guide.flat_priors(model, settings.kl_weight)),
         FlatParameters(guide),
         mode or settings.compile or choose_mode(schedule),
-        steps_a_call=STEPS_A_CALL if batches.num_batches == 1 else 1,
+        steps_per_call=STEPS_PER_CALL if batches.num_batches == 1 else 1,
         optimizer=settings.optimizer,
     )
-    return Run(
-        guide,
-        stepper,
-        Evaluator(
-            model,
-            batches,
-            settings.kl_weight,
-            size=guide.noise_size,
-            work=multiplications(model.network, next(iter(batches.once())).x),
-            seed=settings.seed,
-            multiple=guide.particle_multiple,
-            by_rows=method if method.use_for_evaluation else None,
-        ),
+    evaluator = Evaluator(
+        model,
         batches,
-        method,
+        settings.kl_weight,
+        size=guide.noise_size,
+        work=multiplications(model.network, next(iter(batches.once())).x),
+        seed=settings.seed,
+        multiple=guide.particle_multiple,
+        by_rows=estimator if estimator.use_for_evaluation else None,
+    )
+    return Trainer(
+        guide,
+        step,
+        evaluator,
+        batches,
+        estimator,
         schedule,
         seed=settings.seed,
         validation=_validation(model, validation, schedule, settings.seed),
@@ -100,7 +119,7 @@ def arrange(
 
 
 def fitting_copy(model: BayesianModel) -> BayesianModel:
-    """Copy a model for a fit, which writes to the modes of its modules."""
+    """Return a copy of a model whose normalization layers use their running statistics."""
     program = copy.deepcopy(model)
     for module in program.modules():
         if isinstance(module, RUNNING_NORM) and module.track_running_stats:

@@ -1,4 +1,4 @@
-"""A fit under way: its state, and the loop that moves it from stage to stage."""
+"""The training loop of a fit, and its state."""
 
 from __future__ import annotations
 
@@ -14,65 +14,40 @@ from ..errors import DivergenceError
 from ..estimators import Estimator
 from ..guides import Guide
 from ..noise import PairedNoise, stream
-from .convergence import Verdict
+from .convergence import Convergence, check_convergence, tolerance
 from .data.batches import Batches
 from .evaluation import Evaluation, Evaluator, Validation
 from .schedule import Schedule
+from .stepping.eager import StepInputs
 from .stepping.flat import FlatParameters
-from .stepping.step import Draws, Position, Stepper
+from .stepping.optimizer import OptimizerState
+from .stepping.step import Step
 
-_SAFE_EVERY = 25  # steps between copies of the parameters, to come back to after a divergence
-_ROW_NOISE = 7  # tells this stream from the others of a fit
-STEPS_A_CALL = 10  # of a compiled step on all rows
-TOLERANCE, TOLERANCE_A_ROW = 0.05, 3e-4  # nats
+_SAFE_EVERY = 25  # steps between copies of the parameters, for the return after a divergence
+_ROW_NOISE = 7  # key of the stream of row noise
 
 
 @dataclass
-class State:
-    """All that a fit knows at a step's boundary; with the settings it decides all that follows.
+class TrainingState:
+    """Complete training state between two steps. Together with the settings it determines the rest of the fit."""
 
-    Attributes:
-        position: Parameters and Adam's moments.
-        step: Steps taken.
-        history: The objective at each step.
-        evaluations: The guide's worth at each stage's end; the last two are kept.
-        evaluated_at: The step of the last evaluation.
-        validation: Steps, and mean log likelihood a row of the validation data there.
-    """
-
-    position: Position
-    step: int = 0
-    history: list[float] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    evaluated_at: int = 0
-    validation: list[tuple[int, float]] = field(default_factory=list)
+    optimizer: OptimizerState
+    step: int = 0  # steps taken
+    history: list[float] = field(default_factory=list)  # the objective at each step
+    evaluations: list[Evaluation] = field(default_factory=list)  # at the ends of the last two stages
+    evaluated_at: int = 0  # step of the last evaluation
+    validation: list[tuple[int, float]] = field(default_factory=list)  # step, mean log likelihood per row
 
 
-class Run:
-    """Moves a guide until it has converged or the steps are over.
+class Trainer:
+    """Trains a guide until convergence or ``max_steps``."""
 
-    Args:
-        guide: Trained in place, at every evaluation and at the end.
-        stepper: Takes the steps.
-        evaluator: Evaluates the guide.
-        batches: The data.
-        estimator: Whose noise the steps need.
-        schedule: Learning rates and stages.
-        seed: Seed of the noise.
-        validation: Gives the log likelihood of validation data, or ``None``.
-
-    Attributes:
-        state: Where the fit stands.
-        schedule: Learning rates and stages.
-        estimator: How gradients are estimated.
-        priors: The priors as flat vectors.
-        tolerance: Nats that count as no gain.
-    """
+    # The guide's parameters are updated at every evaluation, not at every step.
 
     def __init__(
         self,
         guide: Guide,
-        stepper: Stepper,
+        step: Step,
         evaluator: Evaluator,
         batches: Batches,
         estimator: Estimator,
@@ -82,72 +57,86 @@ class Run:
         validation: Validation | None = None,
     ) -> None:
         self.guide = guide
-        self.stepper = stepper
-        self.priors = stepper.objective.priors
+        self.step = step
+        self.priors = step.objective.priors
         self.schedule = schedule
-        self.tolerance = TOLERANCE + TOLERANCE_A_ROW * batches.num_data
         self._evaluator = evaluator
         self._validation = validation
         self._batches = batches
         self.estimator = estimator
         self._seed = seed
         self._flat = FlatParameters(guide)
-        self._beginning = self._flat.gather(), batches.state()
-        self.state = State(Position.start(self._beginning[0].clone()))
+        self._start = self._flat.gather(), batches.state()
+        self.state = TrainingState(OptimizerState.start(self._start[0].clone()))
         self._rates: tuple[int, Tensor, Tensor] | None = None
-        like = self.state.position.theta
+        like = self.state.optimizer.theta
         self._noise = PairedNoise(
             guide.noise_size, seed, schedule.particles, dtype=like.dtype, device=like.device
         )
 
-    def go(self, on_step: Callable[[State, int], bool]) -> None:
-        """Take steps until convergence, the last step, or until the caller has enough."""
+    def train(self, on_step: Callable[[TrainingState, int], bool]) -> None:
+        """Take steps until convergence, until ``max_steps``, or until the callback asks to stop."""
         state = self.state
-        enough = False
-        while not enough and state.step < self.schedule.max_steps:
+        stop = False
+        while not stop and state.step < self.schedule.max_steps:
             start, end = self.schedule.stage(state.step)
-            if (
-                state.step == start > state.evaluated_at
-            ):  # a checkpoint from between a stage and its evaluation
+            # A checkpoint may have been written between the end of a stage and its evaluation.
+            if state.step == start > state.evaluated_at:
                 self.evaluate()
-            if self.verdict.converged:
+            if self.convergence.converged:
                 break
-            safe = state.position.theta.clone()
-            while not enough and state.step < end:
-                before = state.position.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
-                count = min(self.stepper.steps_a_call, end - state.step)
+            safe = state.optimizer.theta.clone()
+            while not stop and state.step < end:
+                before = state.optimizer.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
+                count = min(self.step.steps_per_call, end - state.step)
                 self._take(count, safe)
                 safe = before
                 if self._validation is not None and state.step % self._validation.every == 0:
-                    self._flat.scatter(state.position.theta)
+                    self._flat.scatter(state.optimizer.theta)
                     state.validation.append((state.step, self._validation(self.guide)))
-                enough = on_step(state, count)
+                stop = on_step(state, count)
             self.evaluate()
 
-    def take_from_guide(self) -> None:
-        """Begin at the guide's present values, which something else has set."""
-        self.state = State(Position.start(self._flat.gather()))
+    def reset_to_guide(self) -> None:
+        """Start at the guide's present values, after they were set by other means than steps."""
+        self.state = TrainingState(OptimizerState.start(self._flat.gather()))
 
-    def start_anew(self) -> None:
-        """Go back to the beginning, with a smaller learning rate."""
-        theta, order = self._beginning
+    def restart(self) -> None:
+        """Go back to the start, with a smaller learning rate."""
+        theta, order = self._start
         self._flat.scatter(theta)
         self._batches.restore(order)
         self.schedule = self.schedule.slower()
         self._rates = None
-        self.state = State(Position.start(theta.clone()))
+        self.state = TrainingState(OptimizerState.start(theta.clone()))
 
     def evaluate(self) -> None:
-        """Write the parameters to the guide, and note what it is worth."""
-        self._flat.scatter(self.state.position.theta)
+        """Write the parameters to the guide, and estimate its ELBO."""
+        self._flat.scatter(self.state.optimizer.theta)
         self.state.evaluations = [*self.state.evaluations[-1:], self._evaluator(self.guide)]
         self.state.evaluated_at = self.state.step
+
+    def restore_guide(self) -> None:
+        """Bring a guide up to date with a state from a checkpoint, which may lack the evaluation of its last step."""
+        if self.state.step > self.state.evaluated_at:
+            self.evaluate()
+        else:
+            self._flat.scatter(self.state.optimizer.theta)
+
+    @property
+    def convergence(self) -> Convergence:
+        """The result of the convergence test now."""
+        return check_convergence(self.state.evaluations, tolerance(self._batches.num_data))
+
+    def log_weights(self) -> np.ndarray:
+        """Compute the importance weights of the draws of the last evaluation."""
+        return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).numpy()
 
     def _take(self, count: int, safe: Tensor) -> None:
         state = self.state
         batch = self._batches.next()
-        _reseed(self._seed, state.step, state.position.theta.device)
-        losses = self.stepper.take(state.position, self._draws(count, len(batch.y)), batch)
+        _seed_global_generators(self._seed, state.step, state.optimizer.theta.device)
+        losses = self.step.run(state.optimizer, self._step_inputs(count, len(batch.y)), batch)
         for step, loss in enumerate(losses, state.step):
             if not math.isfinite(loss):
                 self._flat.scatter(safe)
@@ -155,51 +144,34 @@ class Run:
         state.history += losses
         state.step += count
 
-    def _draws(self, count: int, rows: int) -> Draws:
+    def _step_inputs(self, count: int, rows: int) -> StepInputs:
         step, particles = self.state.step, self.schedule.particles
-        start, rates, clocks = self._rates_of_stage(step)
+        start, rates, counts = self._rates_of_stage(step)
         part = slice(step - start, step - start + count)
         if self.estimator.uses_noise or self.guide.estimates_kl(self.priors):
             noise = self._noise.at(step, count)
-        else:  # only its shape counts
+        else:  # only its shape is used
             noise = rates.new_zeros(()).expand(count, particles, self.guide.noise_size)
         if not self.estimator.supported:
-            return Draws(rates[part], clocks[part], noise)
+            return StepInputs(rates[part], counts[part], noise)
         generators = [stream(self._seed, each, _ROW_NOISE) for each in range(step, step + count)]
         row_noise = zip(*(self.estimator.row_noise(particles, rows, g) for g in generators), strict=True)
-        return Draws(rates[part], clocks[part], noise, tuple(torch.stack(parts) for parts in row_noise))
+        return StepInputs(rates[part], counts[part], noise, tuple(torch.stack(parts) for parts in row_noise))
 
     def _rates_of_stage(self, step: int) -> tuple[int, Tensor, Tensor]:
-        """First step of the stage, its learning rates, and the numbers of its steps."""
+        """Return the first step of the stage, the learning rates of its steps, and their counts from 1."""
         start, end = self.schedule.stage(step)
         if self._rates is None or self._rates[0] != start:
-            theta = self.state.position.theta
+            theta = self.state.optimizer.theta
             rates = [self.schedule.rate(each) for each in range(start, end)]
-            clocks = torch.arange(start + 1.0, end + 1.0, dtype=torch.float32, device=theta.device)
-            self._rates = start, torch.tensor(rates, dtype=theta.dtype, device=theta.device), clocks
+            counts = torch.arange(start + 1.0, end + 1.0, dtype=torch.float32, device=theta.device)
+            self._rates = start, torch.tensor(rates, dtype=theta.dtype, device=theta.device), counts
         return self._rates
 
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the last stage, which was not the first, surely gained nothing worth naming, and lost nothing."""
-        if len(self.state.evaluations) < 2:
-            return Verdict(math.nan, math.nan, self.tolerance, "one stage shows nothing", False)
-        earlier, last = self.state.evaluations
-        gain, stderr = last.gain_over(earlier)
-        nothing = stderr <= self.tolerance and abs(gain + 2 * stderr) <= self.tolerance
-        lost = max(0.0, -gain - 2 * stderr)  # surely, and so to be gained again
-        return Verdict(
-            max(gain, lost), stderr, self.tolerance, "what the last stage of steps gained", nothing
-        )
 
-    def log_weights(self) -> np.ndarray:
-        """Compute the importance weights of the draws of the last evaluation."""
-        return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).numpy()
-
-
-def _reseed(seed: int, step: int, device: torch.device) -> None:
-    """Make what only knows torch's global generators (dropout) depend on seed and step alone."""
-    # The caller's state is kept and put back around the whole fit.
+def _seed_global_generators(seed: int, step: int, device: torch.device) -> None:
+    """Make code that draws from torch's global generators (dropout) depend on seed and step alone."""
+    # `fit` restores the caller's state at its end.
     torch.default_generator.manual_seed((seed << 32) + step)
     if device.type == "cuda":
         torch.cuda.manual_seed((seed << 32) + step)

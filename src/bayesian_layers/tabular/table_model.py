@@ -13,7 +13,8 @@ from torch import nn
 from .. import likelihoods, saving
 from ..arguments import check_integer
 from ..errors import StorageError
-from ..fitting import FitResult, fit
+from ..fitting.fit import fit
+from ..fitting.result import FitResult
 from ..layers import Linear
 from ..model import BayesianModel
 from ..noise import seeded

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a fit runs that can go on later."""
+"""SIGINT and SIGTERM during a fit that can be resumed later."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Notes the first SIGINT or SIGTERM, for the fit to end at its next step's boundary.
+    """Keeps the first SIGINT or SIGTERM, so that the fit can stop after its present step."""
 
-    A second one acts as if this did not exist. Handlers stand only inside the ``with`` block, and only in the main
-    thread: Python allows no others. A signal that the process ignores stays ignored.
-
-    Attributes:
-        received: The signal, or ``None``.
-    """
+    # A second signal has its usual effect. The handlers are set only inside the `with` block, and only in the main
+    # thread, as Python requires. A signal that the process ignores stays ignored.
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -27,35 +23,35 @@ class Interruption:
     def __enter__(self) -> Self:
         for each in _SIGNALS:
             previous = signal.getsignal(each)
-            if previous in (None, signal.SIG_IGN):  # None: not set by Python, so it could not be put back
+            if previous in (None, signal.SIG_IGN):  # None: it was not set by Python and could not be restored
                 continue
             try:
-                signal.signal(each, self._note)
+                signal.signal(each, self._keep)
             except ValueError:  # not the main thread
                 return self
             self._previous[each] = previous
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._put_back()
+        self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _keep(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        self._put_back()
+        self._restore()
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         while self._previous:
             each, previous = self._previous.popitem()
-            if signal.getsignal(each) == self._note:  # somebody else's handler stays
+            if signal.getsignal(each) == self._keep:  # a handler that was set in the meantime stays
                 signal.signal(each, previous)
 
 
-def end(received: signal.Signals, message: str) -> NoReturn:
-    """End a fit after a signal."""
-    # Python prints no text of a ``SystemExit`` with a status, so it is printed here.
+def stop(received: signal.Signals, message: str) -> NoReturn:
+    """Stop a fit after a signal."""
     if received == signal.SIGINT:
         raise KeyboardInterrupt(message)
+    # Python prints no text for a `SystemExit` with a status.
     print(message, file=sys.stderr, flush=True)
-    ended = SystemExit(message)
-    ended.code = 128 + int(received)
-    raise ended
+    stopped = SystemExit(message)
+    stopped.code = 128 + int(received)
+    raise stopped

@@ -1,4 +1,4 @@
-"""The state of a fit as arrays and a document, and back; nothing that was read is trusted."""
+"""The training state as arrays and a document, and back; everything that is read is checked."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from ...errors import StorageError
 from ...saving import ArraySpec, StoredFolder
 from ..evaluation import Evaluation
 from ..schedule import Schedule
-from ..stepping.step import Position
-from ..trainer import State
+from ..stepping.optimizer import OptimizerState
+from ..stepping.step import MODES
+from ..trainer import TrainingState
 
 DOCUMENT = "checkpoint"
-_VECTORS = ("theta", "first", "second")
+_VECTORS = ("theta", "exp_avg", "exp_avg_sq")
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_MODES = ("eager", "captured", "compiled")
-_KINDS = {
-    "fingerprint": dict, "machine": str, "mode": str, "ran": str, "threads": int, "schedule": dict, "order": dict,
-    "step": int, "evaluated_at": int, "evaluations": int, "said": list, "seconds": float, "finished": bool,
+_TYPES = {
+    "fingerprint": dict, "values": list, "machine": str, "mode": str, "last_mode": str, "threads": int,
+    "schedule": dict, "batches": dict, "step": int, "evaluated_at": int, "evaluations": int, "restarts": list,
+    "seconds": float, "finished": bool,
 }  # fmt: skip
+_MAX_THREADS = 1024  # with many more the process is killed
 _COUNTS = ("threads", "step", "evaluated_at", "evaluations")
 
 
-def arrays(state: State) -> dict[str, Tensor]:
-    """Gather the numbers of a state as bits: exact, and free of the storage's rule that all be finite."""
+def arrays(state: TrainingState) -> dict[str, Tensor]:
+    """Return the numbers of a state as bits, which are exact, and may be of NaN."""
     found = {
-        **dict(zip(_VECTORS, state.position.tensors(), strict=True)),
+        **dict(zip(_VECTORS, state.optimizer.tensors(), strict=True)),
         "history": torch.tensor(state.history, dtype=torch.float64),
         "validation": torch.tensor(state.validation, dtype=torch.float64).reshape(-1, 2),
     }
@@ -46,8 +48,8 @@ def _bits(value: Tensor) -> Tensor:
     return value.detach().cpu().contiguous().view(_BITS[value.dtype.itemsize])
 
 
-def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> State:
-    """Load a state."""
+def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> TrainingState:
+    """Load a state; ``like`` is the vector of trained parameters."""
     vector = ArraySpec(_BITS[like.dtype.itemsize], tuple(like.shape))
     expected = {
         **dict.fromkeys(_VECTORS, vector),
@@ -57,14 +59,16 @@ def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> State:
     for i in range(kept["evaluations"]):
         for each in fields(Evaluation):
             name = f"evaluation.{i}.{each.name}"
-            # As many draws as there are: how many follows from settings, which are the same.
+            # The number of draws follows from the settings, which are the same.
             axes = _shape(stored, name, 2 if each.name == "log_likelihoods" else 1)
             expected[name] = ArraySpec(torch.int64, axes)
     loaded = stored.load_arrays(expected)
-    theta, first, second = (loaded[name].view(like.dtype).to(like.device) for name in _VECTORS)
+    vectors = [loaded[name].view(like.dtype).to(like.device) for name in _VECTORS]
+    if kept["finished"] and not vectors[0].isfinite().all():
+        raise StorageError("its fit is finished, so its parameters must be finite; some are not.")
     doubles = {name: value.view(torch.float64) for name, value in loaded.items() if name not in _VECTORS}
-    return State(
-        position=Position(theta, first, second),
+    return TrainingState(
+        optimizer=OptimizerState(*vectors),
         step=kept["step"],
         history=doubles["history"].tolist(),
         evaluations=[_evaluation(doubles, i, like.device) for i in range(kept["evaluations"])],
@@ -74,7 +78,7 @@ def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> State:
 
 
 def _shape(stored: StoredFolder, name: str, axes: int) -> tuple[int, ...]:
-    """The stored shape, if it has so many axes; else one that the stored one is not."""
+    """Return the shape of a stored array, or one that differs from it if it has another number of axes."""
     spec = stored.header.get(name)
     return spec.shape if spec is not None and len(spec.shape) == axes else (0,) * axes
 
@@ -87,36 +91,43 @@ def _evaluation(doubles: Mapping[str, Tensor], i: int, device: torch.device) -> 
 
 
 def schedule(document: Mapping[str, Any], own: Schedule) -> Schedule:
-    """Build the stored schedule: the fit's own, but for a learning rate that a divergence made smaller."""
+    """Build the stored schedule, which is the fit's own except for a learning rate reduced by a divergence."""
     if document.keys() != asdict(own).keys() or not isinstance(document["learning_rate"], float | int):
         raise StorageError(f"its schedule must have the fields {list(asdict(own))}.")
     found = Schedule(**document)
     if asdict(found) != {**asdict(own), "learning_rate": found.learning_rate}:
-        raise StorageError("its schedule is not the one of this fit.")
+        raise StorageError("its schedule must be the one of this fit.")
     return found
 
 
 def check(documents: Mapping[str, Any]) -> None:
-    """Refuse what no fit has written."""
+    """Raise StorageError for documents that no fit writes."""
     kept = documents.get(DOCUMENT)
-    if not isinstance(kept, dict) or kept.keys() != _KINDS.keys():
-        raise StorageError("it must hold a checkpoint of a fit; it holds something else.")
-    wrong = [name for name, kind in _KINDS.items() if type(kept[name]) is not kind]
-    if not wrong:
-        wrong = [name for name in _COUNTS if kept[name] < 0]
-        wrong += [name for name in ("mode", "ran") if kept[name] not in _MODES]
-        wrong += (
-            [] if all(isinstance(group, dict) for group in kept["fingerprint"].values()) else ["fingerprint"]
-        )
-        wrong += [] if all(isinstance(text, str) for text in kept["said"]) else ["said"]
-        wrong += [] if 0 < kept["threads"] < 2**16 else ["threads"]
-        wrong += [] if math.isfinite(kept["seconds"]) else ["seconds"]
-        wrong += [] if _is_ordered(kept) else ["step", "evaluated_at", "evaluations"]
+    if not isinstance(kept, dict) or kept.keys() != _TYPES.keys():
+        raise StorageError("it must be a checkpoint of a fit, but holds something else.")
+    wrong = [name for name, kind in _TYPES.items() if type(kept[name]) is not kind] or _out_of_range(kept)
     if wrong:
-        raise StorageError(f"it has values that no fit writes, in {', '.join(sorted(set(wrong)))}.")
+        raise StorageError(f"it has values that no fit writes, in {', '.join(sorted(wrong))}.")
+
+
+def _out_of_range(kept: Mapping[str, Any]) -> list[str]:
+    ordered = _is_ordered(kept)
+    right = {
+        "mode": kept["mode"] in MODES,
+        "last_mode": kept["last_mode"] in MODES,
+        "fingerprint": all(isinstance(group, dict) for group in kept["fingerprint"].values()),
+        "values": all(type(value) is float for value in kept["values"]),
+        "restarts": all(isinstance(text, str) for text in kept["restarts"]),
+        "threads": 0 < kept["threads"] <= _MAX_THREADS,
+        "seconds": math.isfinite(kept["seconds"]),
+        "step": ordered and kept["step"] >= 0,
+        "evaluated_at": ordered and kept["evaluated_at"] >= 0,
+        "evaluations": ordered and kept["evaluations"] >= 0,
+    }
+    return [name for name, is_right in right.items() if not is_right]
 
 
 def _is_ordered(kept: Mapping[str, Any]) -> bool:
-    """Whether evaluations and steps belong together: a finished fit has an evaluation of its last step."""
+    """Return whether evaluations and steps agree: a finished fit was evaluated at its last step."""
     done = kept["evaluated_at"] == kept["step"] if kept["finished"] else kept["evaluated_at"] <= kept["step"]
     return done and kept["evaluations"] <= 2 and (kept["evaluations"] > 0) == (kept["evaluated_at"] > 0)

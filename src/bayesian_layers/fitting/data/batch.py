@@ -1,4 +1,4 @@
-"""One batch, and what every source of batches offers."""
+"""One batch of rows, and the interface of all batches of a fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ...arguments import check_finite_tensor, check_tensor
 from ...errors import DataError, ShapeError
 from ...network import Inputs, check_inputs, dtype_and_device, num_rows
 from ..checks import check_targets
@@ -16,51 +17,37 @@ from ..checks import check_targets
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees, on the network's device; floating tensors in its dtype.
+    """The data of one step, on the network's device; floating tensors have its dtype."""
 
-    Attributes:
-        x: Inputs, B rows in front.
-        y: Targets, B rows in front.
-        weight: Factor of each row's log likelihood, ``(B,)``, or ``None``.
-        scale: Factor of the (weighted) sum of the rows' log likelihoods.
-    """
-
-    x: Inputs
+    x: Inputs  # B rows in front
     y: Tensor
-    weight: Tensor | None
-    scale: float
+    weight: Tensor | None  # factor of each row's log likelihood, (B,)
+    scale: float  # factor of the (weighted) sum of the rows' log likelihoods
 
 
 class Batches(Protocol):
-    """The batches of a fit, endlessly.
+    """The batches of a fit, without end."""
 
-    Attributes:
-        num_data: Rows N of the whole data set.
-        batch_rows: Rows of a full batch; the last of an epoch may have fewer.
-        weighted: Whether rows have weights.
-        exact_order: Whether :meth:`restore` promises the very batches that would have come.
-    """
-
-    num_data: int
-    batch_rows: int
-    weighted: bool
-    exact_order: bool
+    num_data: int  # rows of the whole data set
+    batch_rows: int  # rows of a full batch; the last one of an epoch may have fewer
+    weighted: bool  # whether rows have weights
+    exact_order: bool  # whether `restore` promises exactly the batches that would have come
 
     @property
     def num_batches(self) -> int:
-        """Batches an epoch; an estimate where nobody knows before the first one has ended."""
+        """Number of batches per epoch; an estimate if it is not known before the first epoch has ended."""
         ...
 
     def next(self) -> Batch:
-        """Give the next batch."""
+        """Return the next batch."""
         ...
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows once, in order; the position of :meth:`next` stays."""
+        """Iterate over all rows once, in order; the position of :meth:`next` does not change."""
         ...
 
     def state(self) -> dict[str, int]:
-        """Tell the position."""
+        """Return the position."""
         ...
 
     def restore(self, state: Mapping[str, int]) -> None:
@@ -71,27 +58,26 @@ class Batches(Protocol):
 def placed(
     x: Inputs, y: Tensor, weight: Tensor | None, network: nn.Module
 ) -> tuple[Inputs, Tensor, Tensor | None]:
-    """Check rows, and move them to the network's device, floating ones to its dtype."""
+    """Check a batch, and move it to the network's device and floating tensors to its dtype."""
     dtype, device = dtype_and_device(network)
     x = check_inputs(x, network)
-    y = check_targets(y, num_rows(x))
-    if y.is_floating_point():
-        bad = int((~torch.isfinite(y)).sum())
-        if bad:
-            raise DataError(f"`y` has {bad} values that are NaN or infinite; remove or impute these rows")
-        y = y.to(dtype)
+    y = check_finite_tensor("y", check_targets(y, num_rows(x)))
+    y = y.to(device=device, dtype=dtype if y.is_floating_point() else y.dtype)
     if weight is not None:
         weight = _checked_weight(weight, num_rows(x)).to(device=device, dtype=dtype)
-    return x, y.to(device), weight
+    x = tuple(map(_for_gradients, x)) if isinstance(x, tuple) else _for_gradients(x)
+    return x, _for_gradients(y), None if weight is None else _for_gradients(weight)
+
+
+def _for_gradients(values: Tensor) -> Tensor:
+    """Return the tensor, or a copy if it was made under ``torch.inference_mode``, where autograd cannot keep it."""
+    return values.clone() if values.is_inference() else values
 
 
 def _checked_weight(weight: Tensor, n: int) -> Tensor:
-    if not isinstance(weight, Tensor):
-        raise TypeError(
-            f"`sample_weight` must be a torch tensor; received {type(weight).__name__}. Use torch.as_tensor."
-        )
+    check_tensor("sample_weight", weight)
     if weight.shape != (n,):
-        raise ShapeError("sample_weight", (n,), weight.shape, "It has one number a row.")
+        raise ShapeError("sample_weight", (n,), weight.shape, "It has one number per row.")
     bad = int((~(torch.isfinite(weight) & (weight >= 0))).sum())
     if bad:
         raise DataError(f"`sample_weight` must be finite and 0 or more; received {bad} that are not")
@@ -99,7 +85,7 @@ def _checked_weight(weight: Tensor, n: int) -> Tensor:
 
 
 def check_num_data(num_data: int, given: int, what: str) -> None:
-    """Refuse a size of the whole data set below that of a part of it."""
+    """Raise DataError if the whole data set has fewer rows than a part of it."""
     if num_data < given:
         raise DataError(
             f"`num_data` is the number of rows of the whole data set, at least the {given} rows of {what}; "
@@ -108,12 +94,12 @@ def check_num_data(num_data: int, given: int, what: str) -> None:
 
 
 def check_position(state: Mapping[str, int], own: Mapping[str, int]) -> None:
-    """Refuse a position that was taken in other batches."""
+    """Raise DataError if a position was taken in other batches."""
     for name in ("num_data", "batch_rows", "seed"):
         if state.get(name) != own.get(name):
             raise DataError(
                 f"the position belongs to batches with {name} {state.get(name)}; these have {own.get(name)}. "
-                "Go on with the same data, batch size and seed."
+                "Resume with the same data, batch size and seed."
             )
     if state.keys() != own.keys() or not all(type(n) is int and n >= 0 for n in state.values()):
         raise DataError(f"a position must hold the numbers {list(own)}; received {dict(state)}")

@@ -1,15 +1,15 @@
-r"""The rows that each step of a fit sees, and by how much their log likelihood is scaled.
+r"""The rows of each step of a fit, and the scale of their log likelihood.
 
-The likelihood term of a step is ``scale`` times the sum over the batch's rows, weighted where rows have
-weights. With N rows and an epoch of m batches of :math:`B_1, \dots, B_m` rows:
+The likelihood term of a step is ``scale`` times the sum over the batch's rows, which may have weights. With N rows
+and an epoch of m batches of :math:`B_1, \dots, B_m` rows the scale is
 
 - **all rows**: 1, or N over the rows given;
-- **shuffled tensors**: :math:`N / B_j`. Each batch is a uniformly drawn set of rows, so each step is
-  unbiased by itself, that of the smaller last batch too;
-- **streams**: :math:`N m / \sum_j B_j` for every batch, N over the MEAN number of rows a batch: see
+- **shuffled tensors**: :math:`N / B_j`. Each batch is a uniformly drawn set of rows, so each step is unbiased by
+  itself, also that of the smaller last batch;
+- **streams**: :math:`N m / \sum_j B_j` for every batch, which is N over the mean number of rows per batch: see
   :class:`~bayesian_layers.fitting.data.stream_batches.StreamBatches`.
 
-Where all batches have the same number of rows the three are one.
+If all batches have the same number of rows, the three are equal.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ...arguments import check_integer
 from ...errors import DataError
 from ...network import Inputs, num_rows
 from ...streams import Stream
-from ...streams.base import check_whole, shuffled
+from ...streams.base import shuffled
 from .batch import Batch, Batches, check_num_data, check_position, placed
 from .stream_batches import Check, StreamBatches
 
@@ -44,24 +45,24 @@ def make_batches(
     sample_weight: Tensor | None = None,
     check: Check | None = None,
 ) -> Batches:
-    """Make the batches of a fit of what the caller gave."""
+    """Make the batches of a fit from its arguments."""
     if y is None:
-        _refuse_settings_of_tensors(x, batch_size, sample_weight)
+        _check_is_source(x, batch_size, sample_weight)
         return StreamBatches(x, network=network, seed=seed, num_data=num_data, check=check)
     if isinstance(x, Stream | DataLoader) or hasattr(x, "__next__"):
-        raise DataError(f"`y` must be None where `x` is a {type(x).__name__}: its batches hold the targets")
+        raise DataError(f"`y` must be None if `x` is a {type(x).__name__}: its batches hold the targets")
     tensors = placed(x, y, sample_weight, network)
     if check is not None:
         check(tensors[0], tensors[1])
     if batch_size is not None:
-        check_whole("batch_size", batch_size, 1)
+        check_integer("batch_size", batch_size, least=1)
     if batch_size is None or batch_size >= len(y):
         return FullBatch(*tensors, num_data=num_data)
     return ShuffledBatches(*tensors, batch_size=batch_size, seed=seed, num_data=num_data)
 
 
-def _refuse_settings_of_tensors(x: Any, batch_size: int | None, sample_weight: Tensor | None) -> None:
-    # Tensors, NumPy arrays and data frames have a shape; a source of batches has none.
+def _check_is_source(x: Any, batch_size: int | None, sample_weight: Tensor | None) -> None:
+    # Tensors, NumPy arrays and data frames have a shape; a source of batches does not.
     arrays = x if isinstance(x, tuple) and x else (x,)
     if all(hasattr(part, "shape") for part in arrays):
         raise DataError("`y` is missing: pass targets, or a source of (x, y) batches such as a DataLoader")
@@ -76,20 +77,7 @@ def _refuse_settings_of_tensors(x: Any, batch_size: int | None, sample_weight: T
 
 
 class FullBatch:
-    """All rows in each step.
-
-    Args:
-        x: Inputs with rows in front, placed, or a tuple of them.
-        y: Targets, placed.
-        weight: Weights of the rows, placed, or ``None``.
-        num_data: Rows of the whole data set, if ``x`` is a part of it.
-
-    Attributes:
-        all: The batch.
-
-    Raises:
-        DataError: If ``num_data`` is no whole number, or below the rows given.
-    """
+    """All rows in each step; the tensors are placed."""
 
     exact_order = True
     num_batches = 1
@@ -98,8 +86,7 @@ class FullBatch:
         self, x: Inputs, y: Tensor, weight: Tensor | None = None, *, num_data: int | None = None
     ) -> None:
         n = num_rows(x)
-        self.num_data = n if num_data is None else num_data
-        check_whole("num_data", self.num_data, 1)
+        self.num_data = n if num_data is None else check_integer("num_data", num_data, least=1)
         check_num_data(self.num_data, n, "`x`")
         self.batch_rows = n
         self.weighted = weight is not None
@@ -107,38 +94,26 @@ class FullBatch:
         self._epoch = 0
 
     def next(self) -> Batch:
-        """Give all rows; see :meth:`Batches.next`."""
+        """Return all rows."""
         self._epoch += 1
         return self.all
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows; see :meth:`Batches.once`."""
+        """Iterate over all rows, which are one batch."""
         yield self.all
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`."""
+        """Return the position."""
         return {"epoch": self._epoch, "num_data": self.num_data, "batch_rows": self.batch_rows}
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`."""
+        """Go to a position."""
         check_position(state, self.state())
         self._epoch = state["epoch"]
 
 
 class ShuffledBatches:
-    """Batches of tensors, each epoch in an order that ``(seed, epoch)`` decides.
-
-    Args:
-        x: Inputs with rows in front, placed, or a tuple of them.
-        y: Targets, placed.
-        weight: Weights of the rows, placed, or ``None``.
-        batch_size: Rows a batch; the last of an epoch has what is left.
-        seed: Seed of the order.
-        num_data: Rows of the whole data set, if ``x`` is a part of it.
-
-    Raises:
-        DataError: If a setting is out of range.
-    """
+    """Batches of placed tensors, each epoch in an order that depends on ``(seed, epoch)``."""
 
     exact_order = True
 
@@ -152,35 +127,35 @@ class ShuffledBatches:
         seed: int = 0,
         num_data: int | None = None,
     ) -> None:
-        check_whole("batch_size", batch_size, 1)
-        check_whole("seed", seed, 0)
+        check_integer("batch_size", batch_size, least=1)
+        check_integer("seed", seed, least=0)
         full = FullBatch(x, y, weight, num_data=num_data)
         self.num_data, self.weighted = full.num_data, full.weighted
         self._all, self._given = full.all, full.batch_rows
         self.batch_rows = min(batch_size, self._given)
         self.num_batches = math.ceil(self._given / self.batch_rows)
         self._seed = seed
-        self._go(0, 0)
+        self._start(0, 0)
 
-    def _go(self, epoch: int, index: int) -> None:
+    def _start(self, epoch: int, index: int) -> None:
         self._epoch, self._index = epoch, index
         self._order = torch.from_numpy(shuffled(self._given, self._seed, epoch)).to(self._all.y.device)
 
     def next(self) -> Batch:
-        """Give the next batch; see :meth:`Batches.next`."""
+        """Return the next batch."""
         if self._index == self.num_batches:
-            self._go(self._epoch + 1, 0)
+            self._start(self._epoch + 1, 0)
         start = self._index * self.batch_rows
         self._index += 1
         index = self._order[start : start + self.batch_rows]
-        # Twice as fast as `part[index]`.
+        # `index_select` is twice as fast as `part[index]`.
         return self._pick(lambda part: part.index_select(0, index), self.num_data / len(index))
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows in order; see :meth:`Batches.once`."""
+        """Iterate over all rows once, in order."""
         for start in range(0, self._given, self.batch_rows):
-            stretch = slice(start, start + self.batch_rows)
-            yield self._pick(itemgetter(stretch), self.num_data / self._given)
+            part = slice(start, start + self.batch_rows)
+            yield self._pick(itemgetter(part), self.num_data / self._given)
 
     def _pick(self, pick: Callable[[Tensor], Tensor], scale: float) -> Batch:
         x, weight = self._all.x, self._all.weight
@@ -188,7 +163,7 @@ class ShuffledBatches:
         return Batch(picked, pick(self._all.y), None if weight is None else pick(weight), scale)
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`."""
+        """Return the position."""
         return {
             "epoch": self._epoch,
             "index": self._index,
@@ -198,6 +173,6 @@ class ShuffledBatches:
         }
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`."""
+        """Go to a position."""
         check_position(state, self.state())
-        self._go(state["epoch"], state["index"])
+        self._start(state["epoch"], state["index"])

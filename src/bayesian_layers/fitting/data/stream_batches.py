@@ -1,4 +1,4 @@
-"""Batches that come from outside: the library's streams, a ``DataLoader``, any re-iterable."""
+"""Batches from a source: one of the library's streams, a ``DataLoader``, or any re-iterable."""
 
 from __future__ import annotations
 
@@ -11,45 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ...arguments import check_integer
 from ...errors import BayesianLayersError, DataError
 from ...network import Inputs
 from ...noise import seeded
 from ...streams import Stream
-from ...streams.base import check_whole
 from .batch import Batch, check_num_data, check_position, placed
 
 Check = Callable[[Inputs, Tensor], None]
 _END = object()
-_ORDER, _ONCE = 1, 2  # what a random state of a foreign source is for
+_ORDER, _ONCE = 1, 2  # keys of the random states for `next` and for `once`
 
 
 class StreamBatches:
-    r"""Batches of a stream, all with one scale: N over the mean number of rows a batch.
+    """Batches of a stream, all with the same scale: N over the mean number of rows per batch."""
 
-    .. math:: \text{scale} = N m \big/ \sum_{j=1}^m B_j
-
-    The mean of an epoch's steps is then exactly the full sum in whatever order. A scale ``N / B_j`` would
-    count the rows of a smaller last batch more than others, for ever where the order is fixed. Where nobody
-    knows the rows of an epoch before it has ended (a foreign iterable), the first epoch takes the mean of
-    the batches so far.
-
-    A foreign source runs under a random state of its own, so the caller's stays and a ``DataLoader`` shuffles
-    by the fit's seed; what else decides its order (workers, its own generator) nobody can promise.
-
-    Args:
-        source: A ``bl.streams.Stream``, a ``DataLoader``, or any re-iterable of ``(x, y)`` or
-            ``(x, y, sample_weight)``.
-        network: Decides device and dtype.
-        seed: Seed for foreign sources; a stream has its own.
-        num_data: Rows of the whole data set; ``None`` where the source knows.
-        check: Called with the inputs and targets of each batch, to refuse them.
-
-    Raises:
-        TypeError: If the source is no iterable, or a batch holds something else than tensors.
-        ShapeError: If rows of a batch differ.
-        DataError: If the source gives each row only once, single rows, nothing, or something else than pairs,
-            a value is not finite, or ``num_data`` is missing or too small.
-    """
+    # With m batches of B_j rows per epoch the scale is N m / sum_j B_j, so the mean over an epoch's steps is exactly
+    # the full sum, in any order. A scale N / B_j would count the rows of a smaller last batch more than others, always
+    # if the order is fixed. If the rows of an epoch are not known before it has ended (a foreign iterable), the first
+    # epoch uses the mean of the batches so far.
+    #
+    # A foreign source has its own random state: the caller's is not changed, and a DataLoader shuffles by the fit's
+    # seed. Other things that decide its order (workers, a generator of its own) cannot be controlled.
 
     def __init__(
         self,
@@ -60,11 +43,11 @@ class StreamBatches:
         num_data: int | None = None,
         check: Check | None = None,
     ) -> None:
-        check_whole("seed", seed, 0)
-        _check_again_and_again(source)
+        check_integer("seed", seed, least=0)
+        _check_reiterable(source)
         self._network, self._check = network, check
         self.exact_order = isinstance(source, Stream)
-        self._source = source if isinstance(source, Stream) else _Foreign(source, seed)
+        self._source = source if isinstance(source, Stream) else _ForeignSource(source, seed)
         self._seed = self._source.seed
         self._whole = _known_epoch(source)
         self.num_data = _num_data(source, num_data, self._whole)
@@ -72,18 +55,18 @@ class StreamBatches:
         self._batches = self._source.epoch(0)
         first = next(self._batches, _END)
         if first is _END:
-            raise DataError("the stream of batches is empty; it must give at least one (x, y)")
+            raise DataError("the stream of batches must give at least one (x, y); it is empty")
         self.weighted = len(_triple(first)) == 3
         self.batch_rows = len(self._take(first, 0)[1])
         self._batches = chain([first], self._batches)
 
     @property
     def num_batches(self) -> int:
-        """Batches an epoch; an estimate where nobody knows before the first one has ended."""
+        """Number of batches per epoch; an estimate if it is not known before the first epoch has ended."""
         return self._whole[1] if self._whole else math.ceil(self.num_data / self.batch_rows)
 
     def next(self) -> Batch:
-        """Give the next batch; see :meth:`Batches.next`."""
+        """Return the next batch."""
         element = next(self._batches, _END)
         if element is _END:
             self._end_epoch()
@@ -107,7 +90,7 @@ class StreamBatches:
         self._batches = self._source.epoch(self._epoch)
 
     def once(self) -> Iterator[Batch]:
-        """Give all rows once; see :meth:`Batches.once`."""
+        """Iterate over all rows once."""
         scale = self.num_data / self._whole[0] if self._whole else 1.0
         for index, element in enumerate(self._source):
             yield Batch(*self._take(element, index), scale)
@@ -126,7 +109,7 @@ class StreamBatches:
         return batch
 
     def state(self) -> dict[str, int]:
-        """Tell the position; see :meth:`Batches.state`."""
+        """Return the position."""
         rows, count = self._whole or (0, 0)
         return {
             "epoch": self._epoch,
@@ -140,7 +123,7 @@ class StreamBatches:
         }
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Go to a position; see :meth:`Batches.restore`."""
+        """Go to a position."""
         check_position(state, self.state())
         self._epoch, self._index, self._rows = state["epoch"], state["index"], state["rows"]
         if state["epoch_batches"]:
@@ -148,8 +131,8 @@ class StreamBatches:
         self._batches = self._source.epoch(self._epoch, self._index)
 
 
-class _Foreign:
-    """A source of which nothing is known but that it can be iterated, with the interface of a stream."""
+class _ForeignSource:
+    """Gives any re-iterable the interface of a stream."""
 
     def __init__(self, source: Any, seed: int) -> None:
         self._source = source
@@ -162,7 +145,7 @@ class _Foreign:
         return self._isolated(0, _ONCE)
 
     def _isolated(self, *key: int) -> Iterator[Any]:
-        """Iterate under a random state of its own: a DataLoader draws from torch's global generator."""
+        """Iterate with a separate state of torch's global generator, from which a DataLoader draws."""
         with seeded(self.seed, *key):
             iterator = iter(self._source)
             state = torch.get_rng_state()
@@ -176,7 +159,7 @@ class _Foreign:
             yield element
 
 
-def _check_again_and_again(source: Any) -> None:
+def _check_reiterable(source: Any) -> None:
     if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
         raise TypeError(
             "`x` must be a tensor, a tuple of tensors, or a re-iterable of (x, y) batches; received "
@@ -184,7 +167,8 @@ def _check_again_and_again(source: Any) -> None:
         )
     if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
         raise DataError(
-            "a Dataset gives single rows; a fit takes batches. Pass DataLoader(dataset, batch_size=..., shuffle=True)"
+            "a Dataset gives single rows, but a fit takes batches. Pass DataLoader(dataset, batch_size=..., "
+            "shuffle=True)"
         )
     if hasattr(source, "__next__"):
         raise DataError(
@@ -194,7 +178,7 @@ def _check_again_and_again(source: Any) -> None:
 
 
 def _triple(element: Any) -> tuple[Any, ...]:
-    """``(x, y)`` or ``(x, y, weight)``; collated tuples of inputs come as lists."""
+    """Return an element as ``(x, y)`` or ``(x, y, weight)``; a list of inputs, as DataLoaders give, becomes a tuple."""
     if not isinstance(element, tuple | list) or len(element) not in {2, 3}:
         what = f" of {len(element)}" if isinstance(element, tuple | list) else ""
         raise DataError(
@@ -206,7 +190,7 @@ def _triple(element: Any) -> tuple[Any, ...]:
 
 
 def _known_epoch(source: Any) -> tuple[int, int] | None:
-    """Rows and batches of an epoch, where the source can tell them without being iterated."""
+    """Return the rows and batches of an epoch, if the source knows them without being iterated."""
     if isinstance(source, Stream):
         return source.num_data, len(source)
     if isinstance(source, list | tuple):
@@ -226,10 +210,10 @@ def _num_data(source: Any, num_data: int | None, known: tuple[int, int] | None) 
         num_data = _rows_of(source, known)
     if num_data is None:
         raise DataError(
-            "`num_data` is missing: the rows of the whole data set, by which the ELBO is scaled, cannot be read "
-            "off this source; pass num_data=..."
+            "`num_data` is missing: the number of rows of the whole data set, which scales the ELBO, is not known for "
+            "this source; pass num_data=..."
         )
-    check_whole("num_data", num_data, 1)
+    num_data = check_integer("num_data", num_data, least=1)
     if known is not None:
         check_num_data(num_data, known[0], "one epoch of the stream")
     return num_data
@@ -239,7 +223,7 @@ def _rows_of(source: Any, known: tuple[int, int] | None) -> int | None:
     if not isinstance(source, DataLoader):
         return known[0] if known else None
     n = _length(source.dataset) if source.batch_sampler is not None else None
-    # A sampler of its own may take a part of the data set, or rows twice: then only the caller knows.
+    # A custom sampler may take a part of the data set, or rows twice: then only the caller knows.
     return n if source.batch_size is not None and n == _length(source.sampler) else None
 
 

@@ -1,10 +1,10 @@
-"""Recording a function of tensors once, and running only its operations ever after.
+"""Capture of a function of tensors: its operations are recorded once, and then run without its Python code.
 
-Python's part of a step on a small network (modules, handlers, distributions, autograd) costs several times the
-arithmetic. A recorded step is the bare list of operations, forward, backward and optimizer.
+Python's part of a step on a small network (modules, handlers, distributions, autograd) takes several times as long as
+the arithmetic. A captured step is the bare list of operations: forward, backward and optimizer.
 
-Not ``make_fx``: its import takes a second of every process and changes the caller's warnings filters
-(``reports/decisions/004-captured-step.md``).
+``make_fx`` would do the same, but its import takes a second of every process and changes the caller's warnings
+filters (``reports/decisions/004-captured-step.md``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ...private_apis import DispatchMode, kernel, tree_map
-from .graph import Operation, Slot, Tape, is_slot, simplify
+from .graph import Graph, Node, Value, is_value, simplify
 
 _ATEN = torch.ops.aten
-# Where such an operation returns its input as it was, later operations take the input itself.
+# If such an operation returns its input unchanged, later operations take the input itself.
 _VIEWS = {
     _ATEN.lift_fresh.default,
     _ATEN.detach.default,
@@ -39,134 +39,128 @@ class CaptureError(Exception):
 
 
 class _Recorder(DispatchMode):
-    """Notes every operation that reaches torch's kernels, below autograd and vmap."""
+    """Records every operation that reaches torch's kernels, below autograd and vmap."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
-        self.operations: list[Operation] = []
+        self.nodes: list[Node] = []
         self.constants: set[int] = set()
-        self._slots: dict[int, int] = {}
-        self.values: list[Tensor] = []  # an id is only good while its tensor lives
+        self.tensors: list[Tensor] = []  # kept alive, so that their ids stay unique
+        self._indices: dict[int, int] = {}
         for tensor in inputs:
-            self._new(tensor)
+            self._add(tensor)
 
-    def _new(self, tensor: Tensor, slot: int | None = None) -> int:
-        self.values.append(tensor)
-        self._slots[id(tensor)] = len(self.values) - 1 if slot is None else slot
-        return self._slots[id(tensor)]
+    def _add(self, tensor: Tensor, index: int | None = None) -> int:
+        self.tensors.append(tensor)
+        self._indices[id(tensor)] = len(self.tensors) - 1 if index is None else index
+        return self._indices[id(tensor)]
 
-    def slot(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) not in self._slots:
-            self.constants.add(self._new(value))
-        return Slot(self._slots[id(value)])
+    def value(self, leaf: Any) -> Any:
+        """Return the value of a tensor, and anything else as it is; an unknown tensor is a constant."""
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) not in self._indices:
+            self.constants.add(self._add(leaf))
+        return Value(self._indices[id(leaf)])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _READS_VALUES:
-            raise CaptureError(f"it looks at values ({func})")
+            raise CaptureError(f"it reads the values of a tensor ({func})")
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func in _VIEWS and _same(result, args[0]):
-            self._new(result, self.slot(args[0]).index)
+        if func in _VIEWS and _same_layout(result, args[0]):
+            self._add(result, self.value(args[0]).index)
             return result
-        slots, named = tree_map(self.slot, (args, kwargs))
+        args, kwargs = tree_map(self.value, (args, kwargs))
         single = isinstance(result, Tensor)
         results = tuple(self._result(part) for part in ((result,) if single else result or ()))
-        self.operations.append(Operation(func, slots, named, results, single))
+        self.nodes.append(Node(func, args, kwargs, results, single))
         return result
 
-    def _result(self, value: Any) -> int:
-        # An operation in place returns its argument, which keeps its slot: later uses see what was written.
-        if isinstance(value, Tensor) and id(value) in self._slots:
-            return self._slots[id(value)]
-        return self._new(value) if isinstance(value, Tensor) else self._new(torch.empty(0))
+    def _result(self, tensor: Any) -> int:
+        # An operation in place returns its argument, which stays the same value: later nodes read what was written.
+        if isinstance(tensor, Tensor) and id(tensor) in self._indices:
+            return self._indices[id(tensor)]
+        return self._add(tensor) if isinstance(tensor, Tensor) else self._add(torch.empty(0))
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A recorded function: the same operations on other tensors of the same shapes, dtypes and devices.
+    """A captured function: the same operations on other tensors of the same shapes, dtypes and devices."""
 
-    What was not an input when it was recorded (data, frozen parameters) is a constant. Inputs that the
-    function wrote to in place are written to again.
-
-    Attributes:
-        run: Takes the inputs, gives the outputs.
-        operations: Number of operations.
-        source: The recording as Python.
-    """
-
+    # Tensors that were not inputs (data, frozen parameters) are constants. Inputs that the function wrote to in place
+    # are written to again.
     run: Function
     operations: int
-    source: str
+    source: str  # as Python
 
 
 def capture(function: Function, inputs: Sequence[Tensor], *, overloads: bool = False) -> Captured:
-    """Record a function by running it once; it is run for real, so inputs that it writes to are changed."""
+    """Capture a function by running it once; inputs that it writes to in place are changed."""
     with _Recorder(inputs) as recorder:
         outputs = function(*inputs)
     if not all(isinstance(output, Tensor) for output in outputs):
-        raise CaptureError("it returns something else than tensors")
-    places = tuple(recorder.slot(output).index for output in outputs)
-    tape = Tape(recorder.operations, set(recorder.constants), places, recorder.values)
-    return _write(simplify(tape), len(inputs), overloads)
+        raise CaptureError("it returns something other than tensors")
+    indices = tuple(recorder.value(output).index for output in outputs)
+    graph = Graph(recorder.nodes, set(recorder.constants), indices, recorder.tensors)
+    return _write(simplify(graph), len(inputs), overloads)
 
 
-def _same(result: Tensor, argument: Tensor) -> bool:
+def _same_layout(result: Tensor, argument: Tensor) -> bool:
     return result.shape == argument.shape and result.stride() == argument.stride()
 
 
-def _write(tape: Tape, inputs: int, overloads: bool) -> Captured:
-    """Write the recording as a Python function, which drops every tensor after its last use."""
-    scope: dict[str, Any] = {f"t{slot}": tape.values[slot].detach() for slot in tape.constants}
-    last = {slot: i for i, each in enumerate(tape.operations) for slot in (*each.slots(), *each.results)}
-    keep = {*tape.outputs, *tape.constants}
-    parameters = [*(f"t{i}" for i in range(inputs)), *(f"t{slot}=t{slot}" for slot in tape.constants)]
-    lines = [f"def recorded({', '.join(parameters)}):"]
+def _write(graph: Graph, inputs: int, overloads: bool) -> Captured:
+    """Write the graph as a Python function, which deletes every tensor after its last use."""
+    scope: dict[str, Any] = {f"t{index}": graph.tensors[index].detach() for index in graph.constants}
+    last = {index: i for i, node in enumerate(graph.nodes) for index in (*node.arguments(), *node.results)}
+    keep = {*graph.outputs, *graph.constants}
+    parameters = [*(f"t{i}" for i in range(inputs)), *(f"t{index}=t{index}" for index in graph.constants)]
+    lines = [f"def captured({', '.join(parameters)}):"]
     dead: dict[int, list[str]] = {}
-    for slot, i in last.items():
-        if slot not in keep:
-            dead.setdefault(i, []).append(f"t{slot}")
-    for i, operation in enumerate(tape.operations):
-        lines.append(f"    {_targets(operation)}{_call(operation, scope, overloads)}")
+    for index, i in last.items():
+        if index not in keep:
+            dead.setdefault(i, []).append(f"t{index}")
+    for i, node in enumerate(graph.nodes):
+        lines.append(f"    {_targets(node)}{_call(node, scope, overloads)}")
         if i in dead:
             lines.append(f"    del {', '.join(dead[i])}")
-    lines.append(f"    return ({''.join(f't{slot}, ' for slot in tape.outputs)})")
+    lines.append(f"    return ({''.join(f't{index}, ' for index in graph.outputs)})")
     source = "\n".join(lines)
-    exec(compile(source, "<captured step>", "exec"), scope)  # our own text: names and numbers of slots
-    return Captured(scope["recorded"], len(tape.operations), source)
+    exec(compile(source, "<captured step>", "exec"), scope)  # only names and numbers from above
+    return Captured(scope["captured"], len(graph.nodes), source)
 
 
-def _targets(operation: Operation) -> str:
-    if not operation.results:
+def _targets(node: Node) -> str:
+    if not node.results:
         return ""
-    names = ", ".join(f"t{slot}" for slot in operation.results)
-    return f"{names} = " if operation.single else f"{names}, = "
+    names = ", ".join(f"t{index}" for index in node.results)
+    return f"{names} = " if node.single else f"{names}, = "
 
 
-def _call(operation: Operation, scope: dict[str, Any], overloads: bool) -> str:
-    function = operation.function if overloads else kernel(operation.function)
-    name = _bind(str(operation.function).replace(".", "_"), function, scope)
-    arguments = [_argument(value, scope) for value in operation.args]
-    named = [f"{key}={_argument(value, scope)}" for key, value in operation.kwargs.items()]
+def _call(node: Node, scope: dict[str, Any], overloads: bool) -> str:
+    function = node.function if overloads else kernel(node.function)
+    name = _bind(str(node.function).replace(".", "_"), function, scope)
+    arguments = [_argument(leaf, scope) for leaf in node.args]
+    named = [f"{key}={_argument(leaf, scope)}" for key, leaf in node.kwargs.items()]
     return f"{name}({', '.join([*arguments, *named])})"
 
 
-def _argument(value: Any, scope: dict[str, Any]) -> str:
-    if is_slot(value):
-        return f"t{value.index}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_argument(part, scope) for part in value)}]"
-    if value is None or type(value) in (bool, int):
-        return repr(value)
-    return _bind("k", value, scope)
+def _argument(leaf: Any, scope: dict[str, Any]) -> str:
+    if is_value(leaf):
+        return f"t{leaf.index}"
+    if isinstance(leaf, list | tuple):
+        return f"[{', '.join(_argument(part, scope) for part in leaf)}]"
+    if leaf is None or type(leaf) in (bool, int):
+        return repr(leaf)
+    return _bind("k", leaf, scope)
 
 
-def _bind(stem: str, value: Any, scope: dict[str, Any]) -> str:
-    """Name an object that has no literal; the same object keeps its name."""
+def _bind(stem: str, constant: Any, scope: dict[str, Any]) -> str:
+    """Return the name of an object that has no literal; the same object has one name."""
     for name, known in scope.items():
-        if known is value:
+        if known is constant:
             return name
     name = f"{stem}_{len(scope)}"
-    scope[name] = value
+    scope[name] = constant
     return name

@@ -1,4 +1,4 @@
-"""A guide's parameters as one flat vector: what a step works on."""
+"""A guide's parameters as one flat vector, which a step updates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from ...guides import Guide
 
 
 class FlatParameters:
-    """The trained parameters of a guide, one after the other.
+    """The trained parameters of a guide in one vector; empty and frozen parameters are left out."""
 
-    One vector costs an optimizer a tenth of what many small tensors do.
-
-    Args:
-        guide: The guide; parameters that are empty or do not require a gradient are left alone.
-    """
+    # An optimizer takes a tenth of the time on one vector that it takes on many small tensors.
 
     def __init__(self, guide: Guide) -> None:
         self._trained = {
@@ -29,7 +25,7 @@ class FlatParameters:
         return torch.cat([parameter.detach().reshape(-1) for parameter in self._trained.values()])
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Cut a vector into the parameters."""
+        """Return views of a vector with the parameters' names and shapes."""
         parts = flat.split([parameter.numel() for parameter in self._trained.values()])
         return {
             name: part.view(parameter.shape)

@@ -1,4 +1,4 @@
-"""A recorded function as a list of operations, and what can be left out of it without changing a number."""
+"""A captured function as a graph of operations, and its simplification, which changes no number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ...private_apis import changes_arguments, tree_leaves, tree_map
 
 _ATEN = torch.ops.aten
-# With all elements in memory in their order, any chain of these is one `view`.
+# On a contiguous tensor any chain of these is one `view`.
 _RESHAPES = {
     _ATEN.view.default,
     _ATEN._unsafe_view.default,
@@ -21,7 +21,7 @@ _RESHAPES = {
     _ATEN.squeeze.default,
 }
 _PRODUCTS = {_ATEN.mul.Tensor, _ATEN.mul.Scalar}
-# What these give depends on the shape of their argument only.
+# Their results depend only on the shape of the argument.
 _OF_SHAPES = {
     _ATEN.ones_like.default,
     _ATEN.zeros_like.default,
@@ -33,186 +33,166 @@ _OF_SHAPES = {
 
 
 @dataclass(frozen=True)
-class Slot:
-    """The place of a tensor among the inputs, constants and results of a recording."""
+class Value:
+    """A tensor of the graph, by its number: an input, a constant or the result of a node."""
 
     index: int
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One call of one of torch's kernels.
+class Node:
+    """One call of one of torch's kernels."""
 
-    Attributes:
-        function: The overload that was called.
-        args: Arguments, with slots in place of tensors.
-        kwargs: The same by name.
-        results: Slots of the results.
-        single: Whether the result is one tensor rather than a list.
-    """
-
-    function: Any
-    args: Any
+    function: Any  # the overload that was called
+    args: Any  # with values in place of tensors
     kwargs: Mapping[str, Any]
-    results: tuple[int, ...]
-    single: bool
+    results: tuple[int, ...]  # numbers of the values that it returns
+    single: bool  # whether it returns one tensor rather than a list
 
-    def slots(self) -> list[int]:
-        """Give the slots of all tensors among the arguments."""
-        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=is_slot)
-        return [leaf.index for leaf in leaves if isinstance(leaf, Slot)]
+    def arguments(self) -> list[int]:
+        """Return the numbers of all values among the arguments."""
+        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=is_value)
+        return [leaf.index for leaf in leaves if isinstance(leaf, Value)]
 
     def writes(self) -> bool:
-        """Whether an argument is changed in place."""
+        """Return whether an argument is changed in place."""
         return changes_arguments(self.function)
 
     def random(self) -> bool:
-        """Whether the result depends on a generator."""
+        """Return whether the result depends on a random generator."""
         return torch.Tag.nondeterministic_seeded in self.function.tags
 
-    def renamed(self, names: Mapping[int, int]) -> Operation:
-        """Give the operation on other slots."""
+    def renamed(self, names: Mapping[int, int]) -> Node:
+        """Return the same node with other values as arguments."""
 
         def other(leaf: Any) -> Any:
-            return Slot(names.get(leaf.index, leaf.index)) if isinstance(leaf, Slot) else leaf
+            return Value(names.get(leaf.index, leaf.index)) if isinstance(leaf, Value) else leaf
 
-        args, kwargs = tree_map(other, (self.args, dict(self.kwargs)), is_leaf=is_slot)
+        args, kwargs = tree_map(other, (self.args, dict(self.kwargs)), is_leaf=is_value)
         return replace(self, args=args, kwargs=kwargs)
 
 
 @dataclass
-class Tape:
-    """A recording.
+class Graph:
+    """A captured function."""
 
-    Attributes:
-        operations: In order.
-        constants: Slots of tensors that are neither inputs nor results.
-        outputs: Slots of what is returned.
-        values: Each slot's tensor as it was when recorded; its memory holds that value where nobody wrote to it.
-    """
-
-    operations: list[Operation]
-    constants: set[int]
+    nodes: list[Node]  # in the order of execution
+    constants: set[int]  # values that are neither inputs nor results
     outputs: tuple[int, ...]
-    values: list[Tensor]
+    # The tensor of each value as it was captured. If nothing writes to its memory, it still has that content.
+    tensors: list[Tensor]
 
 
-def simplify(tape: Tape) -> Tape:
-    """Leave out what changes no number: repetitions, products with 1, chains of views."""
-    # What is always the same.
-    # Memory that any operation writes to is left as it is.
-    passes: list[Callable[[Tape, set[int]], Tape]] = [_fold, _rename_views, _rename_repeated]
-    written = _written(tape)
-    for one in passes:
-        tape = _live(one(tape, written))
-    return tape
+# Worth its lines: without it a captured step of the article's network took 1.9 times as long with 1 particle (114
+# operations in place of 67) and 1.3 times with 16, and a compiled one 1.4 times with 1 particle. Dead nodes and
+# constants are about half of it, views and repeated nodes the other half.
+def simplify(graph: Graph) -> Graph:
+    """Remove unused nodes, constant ones, chains of views, products with 1, and repeated nodes."""
+    # Memory that any node writes to is left alone.
+    passes: list[Callable[[Graph, set[int]], Graph]] = [_constant_fold, _merge_views, _merge_repeated]
+    written = _written(graph)
+    for each in passes:
+        graph = _alive(each(graph, written))
+    return graph
 
 
-def is_slot(value: Any) -> bool:
-    """Whether a leaf of arguments stands for a tensor."""
-    return isinstance(value, Slot)
+def is_value(leaf: Any) -> bool:
+    """Return whether a leaf of the arguments is a tensor of the graph."""
+    return isinstance(leaf, Value)
 
 
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _written(tape: Tape) -> set[int]:
-    """Addresses of memory that is written to in place."""
+def _written(graph: Graph) -> set[int]:
+    """Return the addresses of memory that is written to in place."""
     return {
-        _memory(tape.values[slot])
-        for operation in tape.operations
-        if operation.writes()
-        for slot in operation.slots()
+        _memory(graph.tensors[index]) for node in graph.nodes if node.writes() for index in node.arguments()
     }
 
 
-def _live(tape: Tape) -> Tape:
-    """Drop what nobody needs, as distributions that were built and never asked."""
-    needed, kept = set(tape.outputs), []
-    for operation in reversed(tape.operations):
-        if operation.writes() or needed.intersection(operation.results):
-            kept.append(operation)
-            needed.update(operation.slots())
-    return Tape(kept[::-1], tape.constants & needed, tape.outputs, tape.values)
+def _alive(graph: Graph) -> Graph:
+    """Remove nodes whose results are not used, such as parts of distributions."""
+    needed, kept = set(graph.outputs), []
+    for node in reversed(graph.nodes):
+        if node.writes() or needed.intersection(node.results):
+            kept.append(node)
+            needed.update(node.arguments())
+    return Graph(kept[::-1], graph.constants & needed, graph.outputs, graph.tensors)
 
 
-def _fold(tape: Tape, written: set[int]) -> Tape:
-    """Make constants of what is computed from constants and shapes alone."""
-    constants, kept = set(tape.constants), []
-    for operation in tape.operations:
-        fixed = operation.function in _OF_SHAPES or constants.issuperset(operation.slots())
-        free = not operation.writes() and not operation.random()
-        touched = [] if operation.function in _OF_SHAPES else operation.slots()
-        if (
-            fixed
-            and free
-            and not any(_memory(tape.values[s]) in written for s in (*touched, *operation.results))
-        ):
-            constants.update(operation.results)
+def _constant_fold(graph: Graph, written: set[int]) -> Graph:
+    """Turn what is computed from constants and shapes alone into constants."""
+    constants, kept = set(graph.constants), []
+    for node in graph.nodes:
+        of_shapes = node.function in _OF_SHAPES
+        fixed = of_shapes or constants.issuperset(node.arguments())
+        used = [*([] if of_shapes else node.arguments()), *node.results]
+        in_written = any(_memory(graph.tensors[index]) in written for index in used)
+        if fixed and not node.writes() and not node.random() and not in_written:
+            constants.update(node.results)
         else:
-            kept.append(operation)
-    return Tape(kept, constants, tape.outputs, tape.values)
+            kept.append(node)
+    return Graph(kept, constants, graph.outputs, graph.tensors)
 
 
-def _rename_views(tape: Tape, written: set[int]) -> Tape:
-    """Take the origin itself in place of its product with 1, and one view in place of views of views."""
+def _merge_views(graph: Graph, written: set[int]) -> Graph:
+    """Replace a product with 1 by its argument, and a view of a view by one view."""
     names: dict[int, int] = {}
     origins: dict[int, int] = {}
     kept = []
-    for old in tape.operations:
-        operation = old.renamed(names)
-        if operation.function in _PRODUCTS and _is_times_one(operation, tape.values, written):
-            names[operation.results[0]] = operation.args[0].index
+    for old in graph.nodes:
+        node = old.renamed(names)
+        if node.function in _PRODUCTS and _is_times_one(node, graph.tensors, written):
+            names[node.results[0]] = node.args[0].index
             continue
-        if operation.function in _RESHAPES:
-            result: int = operation.results[0]
-            origin: int = operation.args[0].index
+        if node.function in _RESHAPES:
+            result: int = node.results[0]
+            origin: int = node.args[0].index
             origin = origins.get(origin, origin)
-            value, source = tape.values[result], tape.values[origin]
-            if value.is_contiguous() and source.is_contiguous():
+            view, source = graph.tensors[result], graph.tensors[origin]
+            if view.is_contiguous() and source.is_contiguous():
                 origins[result] = origin
-                if value.shape == source.shape:
+                if view.shape == source.shape:
                     names[result] = origin
                     continue
-                operation = Operation(
-                    _ATEN.view.default, [Slot(origin), list(value.shape)], {}, (result,), True
-                )
-        kept.append(operation)
-    return Tape(kept, tape.constants, _other(tape.outputs, names), tape.values)
+                node = Node(_ATEN.view.default, [Value(origin), list(view.shape)], {}, (result,), True)
+        kept.append(node)
+    return Graph(kept, graph.constants, _renamed(graph.outputs, names), graph.tensors)
 
 
-def _is_times_one(operation: Operation, values: list[Tensor], written: set[int]) -> bool:
-    origin, factor = operation.args
-    if is_slot(factor) or factor != 1 or not is_slot(origin):
+def _is_times_one(node: Node, tensors: list[Tensor], written: set[int]) -> bool:
+    origin, factor = node.args
+    if is_value(factor) or factor != 1 or not is_value(origin):
         return False
-    source, result = values[origin.index], values[operation.results[0]]
+    source, result = tensors[origin.index], tensors[node.results[0]]
     same = (
         source.dtype == result.dtype and source.shape == result.shape and source.stride() == result.stride()
     )
     return same and not written & {_memory(source), _memory(result)}
 
 
-def _rename_repeated(tape: Tape, written: set[int]) -> Tape:
-    """Take the first result of the same operation on the same tensors, as long as nothing was written in between."""
+def _merge_repeated(graph: Graph, written: set[int]) -> Graph:
+    """Replace a repeated node by the first one, unless something was written in between."""
     names: dict[int, int] = {}
-    seen: dict[str, Operation] = {}
+    seen: dict[str, Node] = {}
     kept = []
-    for old in tape.operations:
-        operation = old.renamed(names)
-        if operation.writes():
+    for old in graph.nodes:
+        node = old.renamed(names)
+        if node.writes():
             seen.clear()
-        elif not operation.random() and not any(
-            _memory(tape.values[s]) in written for s in operation.results
+        elif not node.random() and not any(
+            _memory(graph.tensors[index]) in written for index in node.results
         ):
-            text = repr((operation.function, operation.args, sorted(operation.kwargs.items())))
-            first = seen.setdefault(text, operation)
-            if first is not operation:
-                names.update(zip(operation.results, first.results, strict=True))
+            text = repr((node.function, node.args, sorted(node.kwargs.items())))
+            first = seen.setdefault(text, node)
+            if first is not node:
+                names.update(zip(node.results, first.results, strict=True))
                 continue
-        kept.append(operation)
-    return Tape(kept, tape.constants, _other(tape.outputs, names), tape.values)
+        kept.append(node)
+    return Graph(kept, graph.constants, _renamed(graph.outputs, names), graph.tensors)
 
 
-def _other(slots: tuple[int, ...], names: Mapping[int, int]) -> tuple[int, ...]:
-    return tuple(names.get(slot, slot) for slot in slots)
+def _renamed(values: tuple[int, ...], names: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(names.get(index, index) for index in values)

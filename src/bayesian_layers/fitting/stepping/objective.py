@@ -1,4 +1,4 @@
-"""The objective of a fit: what each step minimises, and its exact evaluation on common draws."""
+"""The objective that each step of a fit minimises."""
 
 from __future__ import annotations
 
@@ -11,19 +11,11 @@ from ...network import Inputs
 
 
 class Objective(nn.Module):
-    r"""What a fit minimises, estimated on one batch, in nats of the whole data set.
+    """Estimates the negative ELBO on one batch: the weighted KL minus the expected log likelihood."""
 
-    .. math:: -\widehat{E_q}[\log p(y \mid x, w)] + \sum_j \text{weight}_j \, \mathrm{KL}(q_j \| p_j)
-
-    The first term is the estimator's, from the model's own program; the second is in closed form over the
-    guide's flat parameters, or for a guide that has none an estimate on the same draws. For guides with
-    independent Normal sites and the plain estimator it is Pyro's ``TraceMeanField_ELBO`` on the same draws.
-
-    Args:
-        guide: The guide; its parameters are this module's.
-        estimator: How the first term is estimated.
-        priors: The priors as flat vectors, with the weights of the KL.
-    """
+    # In nats of the whole data set. The first term is the estimator's, from the model's own program. The second one
+    # has a closed form in the guide's flat parameters, or is estimated on the same draws. For guides with independent
+    # Normal sites and the plain estimator the sum equals Pyro's `TraceMeanField_ELBO` on the same draws.
 
     def __init__(self, guide: Guide, estimator: Estimator, priors: FlatPriors) -> None:
         super().__init__()

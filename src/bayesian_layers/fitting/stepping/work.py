@@ -1,4 +1,4 @@
-"""How much work one row is, so that evaluations of convolutions and of long sequences stay affordable."""
+"""The work of one row, so that evaluations of convolutions and of long sequences stay affordable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from ...private_apis import tree_leaves
 
 
 def multiplications(network: nn.Module, x: Inputs) -> int:
-    """Count about how many multiplications the network does for one row."""
-    # Each parameter at each of its places.
-    # A dense layer on ``(N, D)`` uses its weight at one place, on ``(N, T, D)`` at T; a convolution at each
+    """Estimate the number of multiplications of one row: each parameter counts once per place where it is used."""
+    # A dense layer on (N, D) uses its weight at one place, on (N, T, D) at T places; a convolution uses it at each
     # pixel of its output, a recurrent layer at each step.
     few = take_rows(x, slice(2))
     counting = _Counting(network, num_rows(few))
@@ -49,5 +48,5 @@ class _Counting(TorchFunctionMode):
 
 
 def _is_view(out: Tensor, used: list[Tensor]) -> bool:
-    """Whether a parameter was only looked at: transposed, say."""
+    """Return whether the result is a view of a parameter, such as its transpose."""
     return any(out.untyped_storage().data_ptr() == each.untyped_storage().data_ptr() for each in used)

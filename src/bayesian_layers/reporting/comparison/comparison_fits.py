@@ -13,7 +13,7 @@ from torch import Tensor
 from ... import metrics
 from ...baselines import KerasFit, fit_keras
 from ...errors import FitWarning
-from ...fitting import FitResult
+from ...fitting.result import FitResult
 from ...tabular import RegressionTarget, TableModel, TableSchema, fit_table
 from ..background import background_queue
 from ..page import Table
