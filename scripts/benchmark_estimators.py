@@ -1,43 +1,37 @@
 #!/usr/bin/env python3
 """Measure noise and cost of the gradient estimators, and write estimators.md and estimators.json.
 
-For four networks, at initialisation and after some training: the trace of the variance of the gradient of the
-expected log likelihood (loc and log_scale together), with the batch fixed and with the batch drawn anew each time, and
-the cost of a recorded training step beside the same network's deterministic Adam step. The default of
-`bl.fit(estimator=None)` rests on the products of the two.
+For four networks, at initialization and after some training: the trace of the variance of the gradient of the expected
+log likelihood (loc and log_scale together), with a fixed batch and with a new batch for each gradient, and the cost of
+a recorded training step relative to a deterministic Adam step of the same network. The default of
+`bl.fit(estimator=None)` was chosen by the products of the two.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import datetime
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure("report")
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, cpu_model, record_head, write_results
 from bayesian_layers import estimators
 from bayesian_layers.estimators import Estimator
 from bayesian_layers.fitting.schedule import LEARNING_RATE, MAX_LEARNING_RATE
 from bayesian_layers.noise import seeded
+from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.provenance import hash_of
-from bayesian_layers.saving.versions import versions
-from benchmark_speed import cpu_model
 
-Record = dict[str, Any]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 BLOCK = 10  # steps of ours, then as many deterministic ones
@@ -48,65 +42,45 @@ STAGES = ("init", "trained")
 class Task:
     """A network with its data."""
 
-    # Of the network.
     name: str
-    # Makes it.
     network: Callable[[], nn.Module]
-    # Of the targets.
     likelihood: Any
-    # What the deterministic network minimises.
-    loss: Loss
-    # Inputs.
+    loss: Loss  # of the deterministic network
     x: Tensor
-    # Targets.
     y: Tensor
-    # Rows a step; ``None`` takes all.
-    batch_size: int | None
-    # Numbers of draws a step.
-    particles: tuple[int, ...]
-    # Before the second measurement.
-    train_steps: int
-    # Gradients behind each variance.
-    draws: int
-    # Steps of each timed fit.
-    time_steps: int
+    batch_size: int | None  # None: all rows
+    particles: tuple[int, ...]  # numbers of draws per step
+    train_steps: int  # before the second measurement
+    draws: int  # gradients per estimate of a variance
+    time_steps: int  # of each timed fit
 
     @property
     def rows(self) -> int:
-        """Rows a step."""
+        """Rows per step."""
         return len(self.y) if self.batch_size is None else self.batch_size
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one estimator on one network."""
+    """The measurements of one estimator on one network."""
 
-    # The network.
     task: str
-    # Rows a step.
-    rows: int
-    # Whether these are all rows.
-    full: bool
-    # Its name.
+    rows: int  # per step
+    full: bool  # whether these are all rows
     estimator: str
-    # Draws a step.
     particles: int
-    # Stage to the trace of the gradient's variance, on one batch.
-    fixed: dict[str, float]
-    # Stage to the same, with a new batch for each gradient; as `fixed` where the batch is all rows.
-    redrawn: dict[str, float]
-    # A recorded training step, milliseconds.
-    ms: float
-    # A step of Adam on the network without a posterior, milliseconds, at the same time.
-    deterministic: float
-    # The first over the second, block by block.
-    ratio: float
-    # Whether it is what `bl.fit` takes by itself.
-    chosen: bool
+    fixed: dict[str, float]  # stage to the trace of the gradient's variance, on one batch
+    redrawn: dict[
+        str, float
+    ]  # the same with a new batch for each gradient; `fixed` where the batch is all rows
+    ms: float  # of a recorded training step
+    deterministic: float  # milliseconds of a step of Adam without a posterior, at the same time
+    ratio: float  # of the two times, block by block
+    chosen: bool  # whether `bl.fit` uses it by default
 
 
 def tasks(seed: int) -> Iterator[Task]:
-    """Make the networks and their data."""
+    """Yield the networks and their data."""
     g = torch.Generator().manual_seed(seed)
     x, y = bl.datasets.parabola()
     yield Task(
@@ -137,7 +111,7 @@ def tasks(seed: int) -> Iterator[Task]:
         nn.functional.cross_entropy,
         (centres[y] + 0.5 * torch.randn(2048, 784, generator=g)).clamp(0, 1), y, 128, (1, 2), 400, 60, 50,
     )  # fmt: skip
-    images, digits = load_digits(return_X_y=True)
+    images, digits = require("sklearn.datasets", "scikit-learn").load_digits(return_X_y=True)
     yield Task(
         "CNN on 8x8 digits: Conv 16, Conv 32, Linear",
         lambda: nn.Sequential(
@@ -147,7 +121,7 @@ def tasks(seed: int) -> Iterator[Task]:
         ),
         bl.likelihoods.Categorical(),
         nn.functional.cross_entropy,
-        # Whole batches only: a smaller last one would be recorded, and timed, apart.
+        # Only complete batches: a smaller last batch would be recorded and timed separately.
         torch.from_numpy(images).float().view(-1, 1, 8, 8)[:1792] / 16, torch.from_numpy(digits)[:1792],
         64, (1, 2, 8), 250, 50, 50,
     )  # fmt: skip
@@ -190,14 +164,14 @@ def measure(task: Task, seed: int, rounds: int) -> list[Row]:
 
 
 def keys(task: Task, methods: dict[str, Estimator]) -> Iterator[tuple[str, int]]:
-    """Give every estimator with every number of particles."""
+    """Yield every estimator with every number of particles."""
     for particles in task.particles:
         for name in methods:
             yield name, particles
 
 
 def train(task: Task, model: bl.BayesianModel, guide: Any, method: Estimator, seed: int) -> None:
-    """Train by Adam at the fit's first learning rate: no evaluation, which would take most of the time."""
+    """Train by Adam at the initial learning rate of a fit, without its evaluations, which take most of the time."""
     rate = min(MAX_LEARNING_RATE, LEARNING_RATE / max(guide.layout.max_fan_in, 1))
     optimizer = torch.optim.Adam(guide.parameters(), rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
@@ -241,7 +215,7 @@ def variance(
 def cost(
     task: Task, network: nn.Module, wanted: list[tuple[str, int]], seed: int, rounds: int
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """Time training steps as `bl.fit` takes them, every estimator in turn, each beside deterministic ones."""
+    """Time the training steps of `bl.fit` for all estimators in turns, each next to deterministic steps."""
     clocks = {key: _Clock(task, network) for key in wanted}
     for _ in range(rounds):
         for key, clock in clocks.items():
@@ -264,11 +238,11 @@ def cost(
 
 
 class _Enough(Exception):  # noqa: N818 - no error
-    """Ends a timed fit without the evaluation at its end."""
+    """Ends a timed fit without its final evaluation."""
 
 
 class _Clock:
-    """A callback that times a block of the fit's steps, then takes and times as many deterministic steps."""
+    """A callback that times a block of steps of the fit, then the same number of deterministic steps."""
 
     def __init__(self, task: Task, network: nn.Module) -> None:
         self.ours: list[float] = []
@@ -286,7 +260,7 @@ class _Clock:
             self._since = now
         if progress.step % BLOCK == 0:
             theirs = self._deterministic()
-            if progress.step > BLOCK:  # in the first block steps are recorded
+            if progress.step > BLOCK:  # the first block records the steps, and is not counted
                 self.ours.append(1e3 * (now - self._since) / (BLOCK - 1))
                 self.theirs.append(1e3 * theirs / (BLOCK - 1))
         if progress.step >= self._task.time_steps:
@@ -307,7 +281,7 @@ class _Clock:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Lay the rows of one network out."""
+    """Return the table of one network."""
     plain = next(row for row in rows if row.estimator == estimators.NAMES[0] and row.particles == 1)
     lines = [
         "| estimator | particles | fixed batch, init | trained | new batch, init | trained | ms | x deterministic "
@@ -325,12 +299,12 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def product(row: Row, plain: Row, stage: str) -> float:
-    """Multiply a variance, as an optimizer sees it, with the time that it costs."""
+    """Return the time to the same noise, relative to plain reparameterization with one particle."""
     return row.redrawn[stage] / plain.redrawn[stage] * row.ratio / plain.ratio
 
 
 def page(record: Record, rows: list[Row]) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     lines = [
         "# Gradient estimators",
         "",
@@ -339,12 +313,12 @@ def page(record: Record, rows: list[Row]) -> str:
         "",
         "Variance: the trace of the variance of the gradient of the expected log likelihood, loc and log_scale "
         "together, relative to plain reparameterization with one particle at the same parameters. With the batch "
-        "FIXED only the estimator's noise is in it; with a NEW batch for each gradient the data's own too, which is "
-        "what an optimizer sees in a minibatch fit. Particles come in antithetic pairs. Two moments: at "
-        "initialisation, and after some training. ms: a recorded training step of `bl.fit`, median; beside it "
-        "its ratio to a step of `torch.optim.Adam` on the same network without a posterior, in turns, blocks of "
-        f"{BLOCK} steps. variance x cost (new batch, ratio): the time to the same noise; below 1 is better than "
-        "plain with one particle. **Bold**: what `bl.fit` takes by itself (the particles are its schedule's choice).",
+        "FIXED it is the noise of the estimator only; with a NEW batch for each gradient it includes the noise of the "
+        "data, as in a minibatch fit. Particles are antithetic pairs. It is measured at initialization and after some "
+        "training. ms: a recorded training step of `bl.fit`, median; x deterministic: its ratio to a step of "
+        f"`torch.optim.Adam` on the same network without a posterior, in turns, in blocks of {BLOCK} steps. variance x "
+        "cost (new batch, ratio): the time to the same noise; below 1 is better than plain reparameterization with one "
+        "particle. **Bold**: the default of `bl.fit` (its schedule chooses the number of particles).",
     ]
     for name, size in dict.fromkeys((row.task, row.rows) for row in rows):
         mine = [row for row in rows if (row.task, row.rows) == (name, size)]
@@ -355,40 +329,23 @@ def page(record: Record, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, record: Record, rows: list[Row]) -> None:
-    """Write estimators.json and estimators.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "estimators.json": json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1) + "\n",
-        "estimators.md": page(record, rows),
-    }
-    for name, text in texts.items():
-        temporary = folder / f"{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
-
-
-def main(words: list[str] | None = None) -> None:
-    """Measure the networks one after the other; what is done is on the disk after each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the networks one after the other; results are written after each."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=2, help="timed fits of each estimator")
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
-    options = parser.parse_args(words)
+    parser.add_argument("--rounds", type=int, default=2, help="timed fits of each estimator (%(default)s)")
+    options = parser.parse_args(arguments)
     record: Record = {
-        "command": f"scripts/benchmark_estimators.py --seed {options.seed} --rounds {options.rounds}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **record_head(f"scripts/benchmark_estimators.py --seed {options.seed} --rounds {options.rounds}"),
         "cpu": cpu_model(),
-        "versions": versions(),
         "sha256": {},
     }
     rows: list[Row] = []
     for task in tasks(options.seed):
         rows += measure(task, options.seed, options.rounds)
         record["sha256"][task.name] = hash_of(task.x, task.y)
-        write(options.output, record, rows)
+        everything = {**record, "rows": [asdict(row) for row in rows]}
+        write_results(options.output, "estimators", everything, page(record, rows))
         print(f"{task.name}, {task.rows} rows: done", flush=True)
     print(page(record, rows))
 

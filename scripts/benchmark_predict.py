@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Measure posterior.predict: its speed beside torch.tanh, and its memory over many rows.
+"""Measure posterior.predict: its speed relative to torch.tanh, and its memory for many rows.
 
-The mesh: 1000 draws of the article's network, 2-10-1, on 50 x 50 points, one thread, beside `torch.tanh` of the
-25 million numbers that its hidden layer computes, in turn in one process; the target is 2.5 times. Rows: 100,000 and
-1,000,000
-of them x 1000 draws, each in a fresh process that loads the posterior from its folder; the peak of memory above
-what was there before, less the returned arrays, must be at most 400 MiB and the same for both, and a throughput
-at least 0.8 of the mesh's. Writes predict.md and predict.json.
+The mesh: 1000 draws of the article's network, 2-10-1, on 50 x 50 points with one thread, compared with `torch.tanh` of
+the 25 million numbers that its hidden layer computes, in turns in one process; the target is a ratio of 2.5. Rows:
+100,000 and 1,000,000 rows and 1000 draws, each in a fresh process that loads the posterior from its folder. The peak
+of memory above the initial memory, without the returned arrays, must be at most 400 MiB for both, and the throughput at
+least 0.8 times that of the mesh. Writes predict.md and predict.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
@@ -22,9 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure()
 
@@ -32,18 +29,16 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
 from bayesian_layers.noise import seeded
-from bayesian_layers.saving.versions import versions
-
-Record = dict[str, Any]
 
 DRAWS, WIDTH, SIDE = 1000, 10, 50
 MESHES = 9
-RATIO, MEMORY, SLOWEST = 2.5, 400, 0.8  # times tanh; MiB; of the mesh's throughput
+RATIO, MEMORY, SLOWEST = 2.5, 400, 0.8  # relative to tanh; MiB; relative to the mesh's throughput
 
 
 def article() -> bl.Posterior:
-    """Fit the article's network to its data, in few steps: predictions cost the same whatever the weights."""
+    """Fit the article's network to its data."""
     with seeded(0):
         network = nn.Sequential(bl.Linear(2, WIDTH), nn.Tanh(), bl.Linear(WIDTH, 1))
     model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
@@ -51,33 +46,33 @@ def article() -> bl.Posterior:
 
 
 def mesh() -> torch.Tensor:
-    """Give the article's points."""
+    """Return a mesh of points."""
     axis = torch.linspace(-3, 3, SIDE)
     return torch.cartesian_prod(axis, axis)
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Time a call."""
+    """Return wall and CPU seconds of a call."""
     start, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - cpu
 
 
 def speed(posterior: bl.Posterior, repeats: int) -> Record:
-    """Time the mesh and tanh in turn."""
+    """Time the mesh and tanh in turns."""
     x = mesh()
     numbers = torch.randn(DRAWS * SIDE**2 * WIDTH, generator=torch.Generator().manual_seed(0))
     room = torch.empty_like(numbers)
     works = {
         "predict": lambda: posterior.predict(x, DRAWS),
         "tanh": lambda: torch.tanh(numbers),
-        "tanh into memory that is there": lambda: torch.tanh(numbers, out=room),
+        "tanh into memory that exists": lambda: torch.tanh(numbers, out=room),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
             passed = seconds(work)
-            if turn:  # the first is for warming up
+            if turn:  # the first turn is for warming up
                 times[name].append(passed)
     names = ("wall", "cpu")
     medians = {
@@ -92,13 +87,13 @@ def speed(posterior: bl.Posterior, repeats: int) -> Record:
 
 
 def resident(which: str) -> int:
-    """Read this process's resident memory."""
+    """Return the resident memory of this process, or its peak, in bytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(which))
 
 
 def worker(folder: Path, rows: int) -> None:
-    """Predict in a process of its own, and print what it took; afterwards the mesh, for its speed."""
+    """Predict many rows, then the mesh, and print time and memory; this runs in a separate process."""
     torch.set_num_threads(1)
     posterior = bl.load(folder)
     x = torch.randn(rows, 2, generator=torch.Generator().manual_seed(1))
@@ -118,13 +113,13 @@ def worker(folder: Path, rows: int) -> None:
         "mesh_cpu_seconds": statistics.median(cpu for _, cpu in times),
         "mean": float(p.mean.double().mean()),
     }
-    # The mesh's cost for as many rows, over the cost of these.
+    # The CPU time that the mesh would take for this number of rows, relative to the time of these rows.
     found["throughput"] = found["mesh_cpu_seconds"] / SIDE**2 * rows / cpu
     print(json.dumps(found))
 
 
 def measure_rows(folder: Path, rows: int) -> Record:
-    """Run a worker."""
+    """Run a worker, and return its result."""
     command = [sys.executable, __file__, "--worker", str(folder), "--rows", str(rows)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -132,21 +127,21 @@ def measure_rows(folder: Path, rows: int) -> Record:
 
 
 def misses(record: Record) -> list[str]:
-    """Name the targets that were missed."""
+    """List the targets that were missed."""
     found = []
     ratio = record["speed"]["ratios"]["cpu"]["tanh"]
     if ratio > RATIO:
-        found.append(f"the mesh takes {ratio:.2f} times tanh, more than {RATIO}")
+        found.append(f"the mesh takes {ratio:.2f} times as long as tanh, more than {RATIO}")
     for row in record["rows"]:
         if row["mib_above"] > MEMORY:
             found.append(f"{row['rows']} rows take {row['mib_above']:.0f} MiB, more than {MEMORY}")
         if row["throughput"] < SLOWEST:
-            found.append(f"{row['rows']} rows have {row['throughput']:.2f} of the mesh's throughput")
+            found.append(f"{row['rows']} rows have {row['throughput']:.2f} times the throughput of the mesh")
     return found
 
 
 def page(record: Record) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     speed = record["speed"]
     lines = [
         "# Predictions: speed and memory",
@@ -154,13 +149,13 @@ def page(record: Record) -> str:
         f"Made by `{record['command']}` on {record['date']}. The article's network, 2-{WIDTH}-1, fitted to "
         f"its data; {DRAWS} draws; moments only; one thread.",
         "",
-        f"## {SIDE} x {SIDE} points beside `torch.tanh` of {DRAWS * SIDE**2 * WIDTH / 1e6:.0f} million floats",
+        f"## {SIDE} x {SIDE} points, compared with `torch.tanh` of {DRAWS * SIDE**2 * WIDTH / 1e6:.0f} million floats",
         "",
-        f"Medians of {speed['repeats']} turns, one after the other in one process; processor seconds leave out what "
-        f"else ran on the machine. The target is {RATIO} times `torch.tanh(x)`; into memory that is there, tanh is "
-        "spared the making of 100 MB of it.",
+        f"Medians of {speed['repeats']} turns in one process; CPU seconds do not include other processes. The target "
+        f"is {RATIO} times the CPU time of `torch.tanh(x)`. With memory that exists, tanh does not have to allocate "
+        "100 MB.",
         "",
-        "| | seconds | processor seconds | predict over it, seconds | processor seconds |",
+        "| | seconds | CPU seconds | predict relative to it, seconds | CPU seconds |",
         "|---|---|---|---|---|",
     ]
     for name in speed["medians"]["cpu"]:
@@ -174,11 +169,11 @@ def page(record: Record) -> str:
         "",
         "## Many rows, each in a fresh process that loads the posterior",
         "",
-        f"Memory is the peak above what was resident before, less the returned arrays; the target is {MEMORY} MiB, "
-        "the same for both. Throughput is the mesh's processor seconds a row, measured in the same process, over "
-        f"these; the target is {SLOWEST}.",
+        f"Memory is the peak above the initial resident memory, without the returned arrays; the target is {MEMORY} "
+        "MiB for both. Throughput is relative to the mesh in the same process, by CPU seconds per row; the target "
+        f"is {SLOWEST}.",
         "",
-        "| rows | seconds | processor seconds | MiB above | MiB returned | throughput of the mesh's |",
+        "| rows | seconds | CPU seconds | MiB above | MiB returned | relative throughput |",
         "|---|---|---|---|---|---|",
         *(
             f"| {row['rows']:,} | {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['mib_above']:.0f} | "
@@ -188,21 +183,18 @@ def page(record: Record) -> str:
         "",
         f"Missed: {'; '.join(misses(record)) or 'nothing'}.",
         "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
+        f"Versions: {listed_versions(record)}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def main(words: list[str] | None = None) -> int:
-    """Measure, and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=15, help="of the mesh and of tanh")
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, write the report, and return the exit status."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=15, help="turns of the mesh and of tanh (%(default)s)")
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.worker:
         worker(options.worker, options.rows[0])
         return 0
@@ -213,15 +205,11 @@ def main(words: list[str] | None = None) -> int:
         rows = [measure_rows(Path(folder) / "posterior", n) for n in options.rows]
     named = " ".join(map(str, options.rows))
     record: Record = {
-        "command": f"scripts/benchmark_predict.py --repeats {options.repeats} --rows {named}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions(),
+        **record_head(f"scripts/benchmark_predict.py --repeats {options.repeats} --rows {named}"),
         "speed": speed(posterior, options.repeats),
         "rows": rows,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "predict.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (options.output / "predict.md").write_text(page(record), encoding="utf-8")
+    write_results(options.output, "predict", record, page(record))
     print(page(record))
     return int(bool(misses(record)))
 

@@ -1,19 +1,17 @@
 #!/usr/bin/env python3
-"""Measure how good the library's predictions are on the four UCI sets, and write quality.md and quality.json.
+"""Measure the quality of the library's predictions on four UCI data sets, and write quality.md and quality.json.
 
-One configuration for all sets: inputs and targets standardized by the training rows, one hidden layer of 50 ReLU
-units, Normal noise of learned scale, `bl.fit` as it comes, 1000 draws of the posterior. RMSE and test log
+All data sets have the same configuration: inputs and targets standardized by the training rows, one hidden layer of 50
+ReLU units, Normal noise with a learned scale, `bl.fit` at its defaults, 1000 draws of the posterior. RMSE and test log
 likelihood are in the units of y.
 
-Results are written line by line to quality.jsonl in the output folder, and a run that is started again goes on
-where it ended; lines of another state of the library's code or of other data are passed over. The report shows
-every guide and prior that the file has.
+Results are written line by line to quality.jsonl in the output folder, and a run that is started again resumes. Lines
+of other code or other data are ignored. The report shows every guide and prior in the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import math
@@ -23,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure()
 
@@ -32,11 +30,9 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
-from bayesian_layers.saving.versions import versions
-
-Record = dict[str, Any]
 
 FILES = {"concrete": "concrete", "energy": "energy", "power": "power-plant", "wine": "wine-quality-red"}
 # Mean test log likelihood over the same 20 splits, as published.
@@ -57,22 +53,22 @@ DRAWS = 1000
 
 
 def load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read a set."""
+    """Read a data set: inputs, targets, and one mask of test rows per split."""
     with np.load(folder / f"{FILES[name]}.npz", allow_pickle=False) as arrays:
         x, y, mask = arrays["x"], arrays["y"], arrays["test_mask"]
     return x, y, np.unpackbits(mask, axis=1)[:, : len(y)].astype(bool)
 
 
 def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
-    """Take mean and deviation of the training rows away."""
-    mean, deviation = train.mean(0), train.std(0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    parts = [torch.tensor((each - mean) / deviation, dtype=torch.float32) for each in (train, *others)]
-    return parts, mean, deviation
+    """Standardize by the training rows; return the parts, the means and the standard deviations."""
+    mean, std = train.mean(0), train.std(0)
+    std = np.where(std > 0, std, 1.0)
+    parts = [torch.tensor((each - mean) / std, dtype=torch.float32) for each in (train, *others)]
+    return parts, mean, std
 
 
 def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
-    """Build the one configuration."""
+    """Build the model of the configuration."""
     of_layers = parse_prior(prior)
     with seeded(seed):
         network = nn.Sequential(
@@ -82,7 +78,7 @@ def build(inputs: int, prior: str, seed: int) -> bl.BayesianModel:
 
 
 def parse_prior(text: str) -> bl.priors.Prior | None:
-    """Read the option `--prior`."""
+    """Parse the option `--prior`."""
     if text == "default":
         return None
     kind, _, scale = text.partition(":")
@@ -99,35 +95,35 @@ def parse_prior(text: str) -> bl.priors.Prior | None:
 
 
 def guide_option(guide: str, model: bl.BayesianModel) -> dict[str, Any]:
-    """Turn the name of a guide into an option of `fit`."""
+    """Return the option of `fit` for the name of a guide."""
     make = GUIDES[guide]
     return {} if make is None else {"guide": make(model)}
 
 
-def test_log_likelihood(log_p: torch.Tensor, y_deviation: float) -> float:
-    """Average the log predictive density over the test rows."""
-    # .. math:: \tfrac1N \sum_n \log \tfrac1S \sum_s p(y_n \mid x_n, w_s) - \log(\text{deviation of } y)
+def test_log_likelihood(log_p: torch.Tensor, y_std: float) -> float:
+    """Average the log predictive density over the test rows, in the units of y."""
+    # the mean over n of log(mean over s of p(y_n | x_n, w_s)), minus log(std of y)
     rows = torch.logsumexp(log_p.double(), 0) - math.log(len(log_p))
-    return float(rows.mean()) - math.log(y_deviation)
+    return float(rows.mean()) - math.log(y_std)
 
 
 def measure(
     x: np.ndarray, y: np.ndarray, test: np.ndarray, split: int, guide: str, prior: str, max_steps: int | None
 ) -> Record:
-    """Fit on a split's training rows and judge on its test rows."""
+    """Fit on the training rows of a split, and score on its test rows."""
     start = time.perf_counter()
     (x_train, x_test), _, _ = standardize(x[~test], x[test])
-    (y_train, y_test), mean, deviation = standardize(y[~test], y[test])
+    (y_train, y_test), mean, std = standardize(y[~test], y[test])
     model = build(x.shape[1], prior, split)
     options = guide_option(guide, model)
     result = bl.fit(model, x_train, y_train, seed=split, max_steps=max_steps, progress=False, **options)
     fitted = time.perf_counter() - start
     posterior = result.posterior
-    predicted = posterior.predict(x_test, num_draws=DRAWS).mean.double().numpy() * deviation + mean
+    predicted = posterior.predict(x_test, num_draws=DRAWS).mean.double().numpy() * std + mean
     log_p = log_likelihood(posterior.model, posterior.sample(DRAWS), x_test, y_test)
     return {
         "rmse": float(np.sqrt(np.mean((predicted - y[test]) ** 2))),
-        "log_likelihood": test_log_likelihood(log_p, float(deviation)),
+        "log_likelihood": test_log_likelihood(log_p, float(std)),
         "elbo": result.elbo,
         "steps": result.steps,
         "seconds": fitted,
@@ -137,7 +133,7 @@ def measure(
 
 
 def code_hash() -> str:
-    """Compute the SHA-256 of the library's code, so that results of different states are not mixed."""
+    """Compute the SHA-256 of the library's code, so that results of different versions are not mixed."""
     folder = Path(bl.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -146,27 +142,27 @@ def code_hash() -> str:
 
 
 def read_results(path: Path, hashes: dict[str, str], code: str) -> list[Record]:
-    """Read what earlier runs have written."""
+    """Read the results of earlier runs."""
     results = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
-            continue  # a run was killed while it wrote
+            continue  # a run was killed while writing
         if row["code"] == code and row["data"] == hashes.get(row["set"], row["data"]):
             results.append(row)
     return results
 
 
 def append(path: Path, row: Record) -> None:
-    """Add a result to the file, on a line of its own whatever stands before."""
+    """Add a result to the file, on a new line even after an incomplete one."""
     cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
     with path.open("a", encoding="utf-8") as file:
         file.write(("\n" if cut else "") + json.dumps(row) + "\n")
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Average over the splits."""
+    """Return mean and standard error over the splits."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return statistics.fmean(values), error
 
@@ -179,7 +175,7 @@ def verdict(mean: float, error: float, published: float) -> str:
 
 
 def table(results: list[Record], key: str, digits: int) -> list[str]:
-    """Lay one of the scores out."""
+    """Return the table of one score."""
     lines = [f"| guide, prior | {' | '.join(FILES)} |", "|---|" + "---|" * len(FILES)]
     for guide, prior in dict.fromkeys((row["guide"], row["prior"]) for row in results):
         cells = []
@@ -198,7 +194,7 @@ def table(results: list[Record], key: str, digits: int) -> list[str]:
 
 
 def cell(name: str, values: list[float], key: str, digits: int) -> str:
-    """Put the scores of one set in words."""
+    """Format the scores of one data set."""
     if not values:
         return ""
     mean, error = mean_and_error(values)
@@ -209,65 +205,59 @@ def cell(name: str, values: list[float], key: str, digits: int) -> str:
 
 
 def page(record: Record) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     results = record["results"]
     seconds = [row["seconds"] for row in results]
     flagged = sum(row["converged"] is False for row in results)
     lines = [
-        "# Quality on four UCI sets",
+        "# Quality on four UCI data sets",
         "",
         f"Made by `{record['command']}` on {record['date']}. Every number is in `quality.json`.",
         "",
-        "One configuration for all sets: x and y standardized by the training rows, one hidden layer of 50 ReLU "
-        f"units, Normal noise of learned scale, `bl.fit` as it comes, {DRAWS} draws. The splits are the 20 of "
-        "Hernandez-Lobato & Adams (2015). Mean ± standard error over the splits (their number).",
+        "The configuration is the same for all data sets: x and y standardized by the training rows, one hidden "
+        f"layer of 50 ReLU units, Normal noise with a learned scale, `bl.fit` at its defaults, {DRAWS} draws. The "
+        "splits are the 20 of Hernandez-Lobato & Adams (2015). Mean ± standard error over the splits (number of "
+        "splits).",
         "",
-        "## Test log likelihood, nats a row, in the units of y: higher is better",
+        "## Test log likelihood, nats per row, in the units of y: higher is better",
         "",
         *table(results, "log_likelihood", 3),
         "",
-        f"The words: beside {' and beside '.join(PUBLISHED)}; `level` is lower by less than a standard error.",
+        f"The words compare with {' and with '.join(PUBLISHED)}; `level` means lower by less than a standard error.",
         "",
         "## RMSE, in the units of y: lower is better",
         "",
         *table(results, "rmse", 3),
         "",
-        f"{len(results)} fits; median {statistics.median(seconds):.1f} s; {flagged} said that they had not converged."
+        f"{len(results)} fits; median {statistics.median(seconds):.1f} s; {flagged} were reported as not converged."
         if results
         else "No fits yet.",
         "",
-        f"- Versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
+        f"- Versions: {listed_versions(record)}",
         f"- SHA-256 of the library's code: {record['code']}",
         *(f"- SHA-256 of {name}: {value}" for name, value in record["sha256"].items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, record: Record) -> None:
-    """Write quality.json and quality.md."""
-    for name, text in (("quality.json", json.dumps(record, indent=1) + "\n"), ("quality.md", page(record))):
-        temporary = folder / f"{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
-
-
-def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with one .npz file per data set")
+    parser.add_argument(
+        "--sets", type=parse_sets, default=list(FILES), help="names separated by commas (default: all)"
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with one .npz a set")
-    parser.add_argument("--sets", type=parse_sets, default=list(FILES), help="names with commas")
-    parser.add_argument("--splits", type=int, default=20, help="the first so many")
+    parser.add_argument("--splits", type=int, default=20, help="number of splits (%(default)s)")
     parser.add_argument("--guide", choices=GUIDES, default="default")
     parser.add_argument("--prior", type=checked_prior, default="default", help=PRIORS)
-    parser.add_argument("--max-steps", type=int, help="of each fit, to try this script out")
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
-    return parser.parse_args(words)
+    parser.add_argument(
+        "--max-steps", type=int, help="largest number of steps of each fit, to try this script"
+    )
+    return parser.parse_args(arguments)
 
 
 def parse_sets(text: str) -> list[str]:
-    """Read the option `--sets`."""
+    """Parse the option `--sets`."""
     names = text.split(",")
     if unknown := sorted(set(names) - set(FILES)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(FILES)}")
@@ -275,23 +265,23 @@ def parse_sets(text: str) -> list[str]:
 
 
 def checked_prior(text: str) -> str:
-    """Refuse a prior that does not exist before anything runs."""
+    """Check the option `--prior`."""
     parse_prior(text)
     return text
 
 
-def main(words: list[str] | None = None) -> None:
-    """Measure what is not measured yet, split by split, and write the report."""
-    options = parse_arguments(words)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the splits that have no result yet, and write the report."""
+    options = parse_arguments(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     lines, code = options.output / "quality.jsonl", code_hash()
     paths = {name: options.data / f"{FILES[name]}.npz" for name in FILES}
     hashes = {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in paths.items() if p.exists()}
     record: Record = {
-        "command": f"scripts/benchmark_quality.py --data DATA --sets {','.join(options.sets)} "
-        f"--splits {options.splits} --guide {options.guide} --prior {options.prior}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions(),
+        **record_head(
+            f"scripts/benchmark_quality.py --data DATA --sets {','.join(options.sets)} "
+            f"--splits {options.splits} --guide {options.guide} --prior {options.prior}"
+        ),
         "code": code,
         "sha256": hashes,
         "results": [
@@ -314,8 +304,8 @@ def main(words: list[str] | None = None) -> None:
                 f"{row['seconds']:.1f} s",
                 flush=True,
             )
-        write(options.output, record)
-    write(options.output, record)
+        write_results(options.output, "quality", record, page(record))
+    write_results(options.output, "quality", record, page(record))
     print(page(record))
 
 
@@ -324,4 +314,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("interrupted: start again, and it goes on") from None
+        raise SystemExit("interrupted: run it again to resume") from None

@@ -1,26 +1,21 @@
 #!/usr/bin/env python3
 """Fit random Bayesian linear regressions and compare with the best mean-field Normal, which is known in closed form.
 
-Each has up to 200 inputs, a design of condition up to 1e6, a known noise and a Normal prior, all drawn at random;
-some have an intercept, fewer rows than inputs, single precision. `bl.fit` is called as it comes. Its fit must be
-within 0.01 nats of the best ELBO with every mean within 0.01 marginal deviations of the posterior, or must say
-that it has not converged. Writes regressions.md and regressions.json.
+Each has up to 200 inputs, a design matrix with condition number up to 1e6, known noise and a Normal prior, all drawn at
+random; some have an intercept, fewer rows than inputs, or single precision. `bl.fit` is called with its defaults. Its
+fit must be within 0.01 nats of the best ELBO, with every mean within 0.01 marginal standard deviations of the
+posterior's, or must be reported as not converged. Writes regressions.md and regressions.json.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
 import math
 import statistics
 import time
 import warnings
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure()
 
@@ -28,17 +23,15 @@ import numpy as np
 import torch
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
 from bayesian_layers.noise import seeded
-from bayesian_layers.saving.versions import versions
 
-Record = dict[str, Any]
-
-GAP, OFF = 1e-2, 1e-2  # nats; marginal posterior deviations
-BANDS = (1e1, 1e3, 1e6)  # upper ends of the bands of the design's condition
+GAP, OFF = 1e-2, 1e-2  # nats; marginal posterior standard deviations
+BANDS = (1e1, 1e3, 1e6)  # upper ends of the bands of the condition number
 
 
 def problem(generator: np.random.Generator) -> Record:
-    """Draw a regression."""
+    """Draw a random regression."""
     inputs = int(generator.integers(1, 201))
     rows = int(generator.integers(max(inputs // 2, 5), 600))
     rank = min(rows, inputs)
@@ -74,8 +67,9 @@ def fit(task: Record, seed: int) -> bl.FitResult:
 
 
 def miss(task: Record, result: bl.FitResult) -> tuple[float, float]:
-    """Compare with the best mean-field Normal: the posterior's mean, and variances 1 / diagonal of its precision."""
-    # .. math:: \text{gap} = \tfrac12 d^T A d + \tfrac12 \sum_j (r_j - 1 - \log r_j), \quad r_j = s_j^2 A_{jj}
+    """Return how far a fit is from the best mean-field Normal: the gap of the ELBO, and the largest error of a mean."""
+    # The best one has the posterior's mean and the variances 1 / A_jj of its precision A. With distance d from the mean
+    # and r_j = s_j² A_jj, the gap is d'Ad / 2 + sum (r_j - 1 - log r_j) / 2.
     x, y = task["x"].astype(np.float64), task["y"].astype(np.float64)
     if task["intercept"]:
         x = np.hstack([x, np.ones((len(x), 1))])
@@ -94,7 +88,7 @@ def measure(index: int, seed: int) -> Record:
     task = problem(np.random.default_rng([seed, index]))
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it says is in the result too
+        warnings.simplefilter("ignore")  # the result contains the warnings
         result = fit(task, index)
         converged = bool(result.converged)
     seconds = time.perf_counter() - start
@@ -114,16 +108,16 @@ def measure(index: int, seed: int) -> Record:
 
 
 def page(record: Record) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     lines = [
-        "# Random linear regressions beside their closed form",
+        "# Random linear regressions, compared with their closed form",
         "",
-        f"Made by `{record['command']}` on {record['date']}. Up to 200 inputs, noise "
-        "and prior known, rows from 5 to 600, some with an intercept, most in single precision. A silent miss is a "
-        f"fit that calls itself converged and is more than {GAP} nats or {OFF} marginal deviations off.",
+        f"Made by `{record['command']}` on {record['date']}. Up to 200 inputs, known noise and prior, 5 to 600 rows, "
+        "some with an intercept, most in single precision. A silent miss is a fit that is reported as converged and "
+        f"is off by more than {GAP} nats or {OFF} marginal standard deviations.",
         "",
-        "| condition of the design | regressions | converged | silent misses | largest gap, nats | largest error of a "
-        "mean, marginal deviations | median seconds |",
+        "| condition number | regressions | converged | silent misses | largest gap, nats | largest error of a mean, "
+        "marginal standard deviations | median seconds |",
         "|---|---|---|---|---|---|---|",
     ]
     edges = [0.0, *BANDS]
@@ -132,12 +126,16 @@ def page(record: Record) -> str:
             row_of(f"{low:g} to {high:g}", [r for r in record["rows"] if low < r["condition"] <= high])
         )
     lines.append(row_of("all", record["rows"]))
-    named = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return "\n".join([*lines, "", f"Largest values are of the converged ones. Versions: {named}."]) + "\n"
+    return (
+        "\n".join(
+            [*lines, "", f"Largest values are those of converged fits. Versions: {listed_versions(record)}."]
+        )
+        + "\n"
+    )
 
 
 def row_of(name: str, rows: list[Record]) -> str:
-    """Sum a band up."""
+    """Return the line of the table for one band."""
     sure = [row for row in rows if row["converged"]]
     if not sure:
         return f"| {name} | {len(rows)} | 0 | 0 | | | |"
@@ -148,25 +146,20 @@ def row_of(name: str, rows: list[Record]) -> str:
     )
 
 
-def main(words: list[str] | None = None) -> int:
-    """Fit them all and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """Fit all regressions, write the report, and return the exit status."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--regressions", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0, help="of the regressions")
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
-    options = parser.parse_args(words)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the regressions (%(default)s)")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     record: Record = {
-        "command": f"scripts/benchmark_regressions.py --regressions {options.regressions} --seed {options.seed}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions(),
+        **record_head(
+            f"scripts/benchmark_regressions.py --regressions {options.regressions} --seed {options.seed}"
+        ),
         "rows": [measure(index, options.seed) for index in range(options.regressions)],
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "regressions.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (options.output / "regressions.md").write_text(page(record), encoding="utf-8")
+    write_results(options.output, "regressions", record, page(record))
     print(page(record))
     return int(any(row["converged"] and (row["gap"] > GAP or row["off"] > OFF) for row in record["rows"]))
 

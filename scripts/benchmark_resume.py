@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Kill fits with SIGKILL at random moments, run the same call again, and see whether the end is the same bit for bit.
+"""Kill fits with SIGKILL at random times, run the same call again, and check that the results are the same to the bit.
 
-For each step mode, and in turns for all rows a step and for minibatches with a smaller last batch: one fit that is
-never stopped, without a checkpoint; then fits that write a checkpoint at every step's boundary and are killed, most of
-them while steps are taken, every fifth at any moment from the start of the call. Writes resume.md and resume.json.
-25 kills a mode take about 15 minutes, most of it for the compiler.
+For each step mode, and in turns for full batches and for minibatches with a smaller last batch: one fit that is never
+stopped, without a checkpoint; then fits that write a checkpoint after every step and are killed, most of them during
+the steps, every fifth at any time after the start of the call. Writes resume.md and resume.json. 25 kills per mode take
+about 15 minutes, most of it for the compiler.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import random
@@ -22,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure()
 
@@ -31,17 +30,16 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
 from bayesian_layers.noise import seeded
-from bayesian_layers.saving.versions import versions
 
 MODES = ("eager", "captured", "compiled")
 BATCHES = (None, 48)  # of 200 rows: the last batch has 8
 STEPS = 160
-Record = dict[str, Any]
 
 
 def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> None:
-    """Fit once; say on standard output when the call and when the steps begin."""
+    """Fit once, and print when the call and the steps start."""
     torch.set_num_threads(1)
     x, y = bl.datasets.parabola()
     with seeded(0):
@@ -55,7 +53,7 @@ def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint:
             print("steps", progress.step, flush=True)
         seen.append(progress.step)
 
-    print("begun", flush=True)
+    print("started", flush=True)
     result = bl.fit(
         model, x, y, guide=guide, batch_size=batch_size, max_steps=STEPS, compile=mode, progress=False,
         callbacks=[note], checkpoint=bl.Checkpoint(folder / "checkpoint", every=0.0) if checkpoint else None,
@@ -69,7 +67,7 @@ def work(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint:
 def start(
     mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool
 ) -> subprocess.Popen[str]:
-    """Start :func:`work` in a process."""
+    """Start ``work`` in a process."""
     task = json.dumps([mode, batch_size, str(folder), name, checkpoint])
     command = [sys.executable, "-W", "ignore", __file__, "--worker", task]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -77,7 +75,7 @@ def start(
 
 
 def until(process: subprocess.Popen[str], word: str) -> str:
-    """Read what a process says until a line begins with a word."""
+    """Read the output of a process until a line starts with a word, and return the rest of that line."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(word):
@@ -86,26 +84,26 @@ def until(process: subprocess.Popen[str], word: str) -> str:
 
 
 def whole(mode: str, batch_size: int | None, folder: Path, name: str, checkpoint: bool) -> Record:
-    """Let a fit run to its end."""
+    """Run a fit to its end."""
     process = start(mode, batch_size, folder, name, checkpoint)
-    until(process, "begun")
-    begun = stepping = time.perf_counter()
+    until(process, "started")
+    started = stepping = time.perf_counter()
     first, ran = "", ""
     assert process.stdout is not None
-    for line in process.stdout:  # of a fit that was finished before no step is taken
-        word, said = line.split()
+    for line in process.stdout:  # a fit that was finished before takes no step
+        word, value = line.split()
         if word == "steps":
-            first, stepping = said, time.perf_counter()
+            first, stepping = value, time.perf_counter()
         elif word == "mode":
-            ran = said
+            ran = value
     end = time.perf_counter()
     if process.wait() != 0:
-        raise RuntimeError(f"a fit with steps {mode} failed with status {process.returncode}")
-    return {"seconds": end - begun, "stepping": end - stepping, "first": int(first or 0), "ran": ran}
+        raise RuntimeError(f"a fit with step mode {mode} failed with status {process.returncode}")
+    return {"seconds": end - started, "stepping": end - stepping, "first": int(first or 0), "ran": ran}
 
 
 def kill(mode: str, batch_size: int | None, folder: Path, *, after: str, seconds: float) -> bool:
-    """Start a fit and kill it."""
+    """Start a fit and kill it; return whether it was still running."""
     process = start(mode, batch_size, folder, "killed", True)
     until(process, after)
     time.sleep(seconds)
@@ -114,14 +112,14 @@ def kill(mode: str, batch_size: int | None, folder: Path, *, after: str, seconds
 
 
 def same(folder: Path, one: str, other: str) -> bool:
-    """Compare two ends."""
+    """Check whether two results are equal to the bit."""
     with np.load(folder / f"{one}.npz") as a, np.load(folder / f"{other}.npz") as b:
         return set(a) == set(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
 def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
-    """Kill fits of one step mode."""
-    moments = random.Random(f"{seed} {mode}")
+    """Kill and resume fits of one step mode."""
+    times = random.Random(f"{seed} {mode}")
     lengths: dict[int | None, Record] = {}
     rows: list[Record] = []
     attempts = 0
@@ -138,9 +136,9 @@ def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
         trial.mkdir()
         early = attempts % 5 == 0
         length = lengths[batch_size]["seconds" if early else "stepping"]
-        seconds = moments.uniform(0.0, length)
-        if not kill(mode, batch_size, trial, after="begun" if early else "steps", seconds=seconds):
-            continue  # it had ended
+        seconds = times.uniform(0.0, length)
+        if not kill(mode, batch_size, trial, after="started" if early else "steps", seconds=seconds):
+            continue  # it had ended before
         end = whole(mode, batch_size, trial, "resumed", True)
         (trial / "whole.npz").symlink_to(place / "whole.npz")
         rows.append({
@@ -148,28 +146,29 @@ def trials(mode: str, kills: int, seed: int, folder: Path) -> list[Record]:
             "first_step_after": end["first"], "identical": same(trial, "whole", "resumed"),
         })  # fmt: skip
         print(
-            f"{mode}: {len(rows)} of {kills}, {'same' if rows[-1]['identical'] else 'ANOTHER'} end",
+            f"{mode}: {len(rows)} of {kills}, {'same' if rows[-1]['identical'] else 'DIFFERENT'} result",
             flush=True,
         )
     return rows
 
 
 def page(record: Record) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     lines = [
-        "# Killed and gone on",
+        "# Killed and resumed",
         "",
         f"Made by `{record['command']}` on {record['date']}. Fits of the article's network ({STEPS} steps, in turns "
-        "all rows a step and minibatches of 48 of 200 rows), each killed once by SIGKILL at a random moment and "
-        "started again by the same call, in a new process. Identical: history, every parameter of the guide, the ELBO "
-        "and the importance weights are the same bits as in a fit without checkpoint that nobody stopped.",
+        "with full batches and with minibatches of 48 of 200 rows), each killed once by SIGKILL at a random time "
+        "and started again by the same call, in a new process. Identical: history, every parameter of the guide, "
+        "the ELBO and the importance weights are equal to the bit to those of a fit without checkpoint that was not "
+        "stopped.",
         "",
-        "| steps | killed | went on from steps | identical ends |",
+        "| step mode | killed | resumed from steps | identical results |",
         "|---|---|---|---|",
     ]
     for mode in record["modes"]:
         rows = [row for row in record["rows"] if row["mode"] == mode]
-        # 0: killed before anything was written, or after the last step.
+        # 0: killed before a checkpoint was written, or after the last step.
         steps = sorted(max(row["first_step_after"] - 1, 0) for row in rows)
         ran = sorted({row["ran"] for row in rows} - {mode})
         spread = f"{steps[0]} to {steps[-1]}" if steps else ""
@@ -177,30 +176,22 @@ def page(record: Record) -> str:
         lines.append(
             f"| {name} | {len(rows)} | {spread} | {sum(row['identical'] for row in rows)} of {len(rows)} |"
         )
-    named = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return "\n".join([*lines, "", f"Seed of the moments: {record['seed']}. Versions: {named}."]) + "\n"
-
-
-def write(folder: Path, record: Record) -> None:
-    """Write resume.json and resume.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("resume.json", json.dumps(record, indent=1) + "\n"), ("resume.md", page(record))):
-        temporary = folder / f"{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
-
-
-def main(words: list[str] | None = None) -> int:
-    """Kill fits in every mode that was asked for; what is done is on the disk after each mode."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    return (
+        "\n".join([*lines, "", f"Seed of the times: {record['seed']}. Versions: {listed_versions(record)}."])
+        + "\n"
     )
-    parser.add_argument("--kills", type=int, default=25, help="of each step mode")
-    parser.add_argument("--modes", default=",".join(MODES), help="step modes, with commas")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Kill fits in every selected mode, write results after each mode, and return the exit status."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--kills", type=int, default=25, help="kills per step mode (%(default)s)")
+    parser.add_argument(
+        "--modes", default=",".join(MODES), help="step modes, separated by commas (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times (%(default)s)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.worker:
         mode, batch_size, folder, name, checkpoint = json.loads(options.worker)
         work(mode, batch_size, Path(folder), name, checkpoint)
@@ -209,9 +200,9 @@ def main(words: list[str] | None = None) -> int:
     if unknown := sorted(set(modes) - set(MODES)):
         parser.error(f"unknown modes {', '.join(unknown)}; known are {', '.join(MODES)}")
     record: Record = {
-        "command": f"scripts/benchmark_resume.py --kills {options.kills} --modes {options.modes} --seed {options.seed}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions(),
+        **record_head(
+            f"scripts/benchmark_resume.py --kills {options.kills} --modes {options.modes} --seed {options.seed}"
+        ),
         "seed": options.seed,
         "modes": modes,
         "rows": [],
@@ -219,7 +210,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for mode in modes:
             record["rows"] += trials(mode, options.kills, options.seed, Path(folder))
-            write(options.output, record)
+            write_results(options.output, "resume", record, page(record))
     print(page(record))
     complete = len(record["rows"]) == options.kills * len(modes)
     return 0 if complete and all(row["identical"] for row in record["rows"]) else 1

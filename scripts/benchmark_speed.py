@@ -1,25 +1,22 @@
 #!/usr/bin/env python3
-"""Measure how fast the library is beside its peers, in turns, and write speed.md and speed.json.
+"""Compare the speed of the library with that of its peers, in turns, and write speed.md and speed.json.
 
-Three parts. `article`: from a fresh process to the fitted posterior of the article's data, N(0, 1) on all 41
+There are three parts. `article`: from a fresh process to the fitted posterior of the article's data, N(0, 1) on all 41
 weights and biases of its network. `step`: a warm step of the same fit. `mnist_step`: a minibatch step of a
-784-400-400-10 network beside the deterministic one. Peers are those that scripts/setup_peers has installed. With
-all peers the first part takes about half an hour.
+784-400-400-10 network, compared with the deterministic network. Peers are the libraries that scripts/setup_peers has
+installed. With all peers the first part takes about half an hour.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import platform
 import statistics
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from _environment import ROOT, ensure
+from _environment import ensure
 
 ensure()
 
@@ -27,16 +24,14 @@ import numpy as np
 import torch
 
 import bayesian_layers as bl
+from _benchmarking import Record, benchmark_parser, cpu_model, record_head, write_results
 from bayesian_layers.reporting.provenance import hash_of
-from bayesian_layers.saving.versions import versions
 from peers import environments
 from peers.calling import OURS, call, unavailable
 from peers.environments import PEERS
 from peers.referee import elbo
 
-Record = dict[str, Any]
-
-BEST_KNOWN = -64.73  # the best mean-field ELBO that anybody has found, in nats
+BEST_KNOWN = -64.73  # the best known mean-field ELBO, in nats
 REACHED = -64.93  # the median that a recipe must reach to count
 RECIPES = {
     "numpyro": ("svi.run", "init compiled", "init compiled, XLA level 0"),
@@ -113,12 +108,12 @@ def median(rows: list[Record], key: str) -> float | None:
 
 
 def failure(rows: list[Record]) -> str | None:
-    """Say why a group of rows is not to be counted."""
+    """Return the error of a group of rows, if one of them failed."""
     return next((row["error"] for row in rows if "error" in row), None)
 
 
 def best_recipe(rows: list[Record], program: str) -> str | None:
-    """Choose a program's fastest recipe among those that reach the optimum in the median."""
+    """Return a program's fastest recipe among those whose median ELBO reaches the optimum."""
     times = {}
     for (name, recipe), group in grouped(rows, "program", "recipe").items():
         reached = median(group, "elbo")
@@ -128,56 +123,57 @@ def best_recipe(rows: list[Record], program: str) -> str | None:
 
 
 def article_table(rows: list[Record]) -> list[str]:
-    """Lay the part `article` out."""
+    """Return the table of the part `article`."""
     groups = grouped(rows, "program", "recipe")
     own = groups.get((OURS, None), [])
     lines = [
-        "| program | recipe | seconds | times ours | CPU seconds | ELBO | worst | within 0.1 | within 0.15 or said |",
+        "| program | recipe | seconds | times ours | CPU seconds | ELBO | worst | within 0.1 | within 0.15, or "
+        "reported as not converged |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (program, recipe), group in groups.items():
         best = program != OURS and recipe is not None and best_recipe(rows, program) == recipe
-        words = f"{recipe or 'default'}{', **best**' if best else ''}"
+        name = f"{recipe or 'default'}{', **best**' if best else ''}"
         if (reason := failure(group)) is not None:
-            lines.append(f"| {program} | {words} | not available: {reason} | | | | | | |")
+            lines.append(f"| {program} | {name} | not available: {reason} | | | | | | |")
             continue
         seconds = [row["seconds"] for row in group]
         same = median([row for row in own if row["seed"] in {each["seed"] for each in group}], "seconds")
         ratio = "" if same is None else f"{statistics.median(seconds) / same:.1f}"
         spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
-        cells = [program, words, spread, ratio, number(median(group, "cpu_seconds"), 2), *elbo_cells(group)]
+        cells = [program, name, spread, ratio, number(median(group, "cpu_seconds"), 2), *elbo_cells(group)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def elbo_cells(group: list[Record]) -> list[str]:
-    """Put the ELBOs of one program and recipe in words."""
+    """Format the ELBOs of one program and recipe."""
     values = [row["elbo"] for row in group if "elbo" in row]
     if not values:
         return ["not measured", "", "", ""]
     near = sum(value >= BEST_KNOWN - 0.1 for value in values)
-    said = sum(row["elbo"] >= BEST_KNOWN - 0.15 or row.get("converged") is False for row in group)
+    reported = sum(row["elbo"] >= BEST_KNOWN - 0.15 or row.get("converged") is False for row in group)
     middle = statistics.median(values)
-    return [f"{middle:.2f}", f"{min(values):.2f}", f"{near} of {len(values)}", f"{said} of {len(values)}"]
+    return [f"{middle:.2f}", f"{min(values):.2f}", f"{near} of {len(values)}", f"{reported} of {len(values)}"]
 
 
 def number(value: float | None, digits: int) -> str:
-    """Write a number that may be missing."""
+    """Format a number that may be missing."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def mode_of(program: str, mode: str | None, group: list[Record]) -> str:
-    """Name the step mode that ran."""
+    """Return the requested step mode, and the one that ran if it is different."""
     if program != OURS:
         return ""
     ran = next((row["step_mode"] for row in group if row.get("step_mode")), None)
-    asked = mode or "default"
-    return asked if ran in (None, mode) else f"{asked}: {ran}"
+    requested = mode or "default"
+    return requested if ran in (None, mode) else f"{requested}: {ran}"
 
 
 def step_table(rows: list[Record]) -> list[str]:
-    """Lay the part `step` out."""
-    lines = ["| program | mode | particles | ms a step |", "|---|---|---|---|"]
+    """Return the table of the part `step`."""
+    lines = ["| program | mode | particles | ms per step |", "|---|---|---|---|"]
     for (program, mode, particles), group in grouped(rows, "program", "mode", "particles").items():
         reason = failure(group)
         cell = number(median(group, "ms"), 3) if reason is None else f"not available: {reason}"
@@ -186,8 +182,8 @@ def step_table(rows: list[Record]) -> list[str]:
 
 
 def mnist_table(rows: list[Record]) -> list[str]:
-    """Lay the part `mnist_step` out."""
-    lines = ["| program | mode | ms a step | deterministic, ms | ratio |", "|---|---|---|---|---|"]
+    """Return the table of the part `mnist_step`."""
+    lines = ["| program | mode | ms per step | deterministic, ms | ratio |", "|---|---|---|---|---|"]
     for (program, mode), group in grouped(rows, "program", "mode").items():
         head = f"| {program} | {mode_of(program, mode, group)} |"
         if (reason := failure(group)) is not None:
@@ -199,7 +195,7 @@ def mnist_table(rows: list[Record]) -> list[str]:
 
 
 def page(record: Record) -> str:
-    """Write the report."""
+    """Return the report as Markdown."""
     named = {
         name: ", ".join(f"{k} {v}" for k, v in found.items()) for name, found in record["versions"].items()
     }
@@ -207,31 +203,31 @@ def page(record: Record) -> str:
         "# Speed",
         "",
         f"Made by `{record['command']}` on {record['date']}; {record['cpu']}, {record['threads']} thread(s) "
-        f"a process and as many cores. Every number is in `speed.json`.",
+        f"per process and as many cores. Every number is in `speed.json`.",
         "",
-        f"## The article's data, fresh process to posterior, {record['seeds']} seeds",
+        f"## The article's data, from a fresh process to the posterior, {record['seeds']} seeds",
         "",
-        "N(0, 1) on all 41 weights and biases of the 2-10-1 network. Clock: ours runs from after `import "
-        "bayesian_layers` to the end of `fit`; a peer's from after its imports, with the data in memory as its own "
-        "arrays, to the end of its fit, compiling included. Nothing is cached between processes. ELBO: one formula "
-        f"for everybody, 100,000 fresh draws, standard error about 0.02 nat; the best known is {BEST_KNOWN}. "
-        "Times ours: medians over the seeds that both have run, in turns. "
-        f"**best**: a peer's fastest recipe whose median reaches {REACHED}. Median seconds (least to most). "
-        "Pyro's one-particle loop of 30,000 steps is measured on 1000 steps and multiplied.",
+        "N(0, 1) on all 41 weights and biases of the 2-10-1 network. Seconds: for ours, from the end of `import "
+        "bayesian_layers` to the end of `fit`; for a peer, from the end of its imports, with the data in memory as "
+        "its own arrays, to the end of its fit, including compilation; median (smallest to largest). Nothing is "
+        "cached between processes. ELBO: the same formula for all programs, 100,000 new draws, standard error about "
+        f"0.02 nats; the best known is {BEST_KNOWN}. Times ours: ratio of the medians over the seeds that both have "
+        f"run, in turns. **best**: a peer's fastest recipe whose median ELBO reaches {REACHED}. Pyro's one-particle "
+        "loop of 30,000 steps is measured on 1000 steps and multiplied.",
         "",
         *article_table(record["article"]),
         "",
         "## A warm step of the same fit",
         "",
-        "Ours: steps 600 to 2900 of a `bl.fit`, timed by a callback, the median of ten blocks. Peers: many steps "
-        "in a row.",
+        "Ours: steps 600 to 2900 of `bl.fit`, timed by a callback; the median of ten blocks. Peers: many steps in a "
+        "row.",
         "",
         *step_table(record["step"]),
         "",
         "## A minibatch step, 784-400-400-10 ReLU, batch 128",
         "",
-        "Beside `torch.optim.Adam` on the same network without a posterior, in turns in one process. One draw of "
-        "the weights a step.",
+        "Compared with `torch.optim.Adam` on the same network without a posterior, in turns in one process. One "
+        "draw of the weights per step.",
         "",
         *mnist_table(record["mnist_step"]),
         "",
@@ -244,63 +240,56 @@ def page(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, record: Record) -> None:
-    """Write speed.json and speed.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("speed.json", json.dumps(record, indent=1) + "\n"), ("speed.md", page(record))):
-        temporary = folder / f"{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
-
-
-def cpu_model() -> str:
-    """Name the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"
-
-
 def parse_peers(text: str) -> list[str]:
-    """Read the option `--peers`."""
+    """Parse the option `--peers`."""
     names = {"all": list(PEERS), "none": []}.get(text, text.split(","))
     if unknown := sorted(set(names) - set(PEERS)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}")
     return names
 
 
-def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="seeds of the part `article` (%(default)s)")
+    parser.add_argument(
+        "--peer-seeds", type=int, default=5, help="how many of these seeds the peers also run (%(default)s)"
     )
-    parser.add_argument("--seeds", type=int, default=20, help="of the part `article`")
-    parser.add_argument("--peer-seeds", type=int, default=5, help="of these, the first so many for peers too")
-    parser.add_argument("--step-seeds", type=int, default=3, help="rounds of the two other parts")
-    parser.add_argument("--threads", type=int, default=1, help="of each process, and its cores")
-    parser.add_argument("--peers", type=parse_peers, default="all", help="all, none, or names with commas")
+    parser.add_argument(
+        "--step-seeds", type=int, default=3, help="rounds of the two other parts (%(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads and cores of each process (%(default)s)"
+    )
+    parser.add_argument(
+        "--peers",
+        type=parse_peers,
+        default="all",
+        help="all, none, or names separated by commas (%(default)s)",
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--max-steps", type=int, help="of our fit in `article`, to try this script out")
-    parser.add_argument("--output", type=Path, default=ROOT / "reports" / "benchmarks")
-    return parser.parse_args(words)
+    parser.add_argument(
+        "--max-steps", type=int, help="largest number of steps of our fit in `article`, to try this script"
+    )
+    return parser.parse_args(arguments)
 
 
-def main(words: list[str] | None = None) -> None:
-    """Run the parts that were asked for; what is done is on the disk after each round."""
-    options = parse_arguments(words)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the selected parts; results are written after each round."""
+    options = parse_arguments(arguments)
     reasons = {name: reason for name in options.peers if (reason := unavailable(name))}
     x, y = bl.datasets.parabola()
+    head = record_head(
+        f"scripts/benchmark_speed.py --seeds {options.seeds} --peer-seeds {options.peer_seeds} "
+        f"--step-seeds {options.step_seeds} --threads {options.threads} "
+        f"--peers {','.join(options.peers) or 'none'} --parts {' '.join(options.parts)}"
+    )
     record: Record = {
-        "command": f"scripts/benchmark_speed.py --seeds {options.seeds} --peer-seeds {options.peer_seeds} "
-        f"--step-seeds {options.step_seeds} "
-        f"--threads {options.threads} --peers {','.join(options.peers) or 'none'} --parts {' '.join(options.parts)}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **head,
         "cpu": cpu_model(),
         "threads": options.threads,
         "seeds": 0,
-        "versions": {OURS: versions(), **{name: environments.versions(name) for name in options.peers}},
+        "versions": {OURS: head["versions"], **{name: environments.versions(name) for name in options.peers}},
         "not_available": reasons,
         "sha256": hash_of(x, y),
         **{part: [] for part in PARTS},
@@ -312,14 +301,14 @@ def main(words: list[str] | None = None) -> None:
             peers = options.peers if seed < options.peer_seeds else []
             record["article"] += article(seed, base, peers, options.max_steps)
             record["seeds"] = seed + 1
-            write(options.output, record)
+            write_results(options.output, "speed", record, page(record))
             print(f"article: seed {seed} of {options.seeds} is done", flush=True)
         for name, part in (("step", step), ("mnist_step", mnist_step)):
             for seed in range(options.step_seeds if name in options.parts else 0):
                 record[name] += part(seed, base, options.peers)
-                write(options.output, record)
+                write_results(options.output, "speed", record, page(record))
                 print(f"{name}: round {seed} of {options.step_seeds} is done", flush=True)
-    write(options.output, record)
+    write_results(options.output, "speed", record, page(record))
     print(page(record))
 
 
@@ -328,4 +317,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("interrupted: the rounds that were done are in the report") from None
+        raise SystemExit("interrupted: the report has the finished rounds") from None

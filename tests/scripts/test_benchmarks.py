@@ -298,7 +298,23 @@ def test_priors_on_the_command_line(quality):
             quality.parse_prior(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("refine", ["--seeds", "1", "--seconds", "0.2", "--chains", "10", "--threads", "1"]),
+        ("regressions", ["--regressions", "2"]),
+    ],
+)
+def test_a_small_run_writes_both_files(name, options, tmp_path, capsys):
+    importlib.import_module(f"benchmark_{name}").main([*options, "--output", str(tmp_path / "out")])
+    record = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+    assert record["rows"]
+    assert record["command"].startswith(f"scripts/benchmark_{name}.py ")
+    assert record["versions"]["torch"]
+    assert (tmp_path / "out" / f"{name}.md").read_text() in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in SCRIPTS.glob("benchmark_*.py")))
 def test_every_benchmark_can_be_imported(name):
-    """What the scripts take from the library is there; only a run of them would say so otherwise."""
+    """Everything that the scripts import from the library exists."""
     assert importlib.import_module(name).__doc__
