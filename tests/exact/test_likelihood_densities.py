@@ -13,6 +13,7 @@ from bayesian_layers.likelihoods import (
     DiscretizedMixtureOfLogistics,
     Gamma,
     HeteroscedasticNormal,
+    LogNormal,
     MixtureOfLogistics,
     MixtureOfNormals,
     NegativeBinomial,
@@ -61,7 +62,7 @@ class Mixed:
 ANCHORS = stats.norm.ppf([1 / 6, 1 / 2, 5 / 6])
 Y = np.array([0.1, -1.5, 2.0, 0.0, 7.0])
 COUNTS = np.array([0, 1, 3, 60, 7])
-AMOUNTS = np.array([0.3, 1e-3, 2.0, 90.0, 1.0])
+AMOUNTS = np.array([0.3, 0.02, 2.0, 90.0, 1.0])
 NEAR = np.exp(column(F, 0)) * np.array([1.0, 0.999, 1.002, 0.9985, 1.0005])
 SHARES = np.array([0.1, 0.02, 0.7, 0.999, 0.5])
 
@@ -97,6 +98,7 @@ CASES = {
     "gamma": (Gamma(0.4), F, stats.gamma(2.5, scale=0.4 * np.exp(column(F, 0))), AMOUNTS),
     "gamma, unbounded at 0": (Gamma(5.0), F, stats.gamma(0.2, scale=5 * np.exp(column(F, 0))), AMOUNTS),
     "gamma, nearly normal": (Gamma(1e-6), F, stats.gamma(1e6, scale=1e-6 * np.exp(column(F, 0))), NEAR),
+    "log-normal": (LogNormal(0.7), F, stats.lognorm(0.7, scale=np.exp(column(F, 0))), AMOUNTS),
     "normals": (MixtureOfNormals(3), MANY, Mixed(*mixture(stats.norm, ANCHORS, MANY)), Y),
     "logistics": (MixtureOfLogistics(3), MANY, Mixed(*mixture(stats.logistic, ANCHORS, MANY)), Y),
 }

@@ -18,6 +18,7 @@ CASES = {
     "poisson": (likelihoods.Poisson(), [1.0], [0.7], {}),
     "negative binomial": (likelihoods.NegativeBinomial(), [1.5], [0.7], {"dispersion": 0.4}),
     "gamma": (likelihoods.Gamma(), [0.5], [1.0], {"dispersion": 0.3}),
+    "log-normal": (likelihoods.LogNormal(), [0.5], [1.0], {"noise_scale": 0.4}),
     "beta": (likelihoods.Beta(), [0.5], [1.0], {"precision": 20.0}),
     "normals": (likelihoods.MixtureOfNormals(2), [0.3, -0.3, -1, 1, -2, -1], [0.0, 0, 1, -1, 0, 0], {}),
     "logistics": (

@@ -18,6 +18,7 @@ from bayesian_layers.likelihoods import (
     DiscretizedMixtureOfLogistics,
     Gamma,
     HeteroscedasticNormal,
+    LogNormal,
     MixtureOfLogistics,
     MixtureOfNormals,
     NegativeBinomial,
@@ -105,6 +106,7 @@ def test_the_layout_is_parameter_by_parameter():
         (Poisson(), [0.0, 3.0, 1e6], [0.5, -1.0, math.nan, 2.0], "3 of its 4"),
         (NegativeBinomial(), [0, 3], [-1, 3], "1 of its 2"),
         (Gamma(), [1e-300, 1e9], [0.0, -1.0, math.nan, math.inf, 1.0], "4 of its 5"),
+        (LogNormal(), [1e-300, 1e9], [0.0, -1.0, math.nan, math.inf, 1.0], "4 of its 5"),
         (Beta(), [0.1, 1 - 1e-7], [0.0, 1.0, 0.5, math.nan], "3 of its 4"),
         (DiscretizedMixtureOfLogistics(2, levels=4), [0, 3], [4, -1, 2], "from 0 to 3; 2 of its 3"),
         (DiscretizedMixtureOfLogistics(2), [0.0, 255.0], [0.5, math.nan, 256.0, 1.0], "3 of its 4"),
@@ -126,6 +128,7 @@ def test_values_that_cannot_have_been_produced_are_refused(likelihood, good, bad
         lambda: NegativeBinomial(math.inf),
         lambda: NegativeBinomial(True),
         lambda: Gamma(dispersion=0.0),
+        lambda: LogNormal(noise_scale=-1.0),
         lambda: Beta(bl.priors.Normal()),
         lambda: MixtureOfNormals(0),
         lambda: MixtureOfNormals(2.0),
@@ -231,7 +234,7 @@ def test_only_likelihoods_of_unit_scale_warn_of_targets(build):
     assert not check.warnings
 
 
-@pytest.mark.parametrize("likelihood", [Gamma(0.5)])
+@pytest.mark.parametrize("likelihood", [Gamma(0.5), LogNormal(0.5)])
 def test_positive_targets_are_judged_on_the_scale_of_their_logarithm(build, likelihood):
     x = torch.linspace(-1, 1, 8).unsqueeze(1)
     for y, warns in (((3 * x).exp().squeeze(1), False), (1e6 * (0.1 * x).exp().squeeze(1), True)):
@@ -240,7 +243,7 @@ def test_positive_targets_are_judged_on_the_scale_of_their_logarithm(build, like
         assert ["`log(y)` is far from unit scale" in text for text in check.warnings] == [True] * warns
 
 
-@pytest.mark.parametrize("likelihood", [Gamma(0.5)])
+@pytest.mark.parametrize("likelihood", [Gamma(0.5), LogNormal(0.5)])
 def test_rounding_does_not_put_positive_targets_on_0(likelihood):
     rounded = likelihood.observed(torch.zeros(2, 1), torch.tensor([1e-60, 1.0], dtype=DOUBLE))
     assert rounded.dtype == torch.float32
@@ -277,6 +280,7 @@ EXTREMES = [
     (Beta(1e5), 1, [1e-6, 0.5, 1 - 1e-6]),
     (Gamma(1e-5), 1, [1e-6, 1.0, 1e6]),
     (Gamma(10.0), 1, [1e-6, 1.0, 1e6]),
+    (LogNormal(0.1), 1, [1e-6, 1.0, 1e6]),
     (MixtureOfNormals(2), 6, [0.0, 1e3, -1e3]),
     (MixtureOfLogistics(2), 6, [0.0, 1e3, -1e3]),
     (DiscretizedMixtureOfLogistics(2), 6, [0.0, 1.0, 128.0, 255.0]),
@@ -362,6 +366,12 @@ def test_the_entropy_of_gamma(dispersion):
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
+def test_log_normal_is_normal_for_the_logarithm():
+    f, y = torch.tensor([[0.3], [-2.0], [5.0]], dtype=DOUBLE), torch.tensor([1.5, 0.2, 90.0], dtype=DOUBLE)
+    ours = LogNormal(0.5).distribution(f).log_prob(y)
+    torch.testing.assert_close(ours, Normal(0.5).distribution(f).log_prob(y.log()) - y.log())
+
+
 def test_many_degrees_of_freedom_have_the_normal_limit_in_float32():
     f, y = torch.zeros(3, 1), torch.tensor([0.0, 1.0, -3.0])
     ours = StudentT(df=1e8, noise_scale=1.0).distribution(f).log_prob(y)
@@ -420,6 +430,7 @@ def test_distributions_expand():
         (Poisson(), 1),
         (NegativeBinomial(0.5), 1),
         (Gamma(0.5), 1),
+        (LogNormal(0.5), 1),
         (DiscretizedMixtureOfLogistics(2), 6),
     ):
         f = torch.zeros(5, outputs)

@@ -23,6 +23,7 @@ from .counts import NegativeBinomial, Poisson
 from .discretized import DiscretizedMixtureOfLogistics
 from .flow import Flow
 from .gamma import Gamma
+from .log_normal import LogNormal
 from .mixtures import MixtureOfLogistics, MixtureOfNormals
 from .normal import HeteroscedasticNormal, Normal
 from .prediction import Prediction
@@ -39,6 +40,7 @@ __all__ = [
     "Gamma",
     "HeteroscedasticNormal",
     "Likelihood",
+    "LogNormal",
     "MixtureOfLogistics",
     "MixtureOfNormals",
     "NegativeBinomial",

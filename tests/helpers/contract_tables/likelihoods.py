@@ -59,6 +59,7 @@ LIKELIHOODS: dict[str, LikelihoodRow] = {
         bl.likelihoods.NegativeBinomial(bl.priors.LogNormal(0.5, 0.3)), 1, lambda real: _counts(real).long()
     ),
     "Gamma": LikelihoodRow(bl.likelihoods.Gamma(), 1, torch.exp),
+    "LogNormal": LikelihoodRow(bl.likelihoods.LogNormal(), 1, torch.exp),
     "Beta": LikelihoodRow(bl.likelihoods.Beta(), 1, torch.sigmoid),
     "MixtureOfNormals": LikelihoodRow(bl.likelihoods.MixtureOfNormals(2), 6),
     "MixtureOfLogistics": LikelihoodRow(bl.likelihoods.MixtureOfLogistics(3), 9),
