@@ -222,7 +222,7 @@ def poke(folder, name, value):
     [
         ("mean field", "source.log_scale", 1e3, "standard deviations must be above 0 and must not overflow"),
         ("mean field", "source.log_scale", -1e30, "deviations must be above 0"),
-        ("mean field", "source.loc", 3e38, "means must leave room"),
+        ("mean field", "source.loc", 3e38, "means must be below half of the largest number"),
         ("low rank", "source.factor", 1e30, "factor must not overflow"),
         ("ensemble", "source.log_weight", 0.0, "weights of the ensemble must add up to 1"),
         ("hierarchical", "source.loc", 100.0, "must be positive and finite"),

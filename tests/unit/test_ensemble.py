@@ -164,11 +164,14 @@ def test_positive_parameters_keep_their_values(build):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"members": 0}, "`members` must be a whole number"),
-        ({"members": True}, "`members` must be a whole number"),
-        ({"members": 2.0}, "`members` must be a whole number"),
+        ({"members": 0}, "`members` must be an integer"),
+        ({"members": True}, "`members` must be an integer"),
+        ({"members": 2.0}, "`members` must be an integer"),
         ({"weights": "best"}, "`weights` must be one of"),
-        ({"init_scale": 0.0}, "`init_scale` is a standard deviation"),
+        (
+            {"init_scale": 0.0},
+            "`init_scale` must be a finite number above 0; received 0.0. It is a standard deviation",
+        ),
         ({"seed": -1}, "`seed` must be an integer"),
     ],
 )
@@ -221,7 +224,7 @@ def test_antithetic_partners_have_one_member(model):
 
 def test_draws_that_are_no_multiple_are_refused(model):
     guide = Ensemble(model, members=3)
-    with pytest.raises(bl.errors.DataError, match=r"takes draws in multiples of 3.*received 7\. Use 12"):
+    with pytest.raises(bl.errors.DataError, match=r"must be a multiple of 3.*received 7\. Use 12"):
         guide.transform(torch.zeros(7, guide.noise_size, dtype=torch.float64))
     with pytest.raises(bl.errors.DataError, match="received 1"):
         guide.points(1)
@@ -335,13 +338,13 @@ def test_a_hopeless_member_loses_its_weight_and_can_be_saved(model, tmp_path):
     bl.Posterior.from_guide(model, guide).save(tmp_path / "posterior")
 
 
-def test_settling_is_checked(model):
+def test_finalizing_is_checked(model):
     guide = Ensemble(model, members=3)
     good = log_likelihoods(model, guide)
     for bad in (torch.full_like(good, math.nan), torch.full_like(good, -math.inf)):
         with pytest.raises(bl.errors.DataError, match="finite ELBOs of its members"):
             guide.finalize(bad, model)
-    with pytest.raises(bl.errors.DataError, match="multiples of 3"):
+    with pytest.raises(bl.errors.DataError, match="multiple of 3"):
         guide.finalize(good[:-1], model)
     with pytest.raises(bl.errors.ShapeError):
         guide.finalize(good.unsqueeze(1), model)
@@ -409,7 +412,7 @@ def test_the_mean_is_the_heaviest_members(mixture, model):
 
 def test_estimators_that_need_moments_say_so(model):
     guide = Ensemble(model, members=2)
-    assert not hasattr(guide, "moments")
+    assert guide.moments() is None
     estimator = bl.estimators.make("local", model, guide, X, Y)
     assert estimator.name == "reparameterization"
     assert "Ensemble are not independent Normals" in estimator.note
@@ -627,5 +630,5 @@ def test_fit_improves_every_member(any_model, compile):
 
 
 def test_fit_refuses_particles_that_are_no_multiple(model):
-    with pytest.raises(bl.errors.DataError, match="multiples of 3"):
+    with pytest.raises(bl.errors.DataError, match="multiple of 3"):
         bl.fit(model, X, Y, guide=Ensemble(model, members=3), particles=4, max_steps=5, progress=False)

@@ -11,6 +11,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.draw_sources import from_stored
 from bayesian_layers.errors import DataError, ShapeError, SiteError, StorageError
+from bayesian_layers.guides.prior_density import log_prior
 from bayesian_layers.noise import seeded, standard_normal
 from bayesian_layers.priors import get_priors
 from bayesian_layers.saving import read_folder
@@ -316,15 +317,15 @@ def test_the_guides_density_is_that_of_its_draws(regression_model):
     """By the inverse and autograd's Jacobian, against the density that the KL takes on the way."""
     guide = bent(bl.guides.Flow(regression_model, layers=3, hidden=(5,)))
     noise = standard_normal(0, 6, guide.noise_size, dtype=torch.float64)
-    flat, log_det = guide.pushed(noise)
-    torch.testing.assert_close(guide.pulled(flat), noise)
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda one: guide.pushed(one)[0]))(noise)
+    flat, log_det = guide.from_noise(noise), guide.log_det(noise)
+    torch.testing.assert_close(guide.to_noise(flat), noise)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda one: guide.from_noise(one)))(noise)
     torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian)[1])
     expected = torch.distributions.Normal(0, 1).log_prob(noise).sum(1) - log_det
     torch.testing.assert_close(guide.log_density(flat), expected)
     priors = guide.flat_priors(regression_model)
     point = guide.points(6)
-    log_p = bl.guides.log_prior(regression_model.sites(), guide.layout, flat, point)
+    log_p = log_prior(regression_model.sites(), guide.layout, flat, point)
     torch.testing.assert_close(guide.kl_estimate(priors, noise), (expected - log_p).mean())
     torch.testing.assert_close(
         guide.kl_estimate(guide.flat_priors(regression_model, 0.3), noise), 0.3 * (expected - log_p).mean()
@@ -358,7 +359,7 @@ def test_guides_that_cannot_be(build):
     two = bl.BayesianModel(build(lambda: bl.Linear(1, 1)), bl.likelihoods.Normal(1.0))
     with pytest.raises(DataError, match="layers"):
         bl.guides.Flow(two, layers=0)
-    with pytest.raises(SiteError, match="one weight"):
+    with pytest.raises(SiteError, match="one number"):
         bl.guides.Flow(two).flat_priors(two, {"weight": 0.5})
     guide = bl.guides.Flow(two)
     with pytest.raises(DataError, match="closed form"):

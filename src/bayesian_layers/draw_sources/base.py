@@ -38,6 +38,14 @@ class DrawSource(Storable, nn.Module):
     def mean(self) -> dict[str, Tensor]:
         """Return the mean of each site, of the site's shape; for a log-normal site the median."""
 
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]] | None:
+        """Return mean and standard deviation of the sites whose entries are independent Normals; ``None`` if unknown.
+
+        Returns:
+            Site name to two tensors of the site's shape; gradients flow to the parameters.
+        """
+        return None
+
     @classmethod
     @abstractmethod
     def num_entries(cls, arguments: Mapping[str, Any], model: BayesianModel) -> int:

@@ -96,7 +96,7 @@ def _uses_batch_statistics(network: nn.Module) -> str:
 
 
 def _without_moments(guide: Any) -> str:
-    if hasattr(guide, "moments"):
+    if guide.moments() is not None:
         return ""
     return f"the entries of {type(guide).__name__} are not independent Normals"
 

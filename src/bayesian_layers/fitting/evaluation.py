@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..estimators import Estimator
-from ..guides import Guide, log_prior
+from ..guides import Guide
+from ..guides.prior_density import log_prior
 from ..model import BayesianModel, log_likelihood
 from ..network import Inputs
 from ..noise import PairedNoise

@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning
-from ..guides import Guide, default_guide
+from ..guides import Guide
+from ..guides.blocks import default_guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
 from ..network import Inputs, dtype_and_device

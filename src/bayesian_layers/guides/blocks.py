@@ -1,4 +1,4 @@
-"""Independent Normals, but for the sites whose entries belong together: a full covariance for each of their rows."""
+"""Independent Normals, except for sites with a joint prior: those have a full covariance for each of their rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..model import BayesianModel
-from .base import draw_in_blocks
 from .layout import Layout
 from .mean_field import MeanFieldNormal
 
-LARGEST = (
-    25_000_000  # numbers in the factors of all blocks: 100 MB in single precision, and Adam keeps two more
-)
+LARGEST = 25_000_000  # numbers in the factors of all blocks: 100 MB in float32, and Adam keeps two more
 
 
 class BlockNormal(MeanFieldNormal):
-    r"""Independent Normals, and a Gaussian with any covariance for each row of the sites that ask for it.
+    r"""Independent Normals, and a Gaussian with any covariance for each row of the sites with a joint prior.
 
     .. math:: q(w) = \prod_j N(w_j; \text{loc}_j, d_j^2) \prod_b N(w_b; \text{loc}_b, D_b C_b C_b^\top D_b), \quad
               d = \exp(\text{log\_scale}), \; D_b = \operatorname{diag}(d_b)
@@ -29,24 +26,24 @@ class BlockNormal(MeanFieldNormal):
     A block b is one row, along the last axis, of a site whose prior is ``bl.priors.Whitened``: the inducing values of
     one function of a ``bl.GaussianProcess``. :math:`C_b` is lower triangular with ones on its diagonal and the
     ``factor`` below it, so :math:`D_b C_b` is the covariance's Cholesky factor. Without such sites it is the
-    :class:`MeanFieldNormal`. ``bl.fit`` takes it where a model has such sites, and moves the blocks in coordinates of
-    their own (:meth:`retract`); Pyro's SVI moves the parameters themselves, and needs many times the steps.
+    :class:`MeanFieldNormal`. ``bl.fit`` uses it by default for models with such sites, and takes steps of the blocks in
+    natural coordinates (:meth:`retract`); Pyro's SVI changes the parameters themselves, and needs many times the steps.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for 1 in the blocks, the prior's,
-            and elsewhere one over the inputs of the widest layer, between 0.02 and 0.1.
+        model: The model that the guide is for; it is only read.
+        init_scale: Standard deviation at which each entry starts, above 0; ``None`` for that of the prior, 1, in the
+            blocks, and one over the inputs of the widest layer, between 0.02 and 0.1, elsewhere.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
-        log_scale: Logarithms of the deviations of the independent entries and of the diagonals of the blocks'
+        log_scale: Logarithms of the standard deviations of the independent entries and of the diagonals of the blocks'
             Cholesky factors, ``(P,)``.
         factor: The entries of the matrices C, one block after the other, row by row; those on and above the diagonals
             are not used. B blocks of M entries take ``B * M**2``.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
     Raises:
-        DataError: If ``init_scale`` is not positive, or the blocks take more than 25 million numbers.
+        DataError: If ``init_scale`` is not positive, or the blocks have more than 25 million numbers.
         SiteError: If the model has no latent site.
         TypeError: If ``model`` is not a ``BayesianModel``.
 
@@ -64,23 +61,26 @@ class BlockNormal(MeanFieldNormal):
     """
 
     ARGUMENTS: ClassVar = {}
+    _MULTIPLIES_NOISE: ClassVar[bool] = True
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
         size = self.layout.factor_size
         if size > LARGEST:
             raise DataError(
-                f"the blocks of this BlockNormal take {size} numbers, which is too much memory; it takes up to "
-                f"{LARGEST}. Use fewer inducing points, or MeanFieldNormal, which misses their covariance."
+                f"the blocks of a BlockNormal must have at most {LARGEST} numbers; this model needs {size}. "
+                "Use fewer inducing points, or MeanFieldNormal, which ignores their covariance."
             )
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size))
         if init_scale is None:
-            with torch.no_grad():  # at the prior: narrower, means would have far to go in deviations
+            with (
+                torch.no_grad()
+            ):  # at the prior: with smaller scales, means would be many standard deviations away
                 for name, part in self.layout.split(self.log_scale, self.layout.random).items():
                     part.mul_(name not in self.layout.joint)
 
     def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and Cholesky factor of the blocks, site by site."""
+        """Return mean and Cholesky factor of the blocks of each site."""
         locs, scales = (self.layout.split(f, self.layout.random) for f in (self.loc, self.log_scale.exp()))
         unit = self._unit_factors(self.factor)
         return {
@@ -89,7 +89,7 @@ class BlockNormal(MeanFieldNormal):
         }
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries."""
+        """Return the variances of the entries."""
         unit = self._unit_factors(self.factor)
         found = self.layout.split(super().variance(), self.layout.random)
         for name, factor in unit.items():
@@ -99,25 +99,21 @@ class BlockNormal(MeanFieldNormal):
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector."""
 
-        def untie(rows: Tensor, factor: Tensor) -> Tensor:
+        def decorrelate(rows: Tensor, factor: Tensor) -> Tensor:
             return torch.linalg.solve_triangular(factor.mT, rows, upper=True, left=False, unitriangular=True)
 
-        noise = self._by_block((flat - self.loc) / self.log_scale.exp(), untie)
+        noise = self._by_block((flat - self.loc) / self.log_scale.exp(), decorrelate)
         return dist.Normal(torch.zeros_like(self.loc), 1.0).log_prob(noise).sum(1) - self.log_scale.sum()
 
-    def draw(self, num_draws: int, seed: int, start: int = 0) -> dict[str, Tensor]:
-        """Draw from q."""
-        return draw_in_blocks(self, num_draws, seed, start)
-
     def distributions(self) -> dict[str, Any]:
-        """Build q, site by site."""
+        """Build the distribution of each site."""
         found = super().distributions()
         for name, (loc, scale_tril) in self.blocks().items():
             found[name] = dist.MultivariateNormal(loc, scale_tril=scale_tril).to_event(loc.dim() - 1)
         return found
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and deviation of the sites whose entries are independent Normals."""
+        """Return mean and standard deviation of the sites whose entries are independent Normals."""
         return {name: pair for name, pair in super().moments().items() if name not in self.layout.joint}
 
     @classmethod
@@ -126,26 +122,22 @@ class BlockNormal(MeanFieldNormal):
 
     @property
     def has_natural_coordinates(self) -> bool:
-        """Whether there are blocks, all of whose parameters are trained."""
+        """Whether there are blocks, and all of their parameters are trained."""
         trained = self.loc.requires_grad and self.log_scale.requires_grad and self.factor.requires_grad
         return trained and len(self.layout.joint) > 0
 
     def retract(self, here: Mapping[str, Tensor], step: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        r"""Take a step in coordinates that move with the blocks, in which their curvature is about 1.
+        r"""Take a step in natural coordinates of the blocks, in which the curvature is about 1.
 
         .. math:: m \leftarrow m + T\, \text{step}, \quad T \leftarrow T E, \quad
                   E = \operatorname{diag}(\exp \text{step}) + \text{step below the diagonal}
 
         with m a block's mean and :math:`T = D C` its Cholesky factor. In these coordinates the Fisher information is
-        constant, so that a step along the gradient is a natural one; in the parameters themselves it has the condition
-        number of the covariance, which for the values of a function is thousands (``reports/decisions/010``).
-
-        Args:
-            here: Name of a trained parameter to its value.
-            step: The same names to steps, of the same shapes.
+        constant, so that a step along the gradient is a natural gradient step. In the parameters themselves it has the
+        condition number of the covariance, which is thousands for values of a function (``reports/decisions/010``).
 
         Returns:
-            The same names to the values after it.
+            The names of the parameters to their values after the step.
 
         References:
             Salimbeni, Eleftheriadis & Hensman (2018), "Natural gradients in practice", arXiv 1803.09151; Lin, Khan &
@@ -169,11 +161,11 @@ class BlockNormal(MeanFieldNormal):
         return after
 
     def _unconstrained(self, noise: Tensor) -> Tensor:
-        tied = self._by_block(noise, lambda rows, factor: rows @ factor.mT)
-        return self.loc + self.log_scale.exp() * tied
+        correlated = self._by_block(noise, lambda rows, factor: rows @ factor.mT)
+        return self.loc + self.log_scale.exp() * correlated
 
     def _unit_factors(self, factor: Tensor) -> dict[str, Tensor]:
-        """The matrices C of each joint site, ``(rows, M, M)``."""
+        """Return the matrices C of each joint site, ``(rows, M, M)``."""
         return {
             name: matrix.tril(-1) + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
             for name, matrix in self._matrices(factor).items()
@@ -189,7 +181,7 @@ class BlockNormal(MeanFieldNormal):
         }
 
     def _by_block(self, flat: Tensor, function: Any) -> Tensor:
-        """Apply a function to the rows of the blocks, ``(rows, S, M)`` with their matrices C; the rest stays."""
+        """Apply a function to the blocks, ``(rows, S, M)``, with their matrices C; leave other entries as they are."""
         unit = self._unit_factors(self.factor)
         if not unit:
             return flat
@@ -203,6 +195,6 @@ class BlockNormal(MeanFieldNormal):
 
 
 def default_guide(model: BayesianModel) -> MeanFieldNormal:
-    """Make the guide for a model of which nothing more is known."""
+    """Make the guide of a fit that is given none: a BlockNormal if a prior is joint, otherwise a MeanFieldNormal."""
     guide = MeanFieldNormal(model)
     return BlockNormal(model) if guide.layout.joint else guide

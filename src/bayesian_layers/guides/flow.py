@@ -1,4 +1,4 @@
-"""A guide of any shape: standard normal noise, pushed through a reversible layer."""
+"""A guide of any shape: standard normal noise, transformed by a reversible layer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Transform, constraints
 
 from ..draw_sources import check_all
 from ..draw_sources.base import check_positive
@@ -20,7 +18,7 @@ from ..noise import seeded
 from ..saving import AGAIN
 from ..saving.architecture import MOST_MODULES, modules_in
 from ..saving.schema import Integer, ListOf
-from .joint import Joint
+from .joint import Mapped
 from .kl import FlatPriors
 from .layout import Layout
 from .loaded import check_range
@@ -29,39 +27,39 @@ from .prior_density import log_prior
 _CHECKED_DRAWS = 64  # of a guide that was read from a folder
 
 
-class Flow(Joint):
-    r"""Noise that affine couplings bend: a guide that can be skewed, curved and heavy-tailed.
+class Flow(Mapped):
+    r"""Noise transformed by affine couplings: a guide that can be skewed, curved and heavy-tailed.
 
     .. math:: q(w): \quad w = \text{loc} + e^{\text{log\_scale}} \odot t(\epsilon), \quad \epsilon \sim N(0, I)
 
-    with a :class:`~bayesian_layers.RealNVP` t over all random entries together. It begins as the identity, so the guide
-    begins as the :class:`MeanFieldNormal` of the same arguments. Positive sites (a noise scale) take part with their
+    with a :class:`~bayesian_layers.RealNVP` t over all random entries together. It starts as the identity, so the guide
+    starts as the :class:`MeanFieldNormal` of the same arguments. Positive sites (a noise scale) take part with their
     logarithms; sites without a prior are points.
 
-    The KL has no closed form; it is estimated on the very draws of a step,
+    The KL has no closed form; it is estimated on the draws of a step,
 
     .. math:: \mathrm{KL}(q \| p) \approx \tfrac1S \textstyle\sum_s \log q(w_s) - \log p(w_s),
 
-    so its ELBO has the noise of both terms, and more draws pay. For some hundred entries at most: the network of each
-    coupling goes from half of them to twice the other half.
+    so its ELBO has the noise of both terms, and more draws per step help. It is meant for some hundred entries at most:
+    the network of each coupling has half of them as inputs and twice the other half as outputs.
 
-    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
+    It is trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
+        model: The model that the guide is for; it is only read.
         layers: Number of couplings.
         hidden: Widths of the hidden layers of each coupling's network.
-        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+        init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
-        loc: Where the affine map puts 0, ``(P,)``, unconstrained.
+        loc: The shift of the affine map, ``(P,)``, unconstrained.
         log_scale: Logarithms of its scales, ``(P,)``.
-        flow: The couplings; their parameters are the guide's.
+        flow: The couplings.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
     Raises:
-        DataError: If a size is no whole number or too small, or there are fewer than 2 entries with a prior.
+        DataError: If a size is not an integer or too small, or there are fewer than 2 entries with a prior.
         SiteError: If no site of the model has a prior.
         TypeError: If ``model`` is not a ``BayesianModel``.
 
@@ -90,7 +88,7 @@ class Flow(Joint):
         like = self.loc.detach()
         if len(like) < 2:
             raise DataError(
-                "a guides.Flow couples two entries with a prior, or more; this model has one. Use MeanFieldNormal."
+                "a guides.Flow needs two entries with a prior or more; this model has one. Use MeanFieldNormal."
             )
         with seeded(0):  # a guide exists without randomness
             self.flow = RealNVP(
@@ -111,105 +109,64 @@ class Flow(Joint):
         return sum(value.numel() for value in flow.parameters())
 
     def check_loaded(self, model: BayesianModel) -> None:
-        """Check some draws: only they show where the couplings put them."""
-        check_range(self)
+        """Check some draws: the arrays alone do not show what the couplings do."""
+        check_range(dict(self.named_parameters()))
         draws = self.draw(_CHECKED_DRAWS, seed=0)
         for name, value in draws.items():
             check_all(value, torch.isfinite, f"the draws of {name!a:.60} must be finite")
         check_positive(draws, model)
 
     @property
-    def own_noise_size(self) -> int:
-        """Standard normal numbers that one draw of the random entries takes: P."""
-        return len(self.loc)
-
-    @property
     def max_fan_in(self) -> int:
-        """Inputs of the widest layer that a step of a fit moves, those of the couplings included."""
+        """Inputs of the widest layer, the couplings' layers included."""
         return max(
             self.layout.max_fan_in, *(value.shape[1] for value in self.flow.parameters() if value.dim() > 1)
         )
 
-    def _unconstrained(self, noise: Tensor) -> Tensor:
-        return self.pushed(noise)[0]
+    def _draws_and_log_det(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        values, log_det = self.flow(noise)
+        return self.loc + self.log_scale.exp() * values, log_det + self.log_scale.sum()
 
-    def pushed(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn the random entries' noise into draws.
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Return draws of the flat vector."""
+        return self._draws_and_log_det(noise)[0]
 
-        Args:
-            noise: Standard normal, ``(*batch, P)``.
+    def log_det(self, noise: Tensor) -> Tensor:
+        """Return the logarithm of the determinant of the Jacobian."""
+        return self._draws_and_log_det(noise)[1]
 
-        Returns:
-            Draws, ``(*batch, P)``, and the logarithm of the map's Jacobian's determinant, ``(*batch,)``.
-        """
-        bent, log_det = self.flow(noise)
-        return self.loc + self.log_scale.exp() * bent, log_det + self.log_scale.sum()
-
-    def pulled(self, flat: Tensor) -> Tensor:
-        """Undo :meth:`pushed`.
-
-        Args:
-            flat: Values of the random entries, ``(*batch, P)``, unconstrained.
-
-        Returns:
-            The noise that they are made of, ``(*batch, P)``.
-        """
+    def to_noise(self, flat: Tensor) -> Tensor:
+        """Return the noise of draws."""
         return self.flow.inverse((flat - self.loc) * (-self.log_scale).exp())[0]
 
     def mean(self) -> dict[str, Tensor]:
-        """Give the mean of q over 1024 fixed draws."""
-        # For a positive site the exponential of its logarithm's.
+        """Return the mean of 1024 fixed draws; for a positive site the exponential of the mean logarithm."""
         with torch.no_grad():
             center = self.unconstrained(torch.cat(self._fixed_noise())).mean(0)
         return self._center(center, self.point)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        """Refuse: the KL of a flow has no closed form."""
-        raise DataError("the KL of a guides.Flow has no closed form; take kl_estimate(priors, noise)")
+        """Raise DataError: the KL of a flow has no closed form."""
+        raise DataError("the KL of a guides.Flow has no closed form; use kl_estimate(priors, noise)")
 
     def kl_estimate(self, priors: FlatPriors, noise: Tensor) -> Tensor:
         r"""Estimate :math:`\text{weight} \cdot \mathrm{KL}(q \| p)` by the mean of log q - log p."""
         own = self.own_noise(noise)
-        flat, log_det = self.pushed(own)
+        flat, log_det = self._draws_and_log_det(own)
         log_p = log_prior(priors.sites, self.layout, flat, self.points(len(flat)))
         return priors.total((_log_normal(own) - log_det - log_p).mean())
 
     def estimates_kl(self, priors: FlatPriors) -> bool:
-        """Tell that :meth:`kl_estimate` depends on the noise."""
+        """Return True: :meth:`kl_estimate` always depends on the noise."""
         return True
 
     def log_density(self, flat: Tensor) -> Tensor:
         """Compute the log density of q over the flat vector."""
-        noise = self.pulled(flat)
-        return _log_normal(noise) - self.pushed(noise)[1]
+        noise = self.to_noise(flat)
+        return _log_normal(noise) - self.log_det(noise)
 
     def _kl_replicates(self, priors: FlatPriors) -> Tensor:
         return torch.stack([self.kl_estimate(priors, noise) for noise in self._fixed_noise()])
-
-    def _flat_distribution(self) -> Any:
-        base = dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
-        return dist.TransformedDistribution(base, [_Pushed(self)])
-
-
-class _Pushed(Transform):
-    """A guide's map of noise, for Pyro; it keeps no value from call to call."""
-
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-    bijective = True
-
-    def __init__(self, guide: Flow) -> None:
-        super().__init__(cache_size=0)
-        self._guide = guide
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self._guide.pushed(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self._guide.pulled(y)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._guide.pushed(x)[1]
 
 
 def _log_normal(noise: Tensor) -> Tensor:

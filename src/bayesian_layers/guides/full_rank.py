@@ -22,21 +22,21 @@ class FullRankNormal(JointNormal):
 
     .. math:: q(w) = N(\text{loc},\; D C C^\top D), \quad D = \operatorname{diag}(\exp \text{log\_scale})
 
-    with C lower triangular, ones on its diagonal and the ``factor`` below it; :math:`D C` is the covariance's
+    where C is lower triangular with ones on its diagonal and the ``factor`` below it; :math:`D C` is the covariance's
     Cholesky factor, its diagonal positive. Positive sites (a noise scale) take part with their logarithms; sites
-    without a prior are points. Begins as the :class:`MeanFieldNormal` of the same arguments.
+    without a prior are points. It starts as the :class:`MeanFieldNormal` of the same arguments.
 
-    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
+    It is trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+        model: The model that the guide is for; it is only read.
+        init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
         log_scale: Logarithms of the Cholesky factor's diagonal, ``(P,)``.
-        factor: Below its diagonal the entries of C, ``(P, P)``; the others are not used.
+        factor: The entries of C below the diagonal, ``(P, P)``; all others are not used.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
     Raises:
@@ -62,8 +62,8 @@ class FullRankNormal(JointNormal):
         size = len(self.loc)
         if size > LARGEST:
             raise DataError(
-                f"a FullRankNormal keeps a matrix of ({size}, {size}) numbers for {size} entries with a prior, which "
-                f"is too much memory; it takes up to {LARGEST}. Use LowRankNormal."
+                f"a FullRankNormal must have at most {LARGEST} entries with a prior, as it keeps a matrix of that many "
+                f"rows and columns; this model has {size}. Use LowRankNormal."
             )
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size, size))
 
@@ -71,25 +71,20 @@ class FullRankNormal(JointNormal):
     def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
         return random**2
 
-    @property
-    def own_noise_size(self) -> int:
-        """Standard normal numbers that one draw of the random entries takes: P."""
-        return len(self.loc)
-
     def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.loc + self.log_scale.exp() * torch.addmm(noise, noise, self.factor.tril(-1).T)
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries."""
+        """Return the variances of the entries."""
         return (2 * self.log_scale).exp() * (1 + self.factor.tril(-1).square().sum(1))
 
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`."""
+        """Return rows of the covariance."""
         cholesky = self._cholesky()
         return cholesky[index] @ cholesky.T
 
     def half_log_det(self) -> Tensor:
-        """Give half the logarithm of the covariance's determinant."""
+        """Return half the logarithm of the covariance's determinant."""
         return self.log_scale.sum()
 
     def _cholesky(self) -> Tensor:

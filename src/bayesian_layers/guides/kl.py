@@ -1,4 +1,4 @@
-r"""The KL divergence from independent priors, as one expression over flat vectors.
+r"""The KL divergence from q to independent priors, as one expression over flat vectors.
 
 For :math:`q(w_j)` with mean :math:`\mu_j` and variance :math:`v_j`, and the prior
 :math:`p(w_j \mid \tau) = N(m_j, (c_j \tau)^2)` with a constant :math:`c_j` and a factor :math:`\tau` that is 1, a point
@@ -8,12 +8,12 @@ estimate, a log-normal site of its own, or a product of such, :math:`q(\log \tau
           + \tfrac{1}{2 c_j^2} e^{-2a + 2b^2} \left(v_j + (\mu_j - m_j - 2 \operatorname{cov}(\log \tau, w_j))^2\right)
           + \tfrac12 \log 2\pi,
 
-since under the weight :math:`\tau^{-2}` a Gaussian keeps its covariance and its mean moves by the covariance with
-:math:`-2 \log \tau`. Less the entropy of q this is the KL, exactly.
+since weighting by :math:`\tau^{-2}` leaves the covariance of a Gaussian as it is and shifts its mean by the covariance
+with :math:`-2 \log \tau`. Minus the entropy of q this is the KL, exactly.
 
-Where a prior is no Normal, but :math:`E[\log p]` under a Normal has a closed form, that stands in its place. Where
-it has none, this is the KL from the prior's Normal reference, and the guide takes off the mean of the log ratio of the
-two over its draws (``Guide.kl_estimate``).
+For a prior that is not Normal, but whose :math:`E[\log p]` under a Normal has a closed form, that closed form is used.
+For one without, this is the KL from its Normal reference, and the guide subtracts the mean of the log ratio of the two
+over its draws (``Guide.kl_estimate``).
 """
 
 from __future__ import annotations
@@ -35,20 +35,13 @@ from .prior_density import log_ratios
 
 
 @dataclass(frozen=True)
-class Expected:
-    """All entries of one prior whose expected log density has a closed form, so that it is computed once for all.
-
-    Attributes:
-        prior: The prior.
-        places: Where the entries lie in the flat vector; neighbouring sites are one stretch.
-        sizes: Entries of each site.
-        groups: The site's groups, or ``None`` where all entries have one sum.
-    """
+class ExpectedLogDensity:
+    """All entries of one prior whose expected log density has a closed form, computed once for all of them."""
 
     prior: Prior
-    places: tuple[slice, ...]
-    sizes: list[int]
-    groups: Tensor | None
+    places: tuple[slice, ...]  # of the entries in the flat vector; neighbouring sites are one slice
+    sizes: list[int]  # entries of each site
+    groups: Tensor | None  # the group of each site; `None` if all entries have one sum
 
     def pick(self, flat: Tensor) -> Tensor:
         """Take the entries."""
@@ -58,38 +51,24 @@ class Expected:
 
 @dataclass(frozen=True)
 class FlatPriors:
-    """The priors of a model's random entries, or their references, as flat vectors; a number stands for equal ones.
+    """The priors of a model's random entries, or their Normal references, as flat vectors."""
 
-    Sums run over groups of entries: all together where that is enough, else one group for each of the K random
-    sites, or for each row of a site whose rows have scales of their own; G in all. Summing first and scaling the few
-    sums costs a quarter of scaling every entry.
-
-    Attributes:
-        loc: Means on the unconstrained axis, ``(P,)``.
-        half_precision: Half the inverse variances, ``(P,)``; where the scale is a site, for the scale 1; 0 where
-            another density stands in the Normal's place.
-        offset: Sum over each group of the logarithm of the deviation, less a half an entry; ``(G,)`` or ``()``.
-        weight: Weights of the groups' KL, ``(G,)``.
-        sizes: Entries of each random site, or ``None`` for one group.
-        rows: Groups of each random site.
-        learned: Where the scales that are sites lie, if there are any.
-        sites: The model's sites.
-        layout: Where they lie.
-        expected: Priors whose expected log density has a closed form but is no Normal's, with their entries.
-        sampled: Random sites whose prior is more than its reference, each with its weight.
-    """
-
-    loc: Tensor | float
+    # Sums are over groups of entries: one group of all entries where that is enough; otherwise one group per random
+    # site, or one per row of a site whose rows have scales of their own; G groups in all. To sum first and scale the
+    # few sums costs a quarter of scaling every entry. A number in place of a tensor means that all entries are equal.
+    loc: Tensor | float  # means on the unconstrained axis, (P,)
+    # Half the inverse variances, (P,); for a scale of 1 if the scale is a site; 0 for priors in `expected`.
     half_precision: Tensor | float
+    # Per group the sum over its entries of log standard deviation - 1/2, (G,) or ().
     offset: Tensor
-    weight: Tensor | float
-    sizes: list[int] | None
-    rows: list[int]
-    learned: LearnedScales | None
-    sites: Mapping[str, Site]
+    weight: Tensor | float  # of the KL of each group, (G,)
+    sizes: list[int] | None  # entries of each random site; `None` for one group of all
+    rows: list[int]  # number of groups of each random site
+    learned: LearnedScales | None  # scales of priors that are sites, if there are any
+    sites: Mapping[str, Site]  # of the model
     layout: Layout
-    expected: tuple[Expected, ...]
-    sampled: Mapping[str, float]
+    expected: tuple[ExpectedLogDensity, ...]  # of the priors that are not Normal but have one in closed form
+    sampled: Mapping[str, float]  # random sites whose prior differs from its reference, to their weights
 
     @classmethod
     def of(
@@ -132,14 +111,14 @@ class FlatPriors:
 
     @property
     def are_normal(self) -> bool:
-        """Whether all are Normals whose scales are numbers."""
+        """Whether all priors are Normals whose scales are numbers."""
         return self.learned is None and not self.expected and not self.sampled
 
-    def surprise(
+    def cross_entropy(
         self, loc: Tensor, variance: Tensor, point: Tensor, covariance: Tensor | None = None
     ) -> Tensor:
         r"""Compute :math:`E_q[-\log p(w_j)] - \tfrac12 \log 2\pi e`, summed over each group."""
-        # Less the sum of the logarithms of independent entries' deviations it is the group's KL.
+        # For independent entries the KL of a group is this minus the sum of the logarithms of q's standard deviations.
         off = loc if isinstance(self.loc, float) and self.loc == 0 else loc - self.loc
         if self.learned is not None and covariance is not None:
             off = off - 2 * self.learned.own_covariance(covariance)
@@ -156,7 +135,7 @@ class FlatPriors:
         return found - self._expected_log_density(loc, variance, found) if self.expected else found
 
     def _expected_log_density(self, loc: Tensor, variance: Tensor, like: Tensor) -> Tensor:
-        """Of the priors that have one of their own, by group; 0 in the groups of all others."""
+        r"""Return :math:`E_q[\log p]` per group for the priors in ``expected``; 0 for the groups of all others."""
         total = torch.zeros_like(like)
         for each in self.expected:
             entries = each.prior.expected_log_density(each.pick(loc), each.pick(variance))
@@ -168,11 +147,11 @@ class FlatPriors:
         return total
 
     def log_ratios(self, flat: Tensor, point: Tensor) -> dict[str, Tensor]:
-        """Compute the log density of priors less that of their references, of sites where the two differ."""
+        """Compute per site the log ratio of prior and reference, where the two differ."""
         return log_ratios(self.sites, self.layout, flat, point, self.sampled)
 
     def log_ratio(self, flat: Tensor, point: Tensor) -> Tensor:
-        """Add up :meth:`log_ratios`, each site with its weight."""
+        """Sum :meth:`log_ratios`, each site with its weight."""
         found = self.log_ratios(flat, point)
         return sum((self.sampled[name] * each for name, each in found.items()), flat.new_zeros(len(flat)))
 
@@ -181,12 +160,12 @@ class FlatPriors:
         return _sums(entries, self.sizes, self.rows)
 
     def by_site(self, groups: Tensor) -> dict[str, Tensor]:
-        """Add up what the groups of each random site contribute."""
+        """Sum the terms of the groups of each random site."""
         parts = groups.split(self.rows) if self.rows else ()
         return {name: part.sum() for name, part in zip(self.layout.random, parts, strict=True)}
 
     def total(self, groups: Tensor) -> Tensor:
-        """Add up what the groups contribute, each with its weight."""
+        """Sum the terms of all groups, each with its weight."""
         return (self.weight * groups).sum()
 
 
@@ -202,11 +181,11 @@ def _sums(entries: Tensor, sizes: list[int] | None, rows: list[int]) -> Tensor:
 
 
 def _flat(name: str, site: Site) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each entry of a site: mean and half the precision of the Normal on the unconstrained axis, and its offset."""
+    """Return for each entry of a site: mean, half the precision on the unconstrained axis, and the offset."""
     like, prior = site.initial, site.prior
     if not isinstance(prior, Prior):
-        raise SiteError(f"`{name}` has the prior {prior}, which is none of bl.priors")
-    if prior.kl == "expected":  # no Normal: what is left is what the entropy of q brings
+        raise SiteError(f"`{name}` must have a prior of bl.priors; received {prior}")
+    if prior.kl == "expected":  # only the constant of q's entropy is left
         zero = torch.zeros_like(like).reshape(-1)
         return zero, zero, zero - 0.5 * math.log(2 * math.pi * math.e)
     one = like.new_ones(like.shape[: site.scale_axes]) if site.scale_sites else None
@@ -220,16 +199,16 @@ def _of_kind(kind: str, sites: Mapping[str, Site], layout: Layout) -> list[str]:
 
 def _expected(
     sites: Mapping[str, Site], layout: Layout, rows: list[int], *, apart: bool
-) -> tuple[Expected, ...]:
-    """Gather the entries of priors whose expected log density is no Normal's."""
-    stretches: dict[Prior, list[slice]] = defaultdict(list)
+) -> tuple[ExpectedLogDensity, ...]:
+    """Gather the entries of priors that are not Normal, but whose expected log density has a closed form."""
+    slices: dict[Prior, list[slice]] = defaultdict(list)
     sizes: dict[Prior, list[int]] = defaultdict(list)
     groups: dict[Prior, list[int]] = defaultdict(list)
     start, group = 0, 0
     for name, size, count in zip(layout.random, layout.sizes(layout.random), rows, strict=True):
         prior = sites[name].prior
         if prior is not None and prior.kl == "expected":
-            places = stretches[prior]
+            places = slices[prior]
             first = places.pop().start if places and places[-1].stop == start else start
             places.append(slice(first, start + size))
             sizes[prior].append(size)
@@ -237,8 +216,10 @@ def _expected(
         start, group = start + size, group + count
     device = next(iter(sites.values())).initial.device
     return tuple(
-        Expected(p, tuple(places), sizes[p], torch.tensor(groups[p], device=device) if apart else None)
-        for p, places in stretches.items()
+        ExpectedLogDensity(
+            p, tuple(places), sizes[p], torch.tensor(groups[p], device=device) if apart else None
+        )
+        for p, places in slices.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""Where each site lies in the flat vectors of a guide."""
+"""Where each site is in the flat vectors of a guide."""
 
 from __future__ import annotations
 
@@ -14,29 +14,24 @@ from ..priors import Site
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of the sites in flat vectors: the P random entries, the Q point-estimated ones, and those only drawn.
+    """The order of the sites in flat vectors: one of the P random entries, one of the Q point-estimated entries."""
 
-    Attributes:
-        shapes: Site name to shape, in the order of the model's sites.
-        positive: Names of the sites whose values are positive numbers; the flat vectors hold their logarithms.
-        random: Names of the sites that have a prior, in order.
-        points: Names of the sites that have none, in order.
-        drawn: Names of the sites that every guide draws from their prior, N(0, 1), in order; no parameter is theirs.
-        joint: Names of the ``random`` sites whose entries along the last axis belong together, in order.
-    """
-
-    shapes: Mapping[str, torch.Size]
-    positive: frozenset[str]
-    random: tuple[str, ...]
-    points: tuple[str, ...]
-    drawn: tuple[str, ...] = ()
-    joint: tuple[str, ...] = ()
+    shapes: Mapping[str, torch.Size]  # all sites, in the order of the model
+    positive: frozenset[str]  # sites whose values are positive; the flat vectors have their logarithms
+    random: tuple[str, ...]  # sites with a prior, in order
+    points: tuple[str, ...]  # sites without one, in order
+    drawn: tuple[
+        str, ...
+    ] = ()  # sites that every guide draws from their prior, N(0, 1); they have no parameters
+    joint: tuple[
+        str, ...
+    ] = ()  # random sites whose entries along the last axis are correlated in a BlockNormal
 
     @classmethod
     def of(cls, sites: Mapping[str, Site]) -> Layout:
-        """Lay out the sites of a model."""
+        """Make the layout of a model's sites."""
         if not sites:
-            raise SiteError("the model has no latent site: every parameter of its network is frozen")
+            raise SiteError("the model has no latent site: all parameters of its network are frozen")
         priors = {name: site.prior for name, site in sites.items() if site.prior is not None}
         random = tuple(name for name, prior in priors.items() if not prior.drawn)
         return cls(
@@ -50,24 +45,23 @@ class Layout:
 
     @property
     def max_fan_in(self) -> int:
-        """Inputs of the widest layer: the largest product of all axes of a site but the first."""
-        # Which is the outputs.
-        # Joint sites do not count: they hold values of functions, not weights that add up to one.
+        """Inputs of the widest layer: the largest product of all axes of a site but the first, the outputs."""
+        # Joint sites do not count: they are values of functions, not weights of a sum.
         sites = [self.shapes[name] for name in (*self.random, *self.points) if name not in self.joint]
         return max((shape[1:].numel() for shape in sites if len(shape) > 1), default=1)
 
     @property
     def drawn_size(self) -> int:
-        """Entries that are drawn from their prior."""
+        """Number of entries that are drawn from their prior."""
         return sum(self.sizes(self.drawn))
 
     @property
     def factor_size(self) -> int:
-        """Numbers in a square matrix for each row of each joint site."""
+        """Numbers in the square matrices of all rows of all joint sites."""
         return sum(self.shapes[name].numel() * self.shapes[name][-1] for name in self.joint)
 
     def split(self, flat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Cut a flat vector into its sites."""
+        """Split a flat vector into its sites."""
         parts = flat.split(self.sizes(names), dim=-1) if names else ()
         return {
             name: part.unflatten(-1, self.shapes[name]) if self.shapes[name] else part.squeeze(-1)
@@ -75,7 +69,7 @@ class Layout:
         }
 
     def sizes(self, names: tuple[str, ...]) -> list[int]:
-        """Count the entries of sites."""
+        """Return the number of entries of each site."""
         return [self.shapes[name].numel() for name in names]
 
     def values(self, random: Tensor, point: Tensor, drawn: Tensor | None = None) -> dict[str, Tensor]:
@@ -85,13 +79,19 @@ class Layout:
             parts |= self.split(drawn, self.drawn)
         return {name: self.constrain(name, parts[name]) for name in self.shapes if name in parts}
 
+    def flat(self, draws: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
+        """Gather draws of sites as a flat unconstrained vector each, ``(S, size)``; the inverse of :meth:`values`."""
+        some = next(iter(draws.values()))
+        parts = [draws[name].log() if name in self.positive else draws[name] for name in names]
+        return torch.cat([some.new_empty(len(some), 0), *(part.reshape(len(part), -1) for part in parts)], 1)
+
     def constrain(self, name: str, value: Tensor) -> Tensor:
         """Turn an unconstrained value of a site into its value."""
         return value.exp() if name in self.positive else value
 
 
 def flatten(sites: Mapping[str, Site], names: tuple[str, ...]) -> Tensor:
-    """Gather the values at which a fit begins, positive ones as logarithms."""
+    """Gather the values at which a fit starts; those of positive sites as logarithms."""
     if not names:
         return next(iter(sites.values())).initial.new_empty(0)
     chosen = [sites[name] for name in names]

@@ -17,7 +17,7 @@ from .layout import Layout
 
 DEFAULT_RANK = 10
 _MOST = "The rank is at most the number of entries with a prior."
-_FIRST = 0.1  # size of the factor's entries at the start: at 0 its gradient would be 0 for ever
+_FIRST = 0.1  # size of the factor's entries at the start: at 0 their gradient would always be 0
 
 
 class LowRankNormal(JointNormal):
@@ -25,26 +25,26 @@ class LowRankNormal(JointNormal):
 
     .. math:: q(w) = N(\text{loc},\; D (I + V V^\top) D), \quad D = \operatorname{diag}(\exp \text{log\_scale})
 
-    with V the ``factor``; so :math:`w = \text{loc} + D (\epsilon_1 + V \epsilon_2)`. The family is that of
-    :math:`D^2 + L L^\top` with :math:`L = D V`; relative to the scales, one learning rate fits all entries. Positive
+    where V is the ``factor``; so :math:`w = \text{loc} + D (\epsilon_1 + V \epsilon_2)`. The family is that of
+    :math:`D^2 + L L^\top` with :math:`L = D V`; relative to the scales, one learning rate suits all entries. Positive
     sites (a noise scale) take part with their logarithms; sites without a prior are points.
 
-    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
+    It is trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer, as :class:`MeanFieldNormal`.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
-        rank: Columns of the factor, from 1 to P; ``None`` for 10, or P where that is smaller.
-        init_scale: Standard deviation at which each entry begins, above 0; ``None`` for one over the inputs of
+        model: The model that the guide is for; it is only read.
+        rank: Columns of the factor, from 1 to P; ``None`` for 10, or P if that is smaller.
+        init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
         log_scale: Logarithms of the scales D, ``(P,)``.
-        factor: The factor V, ``(P, rank)``; begins at small fixed numbers.
+        factor: The factor V, ``(P, rank)``; starts at small fixed numbers.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
     Raises:
-        DataError: If ``init_scale`` is not positive or ``rank`` no whole number from 1 to P.
+        DataError: If ``init_scale`` is not positive or ``rank`` is not an integer from 1 to P.
         SiteError: If no site of the model has a prior.
         TypeError: If ``model`` is not a ``BayesianModel``.
 
@@ -100,25 +100,18 @@ class LowRankNormal(JointNormal):
         return self.loc + self.log_scale.exp() * torch.addmm(own, common, self.factor.T)
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries."""
+        """Return the variances of the entries."""
         return (2 * self.log_scale).exp() * (1 + self.factor.square().sum(1))
 
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Give rows of the covariance; see :meth:`JointNormal.covariance_rows`."""
+        """Return rows of the covariance."""
         rows = self.log_scale.exp().unsqueeze(1) * self.factor
         return rows[index] @ rows.T
 
     def half_log_det(self) -> Tensor:
-        r"""Give half the logarithm of the covariance's determinant.
-
-        .. math:: \tfrac12 \log |D (I + V V^\top) D| = \sum_j \text{log\_scale}_j + \tfrac12 \log |I + V^\top V|
-
-        Returns:
-            Nats, ``()``.
-        """
-        factor = (
-            self.factor.double()
-        )  # V'V may be so large that single precision loses the identity beside it
+        r"""Return :math:`\sum_j \text{log\_scale}_j + \tfrac12 \log |I + V^\top V|`."""
+        # In double precision: V'V may be so large that the identity next to it is lost in single precision.
+        factor = self.factor.double()
         inner = factor.T @ factor + torch.eye(self.rank, dtype=factor.dtype, device=factor.device)
         half = torch.linalg.cholesky_ex(inner).L.diagonal().log().sum()
         return self.log_scale.sum() + half.to(self.loc.dtype)

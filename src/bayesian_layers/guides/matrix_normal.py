@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import Transform, constraints
 
 from ..errors import DataError
 from ..model import BayesianModel
-from .joint import JointNormal
+from .joint import JointNormal, Mapped
 from .layout import Layout
 
 LARGEST = 2**25  # numbers in all factors: 134 MB in single precision, and Adam keeps two more
 
 
-class MatrixNormal(JointNormal):
+class MatrixNormal(Mapped, JointNormal):
     r"""A Gaussian for each weight matrix, with correlations between its rows and between its columns.
 
     .. math:: W = M + D \circ (A E B^\top), \quad E_{ij} \sim N(0, 1), \qquad
@@ -31,7 +29,7 @@ class MatrixNormal(JointNormal):
     :math:`(R^2 + C^2) / 2` numbers more, where :class:`FullRankNormal` has :math:`(R C)^2`. Sites are independent.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
+        model: The model that the guide is for; it is only read.
         init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
@@ -75,35 +73,31 @@ class MatrixNormal(JointNormal):
     def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
         return sum(_below(rows) + _below(columns) for rows, columns in _sizes(layout))
 
-    @property
-    def own_noise_size(self) -> int:
-        """Standard normal numbers that one draw of the random entries takes: P."""
-        return len(self.loc)
-
-    def _unconstrained(self, noise: Tensor) -> Tensor:
-        return self.from_noise(noise)
-
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Return draws of the flat vector, ``(*batch, P)``, for standard normal noise of this shape."""
+        """Return draws of the flat vector."""
         mixed = [a @ part @ b.mT for a, b, part in zip(*self._factors(), self._matrices(noise), strict=True)]
         return self.loc + self.log_scale.exp() * _flat(mixed)
 
     def to_noise(self, flat: Tensor) -> Tensor:
-        """Return the noise of which :meth:`from_noise` makes these draws, ``(*batch, P)``."""
+        """Return the noise of draws."""
         parts = self._matrices((flat - self.loc) / self.log_scale.exp())
         return _flat(
             [_solve(b, _solve(a, part).mT).mT for a, b, part in zip(*self._factors(), parts, strict=True)]
         )
 
+    def log_det(self, noise: Tensor) -> Tensor:
+        """Return the logarithm of the determinant of the Jacobian: A and B have determinant 1."""
+        return self.log_scale.sum().expand(noise.shape[:-1])
+
     def variance(self) -> Tensor:
-        """Return the variances of the entries; see :meth:`JointNormal.variance`."""
+        """Return the variances of the entries."""
         squares = [
             a.square().sum(1).unsqueeze(1) * b.square().sum(1) for a, b in zip(*self._factors(), strict=True)
         ]
         return (2 * self.log_scale).exp() * _flat(squares)
 
     def covariance_rows(self, index: Tensor) -> Tensor:
-        """Return rows of the covariance; see :meth:`JointNormal.covariance_rows`."""
+        """Return rows of the covariance."""
         identity = torch.eye(len(self.loc), dtype=self.loc.dtype, device=self.loc.device)[index]
         scale = self.log_scale.exp()
         parts = self._matrices(identity * scale)
@@ -113,10 +107,6 @@ class MatrixNormal(JointNormal):
     def half_log_det(self) -> Tensor:
         """Return half the logarithm of the covariance's determinant: A and B have determinant 1."""
         return self.log_scale.sum()
-
-    def _flat_distribution(self) -> Any:
-        noise = dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1)
-        return dist.TransformedDistribution(noise, [_Mixed(self)])
 
     def _factors(self) -> tuple[list[Tensor], list[Tensor]]:
         """The matrices A and B of each site."""
@@ -131,27 +121,6 @@ class MatrixNormal(JointNormal):
         sizes = _sizes(self.layout)
         parts = flat.split([rows * columns for rows, columns in sizes], dim=-1)
         return [part.unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
-
-
-class _Mixed(Transform):
-    """From standard normal noise to the flat vector, as torch's distributions need it."""
-
-    bijective = True
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-
-    def __init__(self, guide: MatrixNormal) -> None:
-        super().__init__()
-        self._guide = guide
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self._guide.from_noise(x)
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self._guide.to_noise(y)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._guide.log_scale.sum().expand(x.shape[:-1])
 
 
 def _sizes(layout: Layout) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import pyro
@@ -10,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..arguments import check_positive
 from ..model import BayesianModel
 from .base import Guide
 from .kl import FlatPriors
@@ -19,17 +18,17 @@ from .kl import FlatPriors
 class MeanFieldNormal(Guide):
     r"""Independent Normals: :math:`q(w) = \prod_j N(w_j; \text{loc}_j, \exp(\text{log\_scale}_j)^2)`.
 
-    A Pyro guide with one site for each latent site of the model. A site with a Normal prior is Normal; one
-    on the positive numbers (a noise scale with a LogNormal prior) is log-normal, the Normal being on
-    its logarithm; one without a prior is a ``Delta`` at its point estimate. All sites are views of flat
-    parameters. The locations begin at the network's present values.
+    A Pyro guide with one site for each latent site of the model. A site with a Normal prior is Normal. A positive site
+    (a noise scale with a LogNormal prior) is log-normal: its logarithm is Normal. A site without a prior is a
+    ``Delta`` at its point estimate. All sites are views of flat parameters. The locations start at the network's
+    present values.
 
-    Trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer on
+    It is trained by ``bl.fit``, by ``pyro.infer.SVI``, or by a torch optimizer on
     ``TraceMeanField_ELBO()(model, guide)``; the last two leave Pyro's parameter store as it was.
 
     Args:
-        model: The model whose sites the guide covers; it is only read.
-        init_scale: Standard deviation at which each Normal begins, above 0; ``None`` for one over the inputs of
+        model: The model that the guide is for; it is only read.
+        init_scale: Standard deviation at which each Normal starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
     Attributes:
@@ -63,17 +62,16 @@ class MeanFieldNormal(Guide):
     def from_pretrained(
         cls, model: BayesianModel, fraction: float = 0.1, *, floor: float = 1e-3
     ) -> MeanFieldNormal:
-        r"""Begin at a pretrained network: means at its weights, deviations a fraction of their sizes.
+        r"""Start at a pretrained network: means at its weights, standard deviations a fraction of their sizes.
 
         .. math:: \text{scale}_j = \max(\text{fraction} \cdot |w_j|, \text{floor})
 
-        Entries on the positive numbers (a noise scale) begin as usual. ``bl.priors.around`` gives the priors that go
-        with it.
+        Positive entries (a noise scale) start as usual. ``bl.priors.around`` makes the priors that go with this start.
 
         Args:
             model: The model; its network's present weights are the means.
-            fraction: Deviation over size, above 0.
-            floor: The smallest deviation: of a weight that is 0 the other would be 0 too.
+            fraction: Standard deviation over size, above 0.
+            floor: The smallest standard deviation: a weight of 0 would have a standard deviation of 0 without it.
 
         Returns:
             A guide.
@@ -92,32 +90,22 @@ class MeanFieldNormal(Guide):
             >>> MeanFieldNormal.from_pretrained(model, floor=0.01).log_scale.exp()
             tensor([0.2000, 0.0100], grad_fn=<ExpBackward0>)
         """
-        for name, value in (("fraction", fraction), ("floor", floor)):
-            if not 0 < value < math.inf:
-                raise DataError(f"`{name}` must be a finite number above 0; received {value!r}")
+        check_positive("fraction", fraction)
+        check_positive("floor", floor)
         guide = cls(model)
         loc, log_scale = (
             guide.layout.split(flat.detach(), guide.layout.random) for flat in (guide.loc, guide.log_scale)
         )
-        for name, begin in log_scale.items():
+        for name, part in log_scale.items():
             if name not in guide.layout.positive:
-                begin.copy_((fraction * loc[name].abs()).clamp_min(floor).log())
+                part.copy_((fraction * loc[name].abs()).clamp_min(floor).log())
         return guide
-
-    @property
-    def own_noise_size(self) -> int:
-        """Standard normal numbers that one draw of the random entries takes: P."""
-        return len(self.loc)
 
     def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.loc + self.log_scale.exp() * noise
 
     def variance(self) -> Tensor:
-        """Give the variances of the entries.
-
-        Returns:
-            A vector, ``(P,)``, unconstrained; gradients flow to the parameters.
-        """
+        """Return the variances of the entries."""
         return self.log_scale.exp().square()
 
     def log_density(self, flat: Tensor) -> Tensor:
@@ -125,12 +113,11 @@ class MeanFieldNormal(Guide):
         return dist.Normal(self.loc, self.log_scale.exp()).log_prob(flat).sum(1)
 
     def kl_to(self, priors: FlatPriors) -> Tensor:
-        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)`, in closed form."""
-        # See :meth:`Guide.kl_to`.
+        r"""Compute :math:`\sum_j \text{weight}_j \mathrm{KL}(q_j \| p_j)` in closed form."""
         return priors.total(self._kl_groups(priors))
 
     def kl_divergence(self, model: BayesianModel) -> dict[str, Tensor]:
-        """Compute the KL divergence from the prior, site by site: as :meth:`Guide.weighted_kl`, which is their sum.
+        """Compute the KL divergence from the prior per site; their sum is :meth:`Guide.weighted_kl`.
 
         Args:
             model: The model that the guide was made for.
@@ -150,7 +137,7 @@ class MeanFieldNormal(Guide):
         return {name: found.get(name, self.loc.new_zeros(())) for name in self.layout.shapes}
 
     def distributions(self) -> dict[str, Any]:
-        """Build q, site by site.
+        """Build the distribution of each site.
 
         Returns:
             Site name to a Pyro distribution with the site's shape as event shape.
@@ -164,20 +151,8 @@ class MeanFieldNormal(Guide):
         found |= self._drawn_distributions()
         return {name: found[name] for name in layout.shapes}
 
-    def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and Cholesky factor of the sites whose entries belong together: none here.
-
-        Returns:
-            An empty mapping; see :class:`BlockNormal`.
-        """
-        return {}
-
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Give mean and deviation of the sites that are Normal: neither positive nor point-estimated.
-
-        Returns:
-            Site name to two tensors of the site's shape; gradients flow to the parameters.
-        """
+        """Return mean and standard deviation of the sites that are Normal: neither positive nor point-estimated."""
         locs = self.layout.split(self.loc, self.layout.random)
         scales = self.layout.split(self.log_scale.exp(), self.layout.random)
         return {name: (locs[name], scales[name]) for name in locs if name not in self.layout.positive}
@@ -186,8 +161,7 @@ class MeanFieldNormal(Guide):
         return {name: pyro.sample(name, q) for name, q in self.distributions().items()}
 
     def _kl_groups(self, priors: FlatPriors) -> Tensor:
-        surprise = priors.surprise(self.loc, self.variance(), self.point)
-        return surprise - priors.sums(self.log_scale)
+        return priors.cross_entropy(self.loc, self.variance(), self.point) - priors.sums(self.log_scale)
 
 
 def _normal(loc: Tensor, scale: Tensor, positive: bool) -> Any:

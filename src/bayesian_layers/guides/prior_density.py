@@ -11,9 +11,9 @@ from .layout import Layout
 
 
 def log_prior(sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Tensor) -> Tensor:
-    r"""Compute the log density of the priors on the unconstrained axis."""
-    # For a positive site u is its logarithm, and the density that of u: the Jacobian :math:`e^u` is in it.
-    # The scale of a prior that is itself a site takes its value from the same vectors.
+    """Compute the log density of the priors on the unconstrained axis, ``(S,)``."""
+    # For a positive site this is the density of its logarithm u, which includes the Jacobian e^u. A scale of a prior
+    # that is itself a site has its value from the same vectors.
     return sum(
         _by_site("log_density", sites, layout, flat, point, layout.random).values(), flat.new_zeros(len(flat))
     )
@@ -22,7 +22,7 @@ def log_prior(sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Te
 def log_ratios(
     sites: Mapping[str, Site], layout: Layout, flat: Tensor, point: Tensor, names: Collection[str]
 ) -> dict[str, Tensor]:
-    """Compute the log density of priors less that of their Normal references, site by site."""
+    """Compute per site the log density of the prior minus that of its Normal reference, ``(S,)`` each."""
     return _by_site("log_ratio", sites, layout, flat, point, names)
 
 
@@ -34,7 +34,7 @@ def _by_site(
     point: Tensor,
     names: Collection[str],
 ) -> dict[str, Tensor]:
-    """What a method of the priors gives at the values of their sites, summed over the entries of each."""
+    """Call a method of each site's prior on the site's values, and sum over its entries."""
     values, parts = layout.values(flat, point), layout.split(flat, layout.random)
     found = {}
     for name in names:

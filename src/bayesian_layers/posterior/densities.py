@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..draw_sources import DrawSource, Pruned
 from ..errors import DataError, ShapeError, SiteError
-from ..guides import Guide, log_prior
+from ..guides import Guide
 from ..guides.layout import Layout
+from ..guides.prior_density import log_prior
 from ..likelihoods import Likelihood
 from ..model import BayesianModel, log_likelihood, sample
 from ..network import Inputs, check_inputs, num_rows, take_rows
@@ -49,23 +50,12 @@ def densities(
         )
     sites = model.sites()
     layout = Layout.of(sites)
-    size = len(next(iter(draws.values())))
-    like = next(iter(sites.values())).initial
-    flat, point = (
-        torch.cat(
-            [like.new_empty(size, 0), *(_unconstrained(layout, name, draws[name]) for name in names)], 1
-        )
-        for names in (layout.random, layout.points)
-    )
+    flat, point = (layout.flat(draws, names) for names in (layout.random, layout.points))
     by_row = log_likelihood(model, draws, x, y)
     log_joint = by_row.double().sum(1) + log_prior(sites, layout, flat, point).double()
     return Densities(
         by_row, log_joint, source.log_density(flat).double() if isinstance(source, Guide) else None
     )
-
-
-def _unconstrained(layout: Layout, name: str, value: Tensor) -> Tensor:
-    return (value.log() if name in layout.positive else value).reshape(len(value), -1)
 
 
 def checked(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Likelihood, Inputs, Tensor]:

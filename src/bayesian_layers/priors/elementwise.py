@@ -145,6 +145,6 @@ def _is_real(prior: Prior | None) -> bool:
 
 def _moments(posterior: Any, names: Collection[str]) -> Mapping[str, tuple[Tensor, Tensor]]:
     """Mean and deviation of sites: exact where the guide knows its marginals."""
-    known = posterior.source.moments() if hasattr(posterior.source, "moments") else {}
+    known = posterior.source.moments() or {}
     draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, seed=0)
     return {n: known[n] if n in known else (draws[n].mean(0), draws[n].std(0)) for n in names}

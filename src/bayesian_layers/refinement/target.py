@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeError
-from ..guides import log_prior
 from ..guides.layout import Layout
+from ..guides.prior_density import log_prior
 from ..handlers import LogLikelihood
 from ..model import BayesianModel
 from ..network import Inputs, call, num_rows, take_rows
