@@ -188,7 +188,7 @@ class TestFiles:
 
         path, container = str(tmp_path / "fit.zarr"), build(groups)
         with warnings.catch_warnings():
-            # Zarr says that how it writes numpy's strings is not in its specification yet.
+            # Zarr warns that its format for numpy's strings is not in its specification yet.
             warnings.filterwarnings("ignore", ".*(does not have a Zarr V3|Consolidated metadata)")
             if is_before_1():  # its own functions stop at zarr 2, and name this as the way
                 import xarray

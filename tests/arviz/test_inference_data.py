@@ -166,7 +166,7 @@ class TestSummarize:
         weights = [f"0.weight[{i}, {j}]" for i in range(4) for j in range(2)]
         assert rows == [*weights, "scale", *(f"0.bias[{i}]" for i in range(4))]
 
-    def test_mean_and_deviation_are_numpys(self, posterior):
+    def test_mean_and_standard_deviation_are_numpys(self, posterior):
         table = subject.summarize(posterior)
         flat = np.concatenate([v.reshape(DRAWS, -1).astype(float) for v in posterior.values()], axis=1)
         # Unrounded: the only difference allowed is that of the order of a sum in float64.
@@ -183,7 +183,7 @@ class TestSummarize:
             low, high = shortest_interval(draws, prob)
             bounds = table.loc[row].to_numpy()[2:]
             # ArviZ's versions round the number of draws inside differently: one draw's difference at
-            # an end moves it by less than a twentieth of the deviation here.
+            # an end moves it by less than a twentieth of the standard deviation here.
             np.testing.assert_allclose(bounds, [low, high], atol=0.05 * draws.std())
             inside = np.mean((draws >= bounds[0]) & (draws <= bounds[1]))
             assert inside == pytest.approx(prob, abs=2.5 / DRAWS)

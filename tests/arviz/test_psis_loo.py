@@ -79,7 +79,7 @@ class TestSmooth:
         assert k_hat[1] == 0.0
         np.testing.assert_allclose(together[1], -math.log(DRAWS), rtol=1e-12)
 
-    def test_a_tail_of_equal_weights_is_no_heavy_tail(self):
+    def test_a_tail_of_equal_weights_is_not_heavy(self):
         """Truncated weights are bounded; ArviZ 1.x itself fails on them."""
         log_weights = np.minimum(np.random.default_rng(0).normal(size=DRAWS), 0.0)
         assert subject.pareto_k_hat(log_weights) == 0.0
@@ -140,7 +140,7 @@ class TestApproximateDraws:
         np.testing.assert_allclose(corrected.pointwise, truth, atol=0.01)
         assert corrected.p_loo == pytest.approx(subject.psis_loo(*self.exact(normal)).p_loo, abs=0.03)
         assert corrected.posterior_k_hat < 0.5
-        assert abs(subject.psis_loo(by_row).elpd - truth.sum()) > 0.3  # and that is no small matter
+        assert abs(subject.psis_loo(by_row).elpd - truth.sum()) > 0.3  # the uncorrected estimate is far off
 
     def exact(self, normal):
         by_row, log_p, log_q = self.approximate(normal, loc=0.0, scale=1.0, size=40_000)
@@ -173,14 +173,14 @@ class TestApproximateDraws:
         np.testing.assert_allclose(ours.pointwise, np.asarray(theirs.elpd_i), rtol=1e-8)
         np.testing.assert_allclose(ours.k_hat, np.asarray(theirs.pareto_k), rtol=1e-8)
 
-    def test_a_guide_that_is_too_narrow_is_told(self, normal):
+    def test_a_guide_that_is_too_narrow_is_reported(self, normal):
         by_row, log_p, log_q = self.approximate(normal, scale=0.3)
         result = subject.psis_loo(by_row, log_p - log_q)
         assert result.posterior_k_hat > 0.7
         assert f"k is above 0.67 for {len(result.unreliable)} of {ROWS} rows" in result.warning
         assert "The guide is too far from the posterior" in str(result)
 
-    def test_an_influential_row_is_told(self, normal):
+    def test_an_influential_row_is_reported(self, normal):
         rng, y, _ = normal
         y = np.append(y, 30.0)
         w = rng.normal(y.mean(), 1 / math.sqrt(len(y)), size=DRAWS)
@@ -214,7 +214,7 @@ def test_refusals(by_row, weights, message):
         subject.psis_loo(by_row, weights)
 
 
-def test_a_result_has_one_number_a_row():
+def test_a_result_has_one_number_per_row():
     with pytest.raises(ValueError, match="one number per row"):
         subject.Loo(np.zeros(3), np.zeros(2), p_loo=0.0, num_draws=10)
 

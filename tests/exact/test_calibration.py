@@ -24,14 +24,14 @@ def model(build):
 
 
 def exact(model, x, y, scale=1.0, shift=0.0):
-    """The posterior, its deviations multiplied by ``scale``, its means moved by ``shift`` deviations."""
+    """The posterior with standard deviations multiplied by ``scale`` and means moved by ``shift`` of them."""
     precision = x.T @ x / SIGMA**2 + torch.eye(2, dtype=x.dtype)
     assert torch.equal(precision, torch.diag(precision.diag()))
-    deviation = precision.diag().rsqrt()
+    std = precision.diag().rsqrt()
     guide = bl.guides.MeanFieldNormal(model)
     with torch.no_grad():
-        guide.loc.copy_(x.T @ y / SIGMA**2 / precision.diag() + shift * deviation)
-        guide.log_scale.copy_((scale * deviation).log())
+        guide.loc.copy_(x.T @ y / SIGMA**2 / precision.diag() + shift * std)
+        guide.log_scale.copy_((scale * std).log())
     return bl.Posterior.from_guide(model, guide)
 
 
@@ -99,7 +99,7 @@ def run(model, scale=1.0, shift=0.0, **settings):
 
 
 @pytest.mark.parametrize(
-    ("scale", "shift", "said"),
+    ("scale", "shift", "verdict"),
     [
         (1.0, 0.0, RIGHT),
         (0.5, 0.0, "too narrow (over-confident)"),
@@ -107,16 +107,16 @@ def run(model, scale=1.0, shift=0.0, **settings):
         (1.0, 0.7, "biased upwards"),
     ],
 )
-def test_verdicts_tell_right_narrow_wide_and_biased_apart(model, scale, shift, said):
+def test_verdicts_tell_right_narrow_wide_and_biased_apart(model, scale, shift, verdict):
     found = run(model, scale, shift)
     assert found.names == ("f[0]", "weight[0, 0]", "weight[0, 1]")
-    assert found.verdicts() == (said,) * 3
-    # the truth in posterior deviations is N(-shift / scale, 1 / scale^2); 4 standard errors, and 6 % since ranks
-    # among 200 draws reach 2.6 deviations only
+    assert found.verdicts() == (verdict,) * 3
+    # the z-score of the truth is N(-shift / scale, 1 / scale^2); 4 standard errors, and 6 % since ranks
+    # among 200 draws reach 2.6 standard deviations only
     np.testing.assert_allclose(found.spread, 1 / scale, rtol=4 / np.sqrt(120) + 0.06)
     np.testing.assert_allclose(found.shift, -shift / scale, atol=4 / np.sqrt(60) / scale)
     assert np.all((found.symmetry_p_values < 0.01) == (shift != 0))
-    assert np.all((found.uniformity_p_values < 0.03) == (said != RIGHT))
+    assert np.all((found.uniformity_p_values < 0.03) == (verdict != RIGHT))
 
 
 def test_vsbc_p_values_are_those_of_probabilities_and_their_mirror_image(model):
@@ -148,7 +148,7 @@ def test_by_default_it_fits_and_only_reads_the_model(model):
     assert all(torch.equal(before[name], value) for name, value in model.network.state_dict().items())
 
 
-def test_a_noise_scale_with_a_prior_is_judged_too(build):
+def test_a_noise_scale_with_a_prior_is_tested_too(build):
     layer = build(lambda: bl.Linear(2, 1))
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(bl.priors.LogNormal(-1.0, 0.5)))
 

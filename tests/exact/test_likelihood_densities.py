@@ -145,7 +145,7 @@ def test_quantiles_of_one_draw(case, level):
 
 @pytest.mark.parametrize("level", [0.01, 0.5, 0.9])
 def test_quantiles_of_a_mixture_over_draws(case, level):
-    """The mean over draws of scipy's CDFs is the level there; of whole numbers, at the least one that reaches it."""
+    """The mean over draws of scipy's CDFs is the level there; for integers, at the least one that reaches it."""
     likelihood, f, theirs, y = case
     draws = f.unsqueeze(1)  # five draws of one row
     t = bl.predictive.quantiles(bl.PredictiveDraws(draws, likelihood, {}), level).item()
@@ -168,7 +168,7 @@ def test_draws_have_the_frequencies_of_the_cdf(case):
     assert (np.abs(share - p) <= 4.5 * np.sqrt(p * (1 - p) / 20_000) + 1e-12).all()
 
 
-def test_crps_of_whole_numbers_is_near_the_sum_over_the_cdf():
+def test_crps_of_integers_is_near_the_sum_over_the_cdf():
     f = torch.full((4000, 1, 1), 1.0, dtype=torch.float64)
     k = np.arange(60)
     expected = ((stats.poisson(math.e).cdf(k) - (k >= 2)) ** 2).sum()
@@ -180,7 +180,7 @@ def test_crps_of_whole_numbers_is_near_the_sum_over_the_cdf():
 
 
 def masses(f, levels, components):
-    """Log probabilities of all whole numbers, ``(levels, N)``, in the dtype of ``f``."""
+    """Log probabilities of all levels, ``(levels, N)``, in the dtype of ``f``."""
     likelihood = DiscretizedMixtureOfLogistics(components, levels=levels)
     every = torch.arange(levels, dtype=f.dtype).unsqueeze(1).expand(-1, len(f))
     return likelihood.distribution(f).log_prob(every)

@@ -44,7 +44,7 @@ def test_moments_of_bernoulli_follow_the_law_of_total_variance():
     torch.testing.assert_close(prediction.std**2, p.mean(0) * (1 - p.mean(0)))
 
 
-def test_moments_of_normal_with_a_scale_a_draw():
+def test_moments_of_normal_with_a_scale_per_draw():
     scale = torch.tensor([[0.5], [1.0], [2.0]], dtype=torch.float64)
     prediction = moments(Normal("learned"), F, {"noise_scale": scale})
     assert prediction.mean.shape == (2,)
@@ -63,7 +63,7 @@ def test_moments_of_categorical_are_probabilities():
     torch.testing.assert_close(prediction.std**2, prediction.mean * (1 - prediction.mean))
 
 
-def test_one_draw_has_no_deviation():
+def test_one_draw_has_no_standard_deviation():
     with pytest.raises(bl.errors.ShapeError, match="S >= 2"):
         moments(Bernoulli(), F[:1], {})
 
@@ -109,7 +109,7 @@ def test_values_that_cannot_have_been_produced_are_refused(likelihood, y, output
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, "learnt", None, bl.priors.Normal()])
-def test_a_noise_scale_that_is_none_is_refused(scale):
+def test_an_invalid_noise_scale_is_refused(scale):
     with pytest.raises(bl.errors.DataError, match="noise_scale"):
         Normal(scale)
 

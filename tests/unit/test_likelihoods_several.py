@@ -1,4 +1,4 @@
-"""Likelihoods beyond Bernoulli, Categorical and Normal: what they refuse, what they say, and how they stay finite."""
+"""Likelihoods beyond Bernoulli, Categorical and Normal: validation, messages, and finite densities."""
 
 import json
 import math
@@ -51,7 +51,7 @@ PRIOR = bl.priors.LogNormal(-1.0, 0.5)
         (Poisson(), (5, 2), (5,), "The network has outputs for 2 targets per row; `y` has one."),
     ],
 )  # fmt: skip
-def test_messages_say_how_many_outputs_a_target_are_needed(likelihood, f, y, expected):
+def test_messages_state_how_many_outputs_per_target_are_needed(likelihood, f, y, expected):
     targets = None if y is None else torch.zeros(y)
     with pytest.raises(bl.errors.ShapeError) as caught:
         likelihood.check_shapes(torch.zeros(f), targets, output_axes=len(f) - 1)
@@ -192,10 +192,10 @@ def test_first_values_of_sites():
     assert site.prior == PRIOR
 
 
-# --- what is said of tails and scales ----------------------------------------------------------------------------
+# --- tails and scales ---------------------------------------------------------------------------------------------
 
 
-def test_infinite_and_missing_moments_are_said_in_words():
+def test_infinite_and_missing_moments_are_reported():
     f = torch.zeros(2, 3, 1)
     with pytest.warns(bl.errors.FitWarning, match="infinite standard deviation"):
         mean, variance = StudentT(df=2.0, noise_scale=1.0).moments(f)
@@ -235,7 +235,7 @@ def test_only_likelihoods_of_unit_scale_warn_of_targets(build):
 
 
 @pytest.mark.parametrize("likelihood", [Gamma(0.5), LogNormal(0.5)])
-def test_positive_targets_are_judged_on_the_scale_of_their_logarithm(build, likelihood):
+def test_positive_targets_are_checked_on_the_scale_of_their_logarithm(build, likelihood):
     x = torch.linspace(-1, 1, 8).unsqueeze(1)
     for y, warns in (((3 * x).exp().squeeze(1), False), (1e6 * (0.1 * x).exp().squeeze(1), True)):
         check = DataCheck(bl.BayesianModel(build(lambda: bl.Linear(1, 1)), likelihood), 0)
@@ -417,7 +417,7 @@ def test_incomplete_beta_takes_the_complement_where_x_is_1_to_rounding():
 
 
 def test_draws_of_logistics_are_finite():
-    """Torch's uniform numbers begin at 0, whose quantile is minus infinity."""
+    """Torch's uniform numbers start at 0, whose quantile is minus infinity."""
     u = Logistic(torch.zeros(1), torch.ones(1))
     with seeded(0):
         assert u.sample((2**20,)).isfinite().all()

@@ -218,14 +218,14 @@ def test_coverage_tells_right_from_too_narrow_and_too_wide():
 
 
 @pytest.mark.parametrize("metric", [metrics.crps_normal, metrics.normal_nll])
-def test_proper_scores_prefer_the_right_deviation(metric):
+def test_proper_scores_prefer_the_right_standard_deviation(metric):
     y, mean, std = regression_case(n=20_000)
     right, narrow, wide = (metric(y, mean, c * std) for c in (1.0, 0.5, 2.0))
     assert right < narrow
     assert right < wide
 
 
-def test_crps_of_draws_prefers_the_right_deviation():
+def test_crps_of_draws_prefers_the_right_standard_deviation():
     y, mean, std = regression_case(n=2000)
     noise = np.random.default_rng(1).normal(size=(200, 2000))
     right, narrow, wide = (metrics.crps(y, mean + c * std * noise) for c in (1.0, 0.5, 2.0))

@@ -10,7 +10,7 @@ from bayesian_layers import metrics
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.metrics import coverage_curves
 
-SAID = {
+VERDICTS = {
     1.0: "calibrated, as far as this shows",
     0.5: "too narrow (over-confident)",
     2.0: "too wide (under-confident)",
@@ -28,15 +28,15 @@ def test_doctests_run():
     assert not result.failed
 
 
-@pytest.mark.parametrize("scale", SAID)
+@pytest.mark.parametrize("scale", VERDICTS)
 def test_right_narrow_and_wide(scale):
     _, curve = normal_curve(scale)
-    assert curve.verdict() == SAID[scale]
-    assert curve.verdict(1e-300) == SAID[1.0]
+    assert curve.verdict() == VERDICTS[scale]
+    assert curve.verdict(1e-300) == VERDICTS[1.0]
     with pytest.raises(DataError, match="level"):
         curve.verdict(5)
     assert (np.abs(curve.shares - curve.levels).max() > curve.band(0.95)) == (scale != 1.0)
-    # the share that Normal intervals of a wrong deviation hold, within 4 standard errors
+    # the share that Normal intervals with a wrong standard deviation contain, within 4 standard errors
     expected = 2 * stats.norm.cdf(scale * stats.norm.ppf((1 + curve.levels) / 2)) - 1
     assert np.all(np.abs(curve.shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 300) + 1e-9)
     assert np.sign(curve.off) == np.sign(scale - 1) or scale == 1.0
@@ -60,7 +60,7 @@ def test_intervals_given_are_the_same_curve():
     assert open_ended.shares[0] == np.mean(y <= 0)
 
 
-def test_false_alarms_and_the_band_are_at_most_as_frequent_as_said():
+def test_false_alarms_and_the_band_are_at_most_as_frequent_as_stated():
     rng = np.random.default_rng(1)
     curves = [metrics.coverage_curve(rng.uniform(0.001, 0.999, 100)) for _ in range(500)]
     alarms = np.mean([curve.p_value < 0.05 for curve in curves])

@@ -1,4 +1,4 @@
-"""Statistics of data beside those of data that a model has made."""
+"""Statistics of data compared with those of simulated data."""
 
 import doctest
 
@@ -25,7 +25,7 @@ def test_by_hand():
     assert check.names == ("mean", "sd", "min", "max")
     np.testing.assert_array_equal(check.observed, [2.0, 1.0, 1.0, 3.0])
     np.testing.assert_array_equal(check.replicated[:, 0], [1.0, 2.0, 5.0, 2.0])
-    # means 1, 2, 5, 2 against 2: one larger, two equal; deviations 1, 1, 0, 0 against 1: two equal
+    # means 1, 2, 5, 2 against 2: one larger, two equal; standard deviations 1, 1, 0, 0 against 1: two equal
     np.testing.assert_array_equal(check.tail_probability, [0.5, 0.25, 0.625, 0.375])
 
 

@@ -12,7 +12,7 @@ from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.metrics import ece_intervals, reliability_tables
 
 SHARPER = {"right": 1.0, "over": 2.5, "under": 0.4}  # what the logits are multiplied by
-SAID = {"right": "calibrated, as far as this shows", "over": "over-confident", "under": "under-confident"}
+VERDICTS = {"right": "calibrated, as far as this shows", "over": "over-confident", "under": "under-confident"}
 
 
 def case(kind, n=800, seed=0):
@@ -79,8 +79,8 @@ def test_calibration_error_is_ece(bins):
 @pytest.mark.parametrize("kind", SHARPER)
 def test_right_over_and_under(kind, event):
     table = metrics.reliability(*case(kind), bins=10, event=event)
-    assert table.verdict() == SAID[kind]
-    assert table.verdict(1e-300) == SAID["right"]
+    assert table.verdict() == VERDICTS[kind]
+    assert table.verdict(1e-300) == VERDICTS["right"]
     with pytest.raises(DataError, match="level"):
         table.verdict(5)
     assert kind == "right" or (table.overconfidence > 0.03) == (kind == "over")

@@ -12,14 +12,14 @@ from bayesian_layers import metrics
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.metrics import transforms, uniform
 
-KINDS = {  # deviation said over the true one, bias in true deviations
+KINDS = {  # predicted over true standard deviation, and bias in true standard deviations
     "right": (1.0, 0.0),
     "narrow": (0.5, 0.0),
     "wide": (2.0, 0.0),
     "low": (1.0, -0.5),
     "high": (1.0, 0.5),
 }
-SAID = {
+VERDICTS = {
     "right": "calibrated, as far as this shows",
     "narrow": "too narrow (over-confident)",
     "wide": "too wide (under-confident)",
@@ -76,11 +76,11 @@ def test_pit_discrete_of_right_and_wrong_bernoulli():
     q = rng.uniform(0.2, 0.8, 5000)
     y = rng.uniform(size=5000) < q
 
-    def p(said):
-        return metrics.pit_discrete(np.where(y, 1 - said, 0.0), np.where(y, 1.0, 1 - said))
+    def p(predicted):
+        return metrics.pit_discrete(np.where(y, 1 - predicted, 0.0), np.where(y, 1.0, 1 - predicted))
 
-    assert metrics.uniformity(p(q)).verdict() == SAID["right"]
-    assert metrics.uniformity(p(q - 0.15)).verdict() == SAID["low"]
+    assert metrics.uniformity(p(q)).verdict() == VERDICTS["right"]
+    assert metrics.uniformity(p(q - 0.15)).verdict() == VERDICTS["low"]
     assert metrics.uniformity(p(special.expit(4 * special.logit(q)))).p_value < 1e-6
 
 
@@ -111,10 +111,10 @@ def test_refused(call, problem):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_verdicts_tell_them_apart(kind):
-    assert metrics.uniformity(transformed(kind)).verdict() == SAID[kind]
+    assert metrics.uniformity(transformed(kind)).verdict() == VERDICTS[kind]
 
 
-def test_shift_and_spread_are_those_said():
+def test_shift_and_spread_are_the_true_ones():
     assert metrics.uniformity(transformed("narrow")).spread == pytest.approx(
         2.0, rel=0.12
     )  # 3 standard errors
@@ -124,7 +124,7 @@ def test_shift_and_spread_are_those_said():
 
 def test_another_shape_is_named():
     spike = 1 + np.linspace(0, 0.05, 1000)
-    z = np.concatenate([spike, -spike])  # two spikes, symmetric, with the right deviation
+    z = np.concatenate([spike, -spike])  # two spikes, symmetric, with the right standard deviation
     found = metrics.uniformity(special.ndtr(z / z.std(ddof=1)))
     assert found.verdict() == "of another shape"
     assert found.p_value < 1e-6
@@ -152,14 +152,14 @@ def test_p_values_by_other_means():
     assert found.symmetry_p_value == pytest.approx(share, abs=4 * np.sqrt(0.25 / 20_000))
 
 
-def test_false_alarms_are_as_rare_as_said():
+def test_false_alarms_are_as_rare_as_stated():
     rng = np.random.default_rng(5)
     found = [metrics.uniformity(rng.uniform(size=40)) for _ in range(1000)]
     for name in ("p_value", "symmetry_p_value", "spread_p_value"):
         share = np.mean([getattr(each, name) < 0.05 for each in found])
-        assert share < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 1000)  # a test on a lattice is rarer than said
+        assert share < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 1000)  # a test on a lattice is rarer
         assert share > 0.015
-    assert np.mean([each.verdict() != SAID["right"] for each in found]) < 0.05 + 4 * np.sqrt(
+    assert np.mean([each.verdict() != VERDICTS["right"] for each in found]) < 0.05 + 4 * np.sqrt(
         0.05 * 0.95 / 1000
     )
 
@@ -177,7 +177,7 @@ def test_histogram(kind):
     p = transformed(kind)
     table = metrics.pit_histogram(p, bins=10)
     np.testing.assert_array_equal(table.counts, [np.sum(np.floor(10 * p) == k) for k in range(10)])
-    assert table.verdict() == SAID[kind]
+    assert table.verdict() == VERDICTS[kind]
     assert table.p_value == metrics.uniformity(p).p_value
     outside = set(table.outside.tolist())
     ends, middle = outside & {0, 9}, outside & {4, 5}
@@ -186,7 +186,7 @@ def test_histogram(kind):
     assert (table.counts[0] < table.lower) == (kind == "wide")
 
 
-def test_band_holds_all_bins_together_as_often_as_it_says():
+def test_band_holds_all_bins_together_as_often_as_stated():
     rng = np.random.default_rng(6)
     inside = np.mean(
         [not len(metrics.pit_histogram(rng.uniform(size=200), 10, 0.8).outside) for _ in range(500)]
