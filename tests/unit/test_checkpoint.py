@@ -306,6 +306,48 @@ def test_another_version_is_refused(model, folder, monkeypatch):
         quick(model, folder)
 
 
+class Scaled(nn.Module):
+    factor = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.dropout, self.calls = bl.Linear(2, 1), nn.Dropout(0.5), 0
+
+    def forward(self, x):
+        self.calls += 1  # a forward pass may write to the network
+        return self.factor * self.dropout(self.layer(x))
+
+
+class OwnNormal(bl.likelihoods.Normal):
+    pass
+
+
+EDITS = {
+    "forward": (Scaled, "forward", lambda self, x: 2 * self.layer(x)),
+    "class attribute": (Scaled, "factor", 1.01),
+    "likelihood": (
+        OwnNormal,
+        "distribution",
+        lambda _, f, **__: bl.likelihoods.Normal(0.9).distribution(f, output_axes=1),
+    ),
+    "prior": (bl.priors.Normal, "unconstrained", lambda _, like, __: (like * 0, like * 0 + 3)),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_edited_code_is_refused(build, folder, monkeypatch, what):
+    """Hashes cover values, not code; dropout is random, and must not look like an edit."""
+    model = bl.BayesianModel(build(Scaled), OwnNormal(1.0))
+    killed(model, folder, 5, y=X[:, 0])
+    with monkeypatch.context() as patch:
+        patch.setattr(*EDITS[what])
+        with pytest.raises(
+            StorageError, match=r"compute other values on the same data.*choose another folder"
+        ):
+            quick(model, folder, y=X[:, 0])
+    quick(model, folder, y=X[:, 0])
+
+
 @pytest.mark.parametrize("name", ["arrays.safetensors", "checkpoint.json", "manifest.json"])
 def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
     killed(model, folder, 5)
@@ -324,6 +366,8 @@ def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
         {"step": -1},
         {"step": True},
         {"threads": 0},
+        {"threads": 60_000},
+        {"values": [0]},
         {"mode": "fast"},
         {"evaluations": 0, "finished": True},
         {"evaluated_at": 99},
@@ -350,6 +394,68 @@ def test_forged_checkpoints_are_refused(model, folder, changes):
     saving.write_folder(folder, arrays, {"checkpoint": {**stored.documents["checkpoint"], **changes}})
     with pytest.raises(StorageError, match="cannot resume from"):
         quick(model, folder)
+
+
+def test_a_finished_fit_with_parameters_that_are_not_finite_is_refused(model, folder):
+    quick(model, folder)
+    stored = saving.read_folder(folder)
+    arrays = stored.load_arrays(stored.header)
+    arrays["theta"].view(torch.float32)[3] = math.nan
+    saving.write_folder(folder, arrays, {"checkpoint": stored.documents["checkpoint"]})
+    with pytest.raises(StorageError, match=r"cannot resume from .*its parameters must be finite"):
+        quick(model, folder)
+
+
+LOCKED = """
+    import sys, warnings
+    import bayesian_layers as bl
+    from bayesian_layers.noise import seeded
+    from torch import nn
+
+    warnings.simplefilter("ignore")
+    with seeded(0):
+        network = nn.Sequential(bl.Linear(2, 4), nn.Tanh(), bl.Linear(4, 1))
+    model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
+
+    def callback(progress):
+        if progress.step == 5:
+            print("fitting", flush=True)
+            sys.stdin.read()
+
+    checkpoint = bl.Checkpoint(sys.argv[1], every=0.0)
+    x, y = bl.datasets.parabola(50)
+    bl.fit(model, x, y, max_steps=24, progress=False, checkpoint=checkpoint, callbacks=[callback])
+"""
+
+
+def test_a_folder_is_used_by_one_fit_at_a_time(model, folder):
+    here = Path(bl.__file__).parent.parent
+    command = [sys.executable, "-c", textwrap.dedent(LOCKED), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"fitting\n"
+            with pytest.raises(StorageError, match="is in use by another fit: wait until that one ends, or"):
+                quick(model, folder)
+        finally:
+            other.kill()  # which releases the lock
+    seen = []
+    assert_same(quick(model, folder, callbacks=[seen.append]), quick(model))
+    assert seen[0].step == 5
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_threads_do_not_share_a_folder(model, folder):
+    refused = []
+
+    def second(progress):
+        if progress.step == 5:
+            with pytest.raises(StorageError, match="in use by another fit"):
+                quick(model, folder)
+            refused.append(progress.step)
+
+    assert_same(quick(model, folder, callbacks=[second]), quick(model))
+    assert refused == [5]
 
 
 def test_a_folder_of_something_else_is_refused(model, folder):

@@ -194,6 +194,66 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
         bl.fit(model, x, y, progress=False)
 
 
+EMBEDDING = "it raised: .*Unless the integers are indices of an embedding, pass x.float"
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (X.long(), EMBEDDING),
+        (X > 0, EMBEDDING),
+        (X.to(torch.uint8), EMBEDDING),
+        (X.to(torch.complex64), "must be a tensor of real numbers"),
+        (X.to_sparse(), "must be a dense tensor"),
+        (X.to("meta"), "must be a tensor with values"),
+        (
+            torch.ones(60, 3),
+            r"the network must accept the inputs; with `x` of shape \(2, 3\), torch.float32, it",
+        ),
+        ((X, X), r"with `x\[0\]` of shape .*, `x\[1\]` of shape .*, it raised: .*positional arguments"),
+    ],
+    ids=["int", "bool", "uint8", "complex", "sparse", "meta", "width", "tuple"],
+)
+def test_inputs_that_the_network_does_not_take_are_refused_in_one_sentence(model, x, text):
+    for data in ((x, Y), ([(x, Y)], None)):
+        with pytest.raises(bl.errors.DataError, match=text) as caught:
+            bl.fit(model, *data, progress=False)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("y", [Y.to(torch.complex64), Y.to_sparse(), Y.to("meta")])
+def test_targets_are_dense_and_real(model, y):
+    with pytest.raises(bl.errors.DataError, match="`y` must be"):
+        bl.fit(model, X, y, progress=False)
+
+
+def test_the_context_of_the_caller_changes_no_number(model):
+    expected = quick(model)
+    for context in (torch.no_grad(), torch.autocast("cpu", torch.bfloat16)):
+        with context:
+            np.testing.assert_array_equal(quick(model).history, expected.history)
+    with torch.inference_mode():
+        x, y, guide = X.clone(), Y.clone(), bl.guides.MeanFieldNormal(model)
+        with pytest.raises(bl.errors.DataError, match=r"outside of torch\.inference_mode"):
+            quick(model)
+    ours = bl.fit(model, x, y, max_steps=20, progress=False)
+    np.testing.assert_array_equal(ours.history, expected.history)
+    with pytest.raises(bl.errors.DataError, match="`guide` cannot be trained: make it outside of"):
+        quick(model, guide=guide)
+
+
+def test_integers_of_numpy_are_integers(model):
+    options = {"seed": 3, "particles": 4, "max_steps": 20, "batch_size": 25}
+    one, two = quick(model, **options), quick(model, **{k: np.int64(v) for k, v in options.items()})
+    np.testing.assert_array_equal(one.history, two.history)
+
+
+@pytest.mark.parametrize("guide", ["mean", bl.guides.MeanFieldNormal, 3])
+def test_a_guide_is_one_of_the_librarys(model, guide):
+    with pytest.raises(TypeError, match=r"`guide` must be one of bl\.guides, such as .* received"):
+        quick(model, guide=guide)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -201,9 +261,18 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
         {"max_steps": 2.5},
         {"learning_rate": -1.0},
         {"batch_size": 0},
+        {"learning_rate": "0.1"},
         {"kl_weight": -0.1},
+        {"kl_weight": "0.1"},
+        {"kl_weight": None},
+        {"kl_weight": {"0.weight": None}},
         {"num_data": 3},
         {"seed": -1},
+        {"seed": 2**32},
+        {"seed": 2**63 - 1},
+        {"seed": 2**64},
+        {"compile": "fast"},
+        {"estimator": "fast"},
     ],
 )
 def test_wrong_settings_are_refused(model, options):
