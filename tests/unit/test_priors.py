@@ -18,7 +18,7 @@ from bayesian_layers.priors import ElementwiseNormal
     "arguments", [{"scale": 0.0}, {"scale": -1.0}, {"scale": math.nan}, {"loc": math.inf}]
 )
 def test_an_invalid_prior_cannot_be_built(kind, arguments):
-    with pytest.raises(bl.errors.DataError, match="prior"):
+    with pytest.raises(bl.errors.DataError, match=f"`{next(iter(arguments))}` must be a finite number"):
         kind(**arguments)
 
 
@@ -27,11 +27,11 @@ def test_an_invalid_prior_cannot_be_built(kind, arguments):
     [
         (
             lambda: bl.priors.Normal(scale="learnt"),
-            "finite number above 0, or 'learned' or 'fan_in'; received 'learnt'",
+            "`scale` must be a finite number above 0; received 'learnt'. It may also be 'learned' or 'fan_in'.",
         ),
         (lambda: bl.priors.Normal(scale=None), "received None"),
         (lambda: bl.priors.Normal(scale=True), "received True"),
-        (lambda: bl.priors.Normal(loc="0"), "`loc` of a prior must be a finite number; received '0'"),
+        (lambda: bl.priors.Normal(loc="0"), "`loc` must be a finite number; received '0'"),
         (lambda: bl.priors.LogNormal(scale="learned"), "finite number above 0; received 'learned'"),
         (
             lambda: bl.priors.HierarchicalNormal(scale=1.0),
@@ -109,7 +109,7 @@ def test_the_sites_of_scales():
 def test_a_scale_is_passed_where_it_is_a_site_and_nowhere_else():
     like = torch.zeros(2)
     for prior in (bl.priors.Normal(scale="learned"), bl.priors.HierarchicalNormal()):
-        with pytest.raises(TypeError, match="pass its value"):
+        with pytest.raises(TypeError, match="must be the value of the scale"):
             prior.distribution(like)
     for prior in (bl.priors.Normal(), bl.priors.LogNormal(), ElementwiseNormal(like, like + 1)):
         with pytest.raises(TypeError, match="must be None"):

@@ -81,15 +81,15 @@ def test_only_priors_with_a_closed_form_give_one():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: bl.priors.ScaleMixture(1.0), "`weight` of a ScaleMixture must be a number between 0 and 1"),
+        (lambda: bl.priors.ScaleMixture(1.0), "`weight` must be a number between 0 and 1"),
         (lambda: bl.priors.ScaleMixture("0.5"), "received '0.5'"),
-        (lambda: bl.priors.ScaleMixture(0.5, 1.0), "`scales` of a ScaleMixture must be two"),
+        (lambda: bl.priors.ScaleMixture(0.5, 1.0), "`scales` must be two"),
         (lambda: bl.priors.ScaleMixture(0.5, (1.0, 0.0)), "finite number above 0; received 0.0"),
         (lambda: bl.priors.Laplace(scale=-1), "finite number above 0; received -1"),
-        (lambda: bl.priors.Laplace(loc=math.inf), "`loc` of a prior must be a finite number"),
+        (lambda: bl.priors.Laplace(loc=math.inf), "`loc` must be a finite number"),
         (lambda: bl.priors.HalfCauchy(math.nan), "finite number above 0"),
-        (lambda: bl.priors.Horseshoe(0.0), "the `unit_scale` of a prior"),
-        (lambda: bl.priors.Horseshoe(layer_scale=None), "the `layer_scale` of a prior"),
+        (lambda: bl.priors.Horseshoe(0.0), "`unit_scale` must be a finite number above 0"),
+        (lambda: bl.priors.Horseshoe(layer_scale=None), "`layer_scale` must be a finite number above 0"),
     ],
 )
 def test_wrong_arguments_are_refused_with_a_sentence(make, sentence):

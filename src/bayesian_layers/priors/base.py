@@ -1,4 +1,4 @@
-"""What every prior offers, and the sites that priors make of parameters."""
+"""The interface of priors, and the latent sites that they make of parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..saving.storable import Storable
-from .entrywise import Entrywise
+from .distribution import PriorDistribution
 
 PRIOR_SCALE = "prior_scale"  # of a parameter with one: what follows its name
 
@@ -23,52 +23,53 @@ PRIOR_SCALE = "prior_scale"  # of a parameter with one: what follows its name
 class Prior(Storable, ABC):
     r"""A distribution over the independent entries of a parameter.
 
-    All is said on the unconstrained axis u: the value itself, or its logarithm for a positive parameter. There every
-    prior names a Normal, its reference, and says by ``kl`` what it is beside that:
+    Densities are those of unconstrained values u: the value itself, or its logarithm for a positive parameter. Every
+    prior has a Normal reference, and ``kl`` tells how it relates to it:
 
-    ``"normal"``: the prior IS the reference, so that the KL from a Gaussian guide has a closed form.
+    ``"normal"``: the prior is its reference, so that the KL from a Gaussian guide has a closed form.
 
     ``"expected"``: it has a :meth:`log_density` of its own, whose mean under a Normal has a closed form,
     :meth:`expected_log_density`; so has the KL.
 
     ``"sampled"``: it has a :meth:`log_density` of its own, and the KL is that from the reference, in closed form, less
-    the mean of :meth:`log_ratio` over the draws of a step:
+    the mean of :meth:`log_ratio` over the draws of each step:
 
     .. math:: \mathrm{KL}(q \| p) = \mathrm{KL}(q \| r) - E_q[\log p(u) - \log r(u)], \quad r \text{ the reference}.
 
-    The nearer the reference, the less noise; the estimate has no bias whatever it is.
+    The nearer the reference, the less noise; the estimate is unbiased for any reference.
     """
 
     FAMILY: ClassVar = "bl.priors"
     kl: Literal["normal", "expected", "sampled"] = "normal"
     proper = True  # whether the density has an integral, so that there are draws
-    positive = False  # whether values are positive numbers, not all of them
-    drawn = False  # whether guides draw it from the prior and keep nothing of it: the base noise of a random function
+    positive = False  # whether values must be positive
+    drawn = (
+        False  # whether guides draw it from the prior and learn nothing: the base noise of a random function
+    )
     joint = False  # whether the entries along the last axis belong together, in a full covariance
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """List what the prior's scale is made of, where that is latent sites of its own: their product is the scale.
+        """List the latent sites whose product is the scale of the prior.
 
         Args:
             like: Any tensor with the parameter's shape, dtype and device.
 
         Returns:
-            What follows the parameter's name in the name of a site, to that site: of shape ``()`` for one scale, or
-            of the parameter's first axes for one scale each, all such sites of the same; empty for a prior with a
-            fixed scale.
+            Suffix of the site's name, which follows the parameter's, to the site: of shape ``()`` for one scale, or of
+            the parameter's first axes for one scale each; empty for a prior with a fixed scale.
         """
         return {}
 
     @abstractmethod
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give the reference's mean and standard deviation, on the logarithm for a positive parameter.
+        """Return the reference's mean and standard deviation, of the logarithm for a positive parameter.
 
         Args:
             like: Any tensor with the parameter's shape, dtype and device.
             scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
 
         Returns:
-            Mean with the parameter's shape, and deviation with shape ``(*batch, *shape)``; both may be
+            Mean with the parameter's shape, and standard deviation ``(*batch, *shape)``; both may be
             expanded views.
         """
 
@@ -101,7 +102,7 @@ class Prior(Storable, ABC):
         return self.log_density(u, like, scale) - self._log_reference(u, like, scale)
 
     def _log_reference(self, u: Tensor, like: Tensor, scale: Tensor | None) -> Tensor:
-        # The flat vectors of a guide hold finite and infinite numbers alike: whoever asks looks at the answer.
+        # Values of a guide's flat vectors may be infinite; callers check the result.
         return torch.distributions.Normal(*self.unconstrained(like, scale), validate_args=False).log_prob(u)
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -118,8 +119,8 @@ class Prior(Storable, ABC):
         Raises:
             SiteError: If the prior is improper.
         """
-        loc, deviation = self.unconstrained(like, scale)
-        return loc + deviation * noise
+        loc, std = self.unconstrained(like, scale)
+        return loc + std * noise
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
         r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry.
@@ -149,7 +150,7 @@ class Prior(Storable, ABC):
             A Pyro distribution with batch shape ``batch`` and the parameter's shape as event shape.
         """
         if self.kl != "normal":
-            return Entrywise(self, like, scale)
+            return PriorDistribution(self, like, scale)
         family = dist.LogNormal if self.positive else dist.Normal
         return family(*self.unconstrained(like, scale)).to_event(like.dim())
 
@@ -182,10 +183,9 @@ class Prior(Storable, ABC):
 
 
 class _PointEstimate(dist.Delta):
-    """The model's half of a point estimate: stands at a value, has log density 0 everywhere.
+    """A point estimate in the model: a fixed value with log density 0 everywhere."""
 
-    With a ``Delta`` in the guide the pair adds nothing to the ELBO but the gradient of the likelihood.
-    """
+    # With a Delta in the guide it adds nothing to the ELBO but the gradient of the likelihood.
 
     def log_prob(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[: x.dim() - self.event_dim])
@@ -197,35 +197,21 @@ class _PositivePointEstimate(_PointEstimate):
 
 @dataclass(frozen=True)
 class Site:
-    """One latent site of a model: a parameter of the network, of a prior or of the likelihood.
+    """One latent site of a model: a parameter of the network, of a prior or of the likelihood."""
 
-    Attributes:
-        initial: The value at which a fit begins; it also carries shape, dtype and device.
-        prior: Its prior, or ``None`` for a point estimate.
-        positive: Whether values are positive numbers: a scale, not a weight.
-        scale_sites: Names of the latent sites whose product is the scale of the prior, each with the number of its own
-            axes: as many of the parameter's first ones.
-    """
-
-    initial: Tensor
-    prior: Prior | None
-    positive: bool = False
+    initial: Tensor  # where a fit starts; it also carries shape, dtype and device
+    prior: Prior | None  # None for a point estimate
+    positive: bool = False  # whether values must be positive: a scale, not a weight
+    # Sites whose product is the scale of the prior, each with its number of axes: the first ones of the parameter.
     scale_sites: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scale_axes(self) -> int:
-        """Over how many of the parameter's first axes the scales of its prior differ."""
+        """Number of the parameter's first axes over which the scales of its prior differ."""
         return max(self.scale_sites.values(), default=0)
 
     def scale(self, values: Mapping[str, Tensor]) -> Tensor | None:
-        """Multiply the scales that are sites.
-
-        Args:
-            values: Site name to value, ``(*batch, *its shape)``; the scales' are needed.
-
-        Returns:
-            The scale, ``(*batch, *first axes)``; ``None`` where it is no site.
-        """
+        """Return the product of the scales that are sites, ``(*batch, *first axes)``; ``None`` without any."""
         parts = [
             values[name].reshape((*values[name].shape, *[1] * (self.scale_axes - axes)))
             for name, axes in self.scale_sites.items()
@@ -233,14 +219,7 @@ class Site:
         return functools.reduce(operator.mul, parts) if parts else None
 
     def distribution(self, scale: Tensor | None = None) -> Any:
-        """Build the site's distribution in the model.
-
-        Args:
-            scale: What :meth:`scale` gives, ``(*batch, *first axes)``.
-
-        Returns:
-            The prior's, or for a point estimate one that stands at ``initial`` with log density 0.
-        """
+        """Return the site's distribution in the model; ``scale`` is what :meth:`scale` returned."""
         if self.prior is not None:
             return self.prior.distribution(self.initial, scale)
         kind = _PositivePointEstimate if self.positive else _PointEstimate
@@ -248,19 +227,21 @@ class Site:
 
 
 def needed(prior: Prior, scale: Tensor | None) -> Tensor:
-    """Refuse a call that forgets the value of the scale's site."""
+    """Return ``scale``, the value of the latent site; raise TypeError if it is missing."""
     if scale is None:
-        raise TypeError(f"the scale of {prior} is a latent site of its own: pass its value as `scale`")
+        raise TypeError(
+            f"`scale` must be the value of the scale of {prior}, which is a latent site; received None"
+        )
     return scale
 
 
 def not_needed(prior: Prior, scale: Tensor | None) -> None:
-    """Refuse a call that brings a scale where the prior has its own."""
+    """Raise TypeError if a scale is passed to a prior that has a fixed one."""
     if scale is not None:
-        raise TypeError(f"the scale of {prior} is given, so `scale` must be None; received {scale}")
+        raise TypeError(f"`scale` must be None, as the scale of {prior} is fixed; received {scale}")
 
 
 def check_is_prior(prior: object) -> None:
-    """Refuse what is neither a prior nor ``None``."""
+    """Raise TypeError if a value is neither a prior nor ``None``."""
     if not isinstance(prior, Prior | None):
         raise TypeError(f"a prior must be one of bl.priors; received {prior!r}")

@@ -1,4 +1,4 @@
-"""Normal priors with a mean and a deviation for each entry: yesterday's posterior as today's prior."""
+"""Normal priors with a mean and a standard deviation for each entry: a posterior as the next prior."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DRAWS = 1000
 class ElementwiseNormal(Prior):
     r"""Independent Normal priors, each entry with its own: :math:`w_j \sim N(\text{loc}_j, \text{scale}_j^2)`.
 
-    Two are equal where their numbers are; it keeps copies and is never written to.
+    Two priors are equal if their numbers are. Tensors are copied and never written to.
 
     Args:
         loc: Means, of the parameter's shape.
@@ -30,7 +30,7 @@ class ElementwiseNormal(Prior):
         scale: Standard deviations.
 
     Raises:
-        DataError: If a mean is not finite or a deviation not finite and positive.
+        DataError: If a mean is not finite or a standard deviation not finite and positive.
         ShapeError: If the two shapes differ.
         TypeError: If one is not a tensor of a floating type.
 
@@ -48,18 +48,18 @@ class ElementwiseNormal(Prior):
                     f"the `{name}` of an ElementwiseNormal must be a floating tensor; received {value!r}"
                 )
         if loc.shape != scale.shape:
-            raise ShapeError("scale", loc.shape, scale.shape, "It has the shape of `loc`.")
+            raise ShapeError("scale", loc.shape, scale.shape, "It must have the shape of `loc`.")
         if not torch.isfinite(loc).all():
-            raise DataError("the `loc` of a prior must be finite; it has entries that are NaN or infinite")
+            raise DataError("the `loc` of a prior must be finite; some entries are NaN or infinite")
         if not (torch.isfinite(scale) & (scale > 0)).all():
             raise DataError(
-                "the `scale` of a prior is a standard deviation; it has entries that are NaN, infinite or not above 0"
+                "the `scale` of a prior must hold standard deviations; some entries are NaN, infinite or not above 0"
             )
         self.loc = loc.detach().clone()
         self.scale = scale.detach().clone()
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give means and standard deviations; see :meth:`Prior.unconstrained`."""
+        """Return means and standard deviations; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         if like.shape != self.loc.shape:
             raise ShapeError("parameter", self.loc.shape, like.shape, "Its prior has a mean for each entry.")
@@ -101,13 +101,13 @@ class ElementwiseNormal(Prior):
 
 
 def from_posterior(posterior: Any) -> nn.Module:
-    """Make yesterday's posterior today's prior.
+    """Make a posterior the prior of a new model.
 
-    The network of the posterior is copied. Each of its parameters that had a prior gets Normal priors, entry
-    by entry, with the posterior's means and standard deviations (a mean-field guide's own, else those of
-    1000 draws: correlations are lost); a learned or hierarchical scale is used up by this and is no site
-    any more. Parameters stand at the posterior's means, so that a fit begins there; those without a prior
-    stay point estimates. The noise scale belongs to the likelihood and is not carried over.
+    The network of the posterior is copied. Each of its parameters that had a prior gets Normal priors, entry by
+    entry, with the posterior's means and standard deviations (exact for a mean-field guide, else those of 1000
+    draws: correlations are lost); learned and hierarchical scales are no longer sites. Parameters have the
+    posterior's means, so that a fit starts there; those without a prior stay point estimates. The noise scale
+    belongs to the likelihood and is not carried over.
 
     Args:
         posterior: A ``bl.Posterior``.
@@ -144,7 +144,7 @@ def _is_real(prior: Prior | None) -> bool:
 
 
 def _moments(posterior: Any, names: Collection[str]) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Mean and deviation of sites: exact where the guide knows its marginals."""
+    """Mean and standard deviation of sites, exact where the guide has them in closed form."""
     known = posterior.source.moments() or {}
     draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, seed=0)
     return {n: known[n] if n in known else (draws[n].mean(0), draws[n].std(0)) for n in names}

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from ..arguments import check_finite, check_positive
 from ..errors import DataError
 from ..saving.schema import SCALE, AnyOf, Number, String
 from ..saving.storable import MemberOf
-from ._numbers import check_loc, check_scale, filled, spread
+from ._numbers import STD, filled, spread
 from .base import PRIOR_SCALE, Prior, Site, needed, not_needed
 from .half_cauchy import HalfCauchy
 
@@ -20,26 +21,24 @@ from .half_cauchy import HalfCauchy
 class Normal(Prior):
     r"""Independent Normal priors, :math:`w_j \sim N(\text{loc}, \text{scale}^2)`.
 
-    ``scale`` is a number or one of two words.
+    ``scale`` is a number or one of two texts.
 
-    ``"fan_in"``: :math:`1 / \sqrt{\text{fan in}}` where the fan-in is the product of all axes but the first, and
-    1 for parameters with fewer than two axes (biases), so that the outputs of a layer keep their size
-    however wide it is. The prior sees only the tensor: in Linear and convolutions the first axis is that of
-    the outputs, as the rule assumes. In transposed convolutions it is that of the inputs, so there the rule
-    takes output channels by kernel size; in ``nn.Embedding`` it takes the width of the embedding. Name a
-    number for these.
+    ``"fan_in"``: :math:`1 / \sqrt{\text{fan in}}` where the fan-in is the product of all axes but the first, and 1
+    for parameters with fewer than two axes (biases), so that the outputs of a layer keep their size however wide it
+    is. The rule assumes that the first axis is that of the outputs, as in Linear and convolutions. In transposed
+    convolutions it is that of the inputs, and in ``nn.Embedding`` that of the entries: pass a number for these.
 
     ``"learned"``: one scale for each parameter tensor (weights and biases apart), the latent site
-    ``<name>.prior_scale``. It has no prior: the guide keeps a point estimate of it, which begins at 1 and
-    is found by maximising the ELBO (empirical Bayes).
+    ``<name>.prior_scale``. It has no prior: the guide has a point estimate of it, which starts at 1 and
+    maximizes the ELBO (empirical Bayes).
 
     Attributes:
         loc: Mean.
         scale: Standard deviation, above 0, or ``"fan_in"`` or ``"learned"``.
 
     Raises:
-        DataError: If ``loc`` is no finite number, or ``scale`` neither a finite positive number nor one of the
-            two words.
+        DataError: If ``loc`` is not finite, or ``scale`` neither a finite positive number nor one of the
+            two texts.
 
     References:
         Neal (1996), "Bayesian Learning for Neural Networks", and Fortuin (2022), arXiv 2105.06868, for scales by
@@ -59,19 +58,19 @@ class Normal(Prior):
     scale: float | Literal["learned", "fan_in"] = 1.0
 
     def __post_init__(self) -> None:
-        check_loc(self.loc)
+        check_finite("loc", self.loc)
         if isinstance(self.scale, str) and self.scale in ("learned", "fan_in"):
             return
-        check_scale(self.scale, ", or 'learned' or 'fan_in'")
+        check_positive("scale", self.scale, hint="It may also be 'learned' or 'fan_in'.")
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the site of a learned scale; see :meth:`Prior.hypers`."""
+        """Return the site of a learned scale; see :meth:`Prior.hypers`."""
         if self.scale != "learned":
             return {}
         return {PRIOR_SCALE: Site(like.detach().new_ones(()), None, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation; see :meth:`Prior.unconstrained`."""
         if self.scale == "learned":
             return filled(like, self.loc), spread(like, needed(self, scale))
         not_needed(self, scale)
@@ -88,7 +87,7 @@ class LogNormal(Prior):
         scale: Standard deviation of the logarithm, above 0.
 
     Raises:
-        DataError: If ``loc`` is no finite number or ``scale`` no finite positive one.
+        DataError: If ``loc`` is not finite or ``scale`` not finite and positive.
 
     Example:
         >>> import torch
@@ -103,11 +102,11 @@ class LogNormal(Prior):
     positive = True
 
     def __post_init__(self) -> None:
-        check_loc(self.loc)
-        check_scale(self.scale)
+        check_finite("loc", self.loc)
+        check_positive("scale", self.scale, hint=STD)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, self.loc), filled(like, self.scale)
 
@@ -124,7 +123,7 @@ class HierarchicalNormal(Prior):
         scale: Prior of the standard deviation :math:`\tau`.
 
     Raises:
-        DataError: If ``loc`` is no finite number or ``scale`` no ``bl.priors.LogNormal`` or ``HalfCauchy``.
+        DataError: If ``loc`` is not finite or ``scale`` not a ``bl.priors.LogNormal`` or ``HalfCauchy``.
 
     References:
         Neal (1996), "Bayesian Learning for Neural Networks"; Gelman (2006), "Prior distributions for
@@ -145,7 +144,7 @@ class HierarchicalNormal(Prior):
     scale: LogNormal | HalfCauchy = LogNormal(0.0, 1.0)
 
     def __post_init__(self) -> None:
-        check_loc(self.loc)
+        check_finite("loc", self.loc)
         if not isinstance(self.scale, LogNormal | HalfCauchy):
             raise DataError(
                 f"the `scale` of a HierarchicalNormal is a bl.priors.LogNormal or HalfCauchy; received {self.scale!r}. "
@@ -153,17 +152,17 @@ class HierarchicalNormal(Prior):
             )
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the site of the scale; see :meth:`Prior.hypers`."""
+        """Return the site of the scale; see :meth:`Prior.hypers`."""
         median = self.scale.unconstrained(like.detach().new_empty(()))[0].exp()
         return {PRIOR_SCALE: Site(median, self.scale, positive=True)}
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation; see :meth:`Prior.unconstrained`."""
         return filled(like, self.loc), spread(like, needed(self, scale))
 
 
 def default() -> Prior:
-    """Give the library's default prior, N(0, 1)."""
+    """Return the library's default prior, N(0, 1)."""
     return Normal(0.0, 1.0)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..arguments import check_positive
 from ..saving.schema import SCALE
-from ._numbers import check_scale, filled, uniform
+from ._numbers import filled, uniform
 from .base import Prior, not_needed
 
 
@@ -19,8 +20,8 @@ from .base import Prior, not_needed
 class HalfCauchy(Prior):
     r"""Half-Cauchy priors for positive parameters, :math:`p(\tau) = \frac{2}{\pi b (1 + \tau^2 / b^2)}`.
 
-    Much mass near 0 and a tail so heavy that no large value is ruled out. On the logarithm it is the hyperbolic
-    secant's density, of deviation :math:`\pi / 2`:
+    It has much mass near 0 and a heavy tail. The density of the logarithm is that of the hyperbolic secant, with
+    standard deviation :math:`\pi / 2`:
 
     .. math:: p(\log \tau) = \frac{1}{\pi \cosh(\log \tau - \log b)}
 
@@ -31,7 +32,7 @@ class HalfCauchy(Prior):
         scale: The median b, above 0.
 
     Raises:
-        DataError: If ``scale`` is no finite number above 0.
+        DataError: If ``scale`` is not a finite number above 0.
 
     References:
         Gelman (2006), "Prior distributions for variance parameters in hierarchical models"; Polson & Scott (2012),
@@ -50,10 +51,10 @@ class HalfCauchy(Prior):
     kl = "sampled"
 
     def __post_init__(self) -> None:
-        check_scale(self.scale)
+        check_positive("scale", self.scale)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation of the logarithm; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, math.log(self.scale)), filled(like, math.pi / 2)
 

@@ -1,4 +1,4 @@
-"""A prior that shuts whole units off, or leaves them alone."""
+"""A prior that switches whole units off."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..arguments import check_positive
 from ..saving.schema import SCALE
-from ._numbers import check_scale, filled, spread
+from ._numbers import filled, spread
 from .base import Prior, Site, needed
 from .half_cauchy import HalfCauchy
 
@@ -20,22 +21,22 @@ class Horseshoe(Prior):
     .. math:: w_{kd} \sim N(0, (\tau_k \upsilon)^2), \quad \tau_k \sim C^+(0, \text{unit\_scale}), \quad
               \upsilon \sim C^+(0, \text{layer\_scale})
 
-    A unit k is a row of the parameter: all that goes into one output of a layer, or one entry of a bias. A unit whose
-    scale goes to 0 takes its whole row with it, and the heavy tail lets the scale of a unit that is needed be as large
-    as it must. The scales are the latent sites ``<name>.unit_scale`` ``(K,)`` and ``<name>.layer_scale`` ``()``,
-    for which the guide has log-normals; given them the KL of the weights is in closed form.
+    A unit k is a row of the parameter: all weights into one output of a layer, or one entry of a bias. A scale near
+    0 switches its whole unit off, and the heavy tail allows large scales for units that are needed. The scales are
+    the latent sites ``<name>.unit_scale`` ``(K,)`` and ``<name>.layer_scale`` ``()``, for which the guide has
+    log-normals; given them the KL of the weights is in closed form.
 
-    The parameters are the weights themselves (the centred form): mean field takes a weight and its scale for
-    independent, which costs some of the sharpness that Ghosh et al. gain from :math:`w = \tau \upsilon \beta`. A
-    ``bl.guides.FullRankNormal`` keeps their covariance. In layers whose first axis is not that of the outputs
-    (transposed convolutions, embeddings) a unit is what that axis counts.
+    The parameters are the weights themselves (the centred form): mean field treats a weight and its scale as
+    independent, which loses some of what Ghosh et al. gain from :math:`w = \tau \upsilon \beta`. A
+    ``bl.guides.FullRankNormal`` has their covariance. In layers whose first axis is not that of the outputs
+    (transposed convolutions, embeddings) a unit is an entry of that axis.
 
     Attributes:
         unit_scale: Median of the units' scales, above 0.
         layer_scale: Median of the layer's scale, above 0; the smaller, the fewer units are expected to be needed.
 
     Raises:
-        DataError: If a scale is no finite number above 0.
+        DataError: If a scale is not a finite number above 0.
 
     References:
         Carvalho, Polson & Scott (2010), "The horseshoe estimator for sparse signals"; Ghosh, Yao & Doshi-Velez (2018),
@@ -54,11 +55,11 @@ class Horseshoe(Prior):
     layer_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_scale(self.unit_scale, name="unit_scale")
-        check_scale(self.layer_scale, name="layer_scale")
+        check_positive("unit_scale", self.unit_scale)
+        check_positive("layer_scale", self.layer_scale)
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """Give the sites of the scales; see :meth:`Prior.hypers`."""
+        """Return the sites of the scales; see :meth:`Prior.hypers`."""
         units, layer = like.detach().new_empty(like.shape[:1]), like.detach().new_empty(())
         return {
             "unit_scale": Site(
@@ -70,5 +71,5 @@ class Horseshoe(Prior):
         }
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation; see :meth:`Prior.unconstrained`."""
         return filled(like, 0.0), spread(like, needed(self, scale), min(like.dim(), 1))

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..arguments import check_finite, check_positive
 from ..saving.schema import SCALE, Number
-from ._numbers import check_loc, check_scale, filled, uniform
+from ._numbers import STD, filled, uniform
 from .base import Prior, not_needed
 
 
@@ -18,17 +19,17 @@ from .base import Prior, not_needed
 class Laplace(Prior):
     r"""Independent Laplace priors, :math:`p(w_j) = \frac{1}{2b} e^{-|w_j - \text{loc}| / b}`.
 
-    Peaked at its mean and heavier in the tails than a Normal. The KL from a Normal with distance d from the mean and
-    deviation s is in closed form, by
+    It is peaked at its mean and has heavier tails than a Normal. The KL from a Normal with distance d from the mean and
+    standard deviation s has a closed form, by
 
     .. math:: E|w - \text{loc}| = s \sqrt{2 / \pi}\, e^{-d^2 / 2 s^2} + d \operatorname{erf}(d / \sqrt{2} s).
 
     Attributes:
         loc: Mean.
-        scale: Standard deviation :math:`\sqrt 2\, b`, above 0, as everywhere in the library.
+        scale: Standard deviation :math:`\sqrt 2\, b`, above 0.
 
     Raises:
-        DataError: If ``loc`` is no finite number or ``scale`` no finite positive one.
+        DataError: If ``loc`` is not finite or ``scale`` not finite and positive.
 
     References:
         Williams (1995), "Bayesian regularization and pruning using a Laplace prior".
@@ -46,11 +47,11 @@ class Laplace(Prior):
     kl = "expected"
 
     def __post_init__(self) -> None:
-        check_loc(self.loc)
-        check_scale(self.scale)
+        check_finite("loc", self.loc)
+        check_positive("scale", self.scale, hint=STD)
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, self.loc), filled(like, self.scale)
 
@@ -61,10 +62,10 @@ class Laplace(Prior):
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
         """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`."""
-        deviation = variance.sqrt()
-        z = (loc - self.loc) / deviation
+        std = variance.sqrt()
+        z = (loc - self.loc) / std
         near = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
-        return self._log_density_at(deviation * (near + z * torch.erf(z * math.sqrt(0.5))))
+        return self._log_density_at(std * (near + z * torch.erf(z * math.sqrt(0.5))))
 
     def _log_density_at(self, distance: Tensor) -> Tensor:
         return -distance * (math.sqrt(2) / self.scale) - math.log(math.sqrt(2) * self.scale)
@@ -72,5 +73,5 @@ class Laplace(Prior):
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
         """Turn standard normal noise into draws; see :meth:`Prior.from_normal`."""
         not_needed(self, scale)
-        tail = uniform(-noise.abs())  # of one side: at most a half
+        tail = uniform(-noise.abs())  # of one side: at most one half
         return self.loc - (self.scale / math.sqrt(2)) * (noise.sign() * torch.log(2 * tail)).to(noise)

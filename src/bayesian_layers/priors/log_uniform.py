@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import SiteError
 from ._numbers import filled
 from .base import Prior, not_needed
-from .entrywise import no_draws
+from .distribution import no_draws
 
 _LOG_CONSTANT = -0.5 * (
     1 + 0.57721566490153286 + math.log(4 * math.pi)
@@ -23,15 +23,15 @@ _LOG_CONSTANT = -0.5 * (
 class LogUniform(Prior):
     r"""A uniform prior over :math:`\log |w_j|`: :math:`p(w_j) \propto 1 / |w_j|`, that of variational dropout.
 
-    All sizes are as likely, so what counts is noise alone, relative to the weight: the KL from
+    All sizes of a weight are equally likely, so only its noise relative to its size matters: the KL from
     :math:`N(\text{loc}, \text{scale}^2)` depends on :math:`\alpha = \text{scale}^2 / \text{loc}^2` only and falls to
-    0 as it grows. Weights that the data do not hold drift to where :math:`\alpha` is without bounds, and can be pruned:
+    0 as it grows. Weights that the data do not constrain have :math:`\alpha \to \infty` and can be pruned:
     ``posterior.sparsity()``, ``posterior.prune()``. With ``estimator="local"`` gradients have the least noise.
 
     The prior is improper: it has no integral. The density is :math:`C / |w_j|` with C such that the least KL is 0, and
-    the ELBO means something up to this constant only: compare it with that of no other prior. There are no draws from
+    the ELBO is defined up to this constant only: do not compare it with that of another prior. There are no draws from
     it, and the posterior itself has no integral either (a pole at 0), so the prior predictive distribution, NUTS and
-    ``refine`` are refused, and k-hat is 1 or more. The guide is the answer here, not an approximation of one.
+    ``refine`` are refused, and k-hat is 1 or more. The guide is not an approximation of a proper posterior.
 
     .. math:: \mathrm{KL} = 2 \int_0^z D(t) \, dt, \quad z = |\text{loc}| / (\sqrt 2\,\text{scale}) = (2 \alpha)^{-1/2}
 
@@ -55,7 +55,7 @@ class LogUniform(Prior):
     proper = False
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean 0 and an infinite standard deviation; see :meth:`Prior.unconstrained`."""
+        """Return mean 0 and an infinite standard deviation; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         return filled(like, 0.0), filled(like, math.inf)
 
@@ -69,11 +69,11 @@ class LogUniform(Prior):
         return -_divergence(loc, variance) - 0.5 * (variance.log() + math.log(2 * math.pi * math.e))
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Refuse: there are no draws."""
+        """Raise SiteError: there are no draws."""
         raise SiteError(no_draws(self))
 
 
-# H(t) of `_Divergence`, by least squares on value and slope over 0 < x < 1e6; what it errs is in tests/exact.
+# H(t) of `_Divergence`, by least squares on value and slope over 0 < x < 1e6; its error is tested in tests/exact.
 _HALFWAY = 1.5
 _GROWTH = 4 * math.exp(0.57721566490153286)
 _COEFFICIENTS = (
@@ -90,9 +90,9 @@ def _divergence(loc: Tensor, variance: Tensor) -> Tensor:
 class _Divergence(torch.autograd.Function):
     r"""The KL as a function of :math:`x = z^2`, :math:`2 \int_0^{\sqrt x} D(t) \, dt`.
 
-    It begins as x and ends as :math:`\tfrac12 \log(c x)` with :math:`c = 4 e^\gamma`. So
-    :math:`\tfrac12 \log(1 + c x) + r (1 - r) H(1 - 2 r)`, r = 1.5 / (x + 1.5), with a polynomial H. The slope is this
-    expression's: torch's own would keep each step of the polynomial in memory.
+    It is about x near 0 and :math:`\tfrac12 \log(c x)` for large x, with :math:`c = 4 e^\gamma`. So
+    :math:`\tfrac12 \log(1 + c x) + r (1 - r) H(1 - 2 r)`, r = 1.5 / (x + 1.5), with a polynomial H. The slope is
+    written out: torch's own would keep each step of the polynomial in memory.
     """
 
     generate_vmap_rule = True
@@ -103,7 +103,7 @@ class _Divergence(torch.autograd.Function):
         return 0.5 * torch.log1p(_GROWTH * x) + r * (1 - r) * _polynomial(_COEFFICIENTS, 1 - 2 * r)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod

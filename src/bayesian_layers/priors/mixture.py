@@ -9,15 +9,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..arguments import check_fraction, check_positive
 from ..errors import DataError
 from ..saving.schema import SCALE, ListOf, Number
-from ._numbers import check_scale, filled, is_number, uniform
+from ._numbers import STD, filled, uniform
 from .base import Prior, not_needed
 
 
 @dataclass(frozen=True)
 class ScaleMixture(Prior):
-    r"""Mixtures of two Normals around 0: most weights near it, some far away.
+    r"""A mixture of two Normals around 0: most weights near 0, some far away.
 
     .. math:: p(w_j) = \pi N(w_j; 0, \text{scale}_1^2) + (1 - \pi) N(w_j; 0, \text{scale}_2^2)
 
@@ -30,7 +31,7 @@ class ScaleMixture(Prior):
             :math:`e^0` and :math:`e^{-6}`.
 
     Raises:
-        DataError: If ``weight`` is not between 0 and 1, or ``scales`` are no two finite numbers above 0.
+        DataError: If ``weight`` is not between 0 and 1, or ``scales`` are not two finite numbers above 0.
 
     References:
         Blundell et al. (2015), arXiv 1505.05424, section 3.3.
@@ -48,20 +49,15 @@ class ScaleMixture(Prior):
     kl = "sampled"
 
     def __post_init__(self) -> None:
-        if not is_number(self.weight) or not 0 < self.weight < 1:
-            raise DataError(
-                f"the `weight` of a ScaleMixture must be a number between 0 and 1; received {self.weight!r}"
-            )
+        check_fraction("weight", self.weight)
         if not isinstance(self.scales, tuple | list) or len(self.scales) != 2:
-            raise DataError(
-                f"the `scales` of a ScaleMixture must be two standard deviations; received {self.scales!r}"
-            )
+            raise DataError(f"`scales` must be two standard deviations; received {self.scales!r}")
         for scale in self.scales:
-            check_scale(scale)
+            check_positive("scales", scale, hint=STD)
         object.__setattr__(self, "scales", tuple(self.scales))
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean and deviation of the mixture; see :meth:`Prior.unconstrained`."""
+        """Return mean and standard deviation of the mixture; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         one, two = self.scales
         return filled(like, 0.0), filled(like, math.sqrt(self.weight * one**2 + (1 - self.weight) * two**2))
@@ -75,8 +71,7 @@ class ScaleMixture(Prior):
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
         """Turn standard normal noise into draws; see :meth:`Prior.from_normal`."""
-        # The lowest share of the numbers is the first Normal's: their ranks among themselves are uniform
-        # again.
+        # The lowest ranks, as many as its weight, belong to the first Normal; within them ranks are uniform again.
         not_needed(self, scale)
         rank, share = uniform(noise), self.weight
         first = rank < share

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import nn
 
-from ..errors import DataError, SiteError
+from ..arguments import check_positive
+from ..errors import SiteError
+from ._numbers import STD
 from .base import Prior
 from .elementwise import ElementwiseNormal
 from .parameter_priors import get_priors, set_priors_by_id
@@ -40,12 +41,11 @@ def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
         >>> import bayesian_layers as bl
         >>> pretrained = nn.Linear(2, 1)
         >>> network = around(bl.bayesianize(pretrained), scale=0.5)
-        >>> mean, deviation = network.parameter_priors["weight"].unconstrained(network.weight)
-        >>> torch.equal(mean, pretrained.weight), deviation
+        >>> mean, std = network.parameter_priors["weight"].unconstrained(network.weight)
+        >>> torch.equal(mean, pretrained.weight), std
         (True, tensor([[0.5000, 0.5000]]))
     """
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise DataError(f"`scale` is a standard deviation, finite and above 0; received {scale!r}")
+    check_positive("scale", scale, hint=STD)
     network = copy.deepcopy(network)
     found: dict[int, Prior | None] = {}
     for module in network.modules():

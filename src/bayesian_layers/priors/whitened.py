@@ -1,4 +1,4 @@
-"""Priors of what random functions are made of: noise that is only drawn, and values that belong together."""
+"""Priors of random functions: base noise that is only drawn, and function values with a joint covariance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import Prior, not_needed
 
 class _Standard(Prior):
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Give mean 0 and deviation 1; see :meth:`Prior.unconstrained`."""
+        """Return mean 0 and standard deviation 1; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
         like = like.detach()
         return like.new_zeros(()).expand(like.shape), like.new_ones(()).expand(like.shape)
@@ -20,14 +20,13 @@ class _Standard(Prior):
 
 @dataclass(frozen=True)
 class Noise(_Standard):
-    r"""N(0, 1) for the base noise of a random function: every guide draws it from here and learns nothing of it.
+    r"""N(0, 1) for the base noise of a random function, which every guide draws from this prior.
 
-    A draw of a Gaussian process takes thousands of numbers that say which function it is, of which the data are to
-    change nothing: what is sought is the distribution of the function's values at a few points. Since
-    :math:`q = p` for these entries they are in neither the KL nor any density ratio, in no table of weights, and
-    cost a guide no parameter. ``posterior.sample`` gives them, as they are part of a draw.
+    A draw of a Gaussian process takes thousands of numbers that select a function. The data do not change their
+    distribution, so :math:`q = p`: they are part of neither the KL nor any density ratio, of no table of weights,
+    and need no parameter in a guide. ``posterior.sample`` returns them, as they are part of a draw.
 
-    The parameter itself, which a plain call of the network uses, is best 0: the mean of the noise.
+    The parameter itself, which a plain call of the network uses, should be 0, the mean of the noise.
 
     Example:
         >>> import torch
@@ -41,12 +40,12 @@ class Noise(_Standard):
 
 @dataclass(frozen=True)
 class Whitened(_Standard):
-    r"""N(0, I) for whitened values of functions, whose posterior ties all entries of a row together.
+    r"""N(0, I) for whitened values of a function, which are correlated in the posterior.
 
-    Data at one place say something about the function at every other: of the inducing values of a Gaussian process
-    the posterior covariance is full, and independent Normals miss the variance of the function by a factor.
-    ``bl.guides.BlockNormal`` keeps a covariance along the last axis for sites with this prior, and is the guide that
-    ``bl.fit`` takes where there are such sites.
+    Data at one input inform the function everywhere: the posterior covariance of the inducing values of a Gaussian
+    process is full, and independent Normals get the variance of the function wrong by a factor.
+    ``bl.guides.BlockNormal`` has a full covariance along the last axis for sites with this prior; ``bl.fit`` uses it
+    where there are such sites.
 
     References:
         Hensman, Matthews & Ghahramani (2015), "Scalable variational Gaussian process classification",

@@ -1,9 +1,9 @@
-"""A prior that is no Normal, as a distribution for Pyro's programs."""
+"""A prior that is not a Normal, as a distribution for Pyro's programs."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pyro.distributions as dist
 import torch
@@ -12,23 +12,38 @@ from torch.distributions import Independent, Normal, constraints, register_kl
 
 from ..errors import SiteError
 
-if TYPE_CHECKING:
-    from .base import Prior
+
+class Density(Protocol):
+    """What of a :class:`~bayesian_layers.priors.Prior` the distribution needs; arguments are explained there."""
+
+    kl: Any
+    proper: bool
+    positive: bool
+
+    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the reference's mean and standard deviation."""
+        ...
+
+    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Return the log density of unconstrained values."""
+        ...
+
+    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Return unconstrained draws made of standard normal noise."""
+        ...
+
+    def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
+        """Return the mean of the log density under a Normal."""
+        ...
 
 
-class Entrywise(dist.TorchDistribution):
-    """Independent entries with the density that a prior says.
-
-    Args:
-        prior: The prior; its draws come from ``from_normal``, its density from ``log_density``.
-        like: Any tensor with the parameter's shape, dtype and device.
-        scale: Product of the values of its ``hypers``, ``(*batch, *first axes)``; ``None`` without them.
-    """
+class PriorDistribution(dist.TorchDistribution):
+    """Independent entries with the density of a prior, for a parameter like ``like``."""
 
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore
     has_rsample = False
 
-    def __init__(self, prior: Prior, like: Tensor, scale: Tensor | None = None) -> None:
+    def __init__(self, prior: Density, like: Tensor, scale: Tensor | None = None) -> None:
         self.prior = prior
         self._like, self._scale = like.detach(), scale
         batch = prior.unconstrained(like, scale)[1].shape[: -like.dim() or None]
@@ -40,9 +55,9 @@ class Entrywise(dist.TorchDistribution):
         kind = constraints.positive if self.prior.positive else constraints.real
         return constraints.independent(kind, len(self.event_shape))
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Entrywise:
-        """Give the same for more draws; see torch."""
-        new: Any = self._get_checked_instance(Entrywise, _instance)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> PriorDistribution:
+        """Return the same distribution for more draws; see torch."""
+        new: Any = self._get_checked_instance(PriorDistribution, _instance)
         new.prior, new._like, new._scale = self.prior, self._like, self._scale
         dist.TorchDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
         return new
@@ -60,8 +75,7 @@ class Entrywise(dist.TorchDistribution):
         return super().__call__(*args, **kwargs)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw; of an improper prior ones."""
-        # By which Pyro's tools see the shapes of a program whose sites have values.
+        """Draw; an improper prior gives ones, from which Pyro's tools read the shapes of a program."""
         shape = self._extended_shape(sample_shape)
         if not self.prior.proper:
             return self._like.new_ones(shape)
@@ -70,24 +84,24 @@ class Entrywise(dist.TorchDistribution):
         return u.exp() if self.prior.positive else u
 
 
-def no_draws(prior: Prior) -> str:
-    """Say that an improper prior has no draws."""
+def no_draws(prior: Density) -> str:
+    """Return the message about draws from an improper prior."""
     return (
         f"the prior {prior} is improper, so there are no draws from it and no chains on it; fit a guide with bl.fit or "
         "pyro.infer.SVI, or use a proper prior such as bl.priors.Horseshoe"
     )
 
 
-@register_kl(Independent, Entrywise)
-def _kl_independent_entrywise(q: Independent, p: Entrywise) -> Tensor:
+@register_kl(Independent, PriorDistribution)
+def _kl_independent_prior(q: Independent[Any], p: PriorDistribution) -> Tensor:
     if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != len(p.event_shape):
         raise NotImplementedError
-    return _summed(_kl_normal_entrywise(q.base_dist, p), len(p.event_shape))
+    return _summed(_kl_normal_prior(q.base_dist, p), len(p.event_shape))
 
 
-@register_kl(Normal, Entrywise)
-def _kl_normal_entrywise(q: Normal, p: Entrywise) -> Tensor:
-    """By which Pyro's ``TraceMeanField_ELBO`` has the closed forms, too; where there is none, it takes its draws."""
+@register_kl(Normal, PriorDistribution)
+def _kl_normal_prior(q: Normal, p: PriorDistribution) -> Tensor:
+    """Give Pyro's ``TraceMeanField_ELBO`` the closed forms, too; where there is none, it uses its draws."""
     if p.prior.kl != "expected":
         raise NotImplementedError
     variance = q.scale.square()
