@@ -19,6 +19,7 @@ from .parameter_priors import get_priors as get_priors
 from .parameter_priors import set_priors as set_priors
 from .parameter_priors import set_priors_by_id as set_priors_by_id
 from .pretrained import around
+from .student_t import StudentT
 from .whitened import Noise, Whitened
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Normal",
     "Prior",
     "ScaleMixture",
+    "StudentT",
     "Whitened",
     "around",
     "from_posterior",

@@ -17,6 +17,7 @@ PRIORS: dict[str, bl.priors.Prior] = {
     "ElementwiseNormal": bl.priors.ElementwiseNormal(torch.tensor([[0.1, -0.2]]), torch.tensor([[1.0, 0.5]])),
     "ScaleMixture": bl.priors.ScaleMixture(0.5, (1.0, 0.3)),
     "Laplace": bl.priors.Laplace(0.4, 2.0),
+    "StudentT": bl.priors.StudentT(3.0, 0.2, 1.5),
     "LogUniform": bl.priors.LogUniform(),
     "Horseshoe": bl.priors.Horseshoe(1.0, 0.5),
     "Whitened": bl.priors.Whitened(),
