@@ -17,14 +17,14 @@ PARAMETERS = {
 
 
 def linear(inputs, outputs):
-    """A layer, converted as the library's own introduction does."""
+    """Convert a linear layer as the library's introduction does."""
     layer = nn.Sequential(nn.Linear(inputs, outputs))
     dnn_to_bnn(layer, PARAMETERS)
     return layer
 
 
 def mnist_step(request):
-    """Milliseconds a minibatch step."""
+    """Time a minibatch step, in milliseconds."""
     return mnist.compare(request, linear, get_kl_loss)
 
 

@@ -1,4 +1,4 @@
-"""blitz: `BayesianLinear`, and the log densities at the draw that each layer keeps."""
+"""blitz: `BayesianLinear`, with the KL estimated from the log densities that each layer keeps of its last draw."""
 
 import mnist
 from blitz.losses import kl_divergence_from_nn
@@ -7,7 +7,7 @@ from protocol import serve
 
 
 def mnist_step(request):
-    """Milliseconds a minibatch step."""
+    """Time a minibatch step, in milliseconds."""
     return mnist.compare(request, BayesianLinear, kl_divergence_from_nn)
 
 

@@ -1,4 +1,4 @@
-"""Run one task of one program in a fresh process, on as many cores as it is given threads."""
+"""Runs one task of one program in a fresh process, on as many cores as threads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OURS = "ours"
 
 
 def unavailable(name: str) -> str | None:
-    """Say why a program cannot be run."""
+    """Return why a program cannot be run, or None."""
     return None if name == OURS else why_unavailable(name)
 
 
 def call(name: str, request: dict[str, Any], *, timeout: float = 1800.0) -> dict[str, Any]:
-    """Send a request to a program's worker in a fresh process with nothing cached."""
+    """Run a request by a program's worker in a fresh process with empty caches."""
     if reason := unavailable(name):
         return {"error": reason}
     python = sys.executable if name == OURS else str(interpreter(name))
@@ -36,20 +36,20 @@ def call(name: str, request: dict[str, Any], *, timeout: float = 1800.0) -> dict
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,
-                env=surroundings(request["threads"], empty),
+                env=worker_environment(request["threads"], empty),
                 timeout=timeout,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return {"error": f"no answer after {timeout:.0f} s"}
+            return {"error": f"no result after {timeout:.0f} s"}
     try:
         return json.loads(done.stdout)
     except ValueError:
         return {"error": f"it ended with status {done.returncode}: {reason_of(done.stderr)}"}
 
 
-def surroundings(threads: int, empty: str) -> dict[str, str]:
-    """Make the environment of a worker: so many threads for every library, and caches that are empty."""
+def worker_environment(threads: int, empty: str) -> dict[str, str]:
+    """Return the environment variables of a worker: the number of threads for every library, and empty caches."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
     counts += ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     return {
@@ -63,7 +63,7 @@ def surroundings(threads: int, empty: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def cores(threads: int) -> Iterator[None]:
-    """Leave the processes that are started meanwhile no more cores than threads: a compiler has its own threads."""
+    """Restrict processes started in the block to as many cores as threads; compilers start threads of their own."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[-threads:])
     try:

@@ -1,7 +1,7 @@
-"""The environments of the peers: what each consists of, how it is made, whether it can be used.
+"""The virtual environments of the peers: their packages, how they are made, and whether they can be used.
 
-Each peer has a virtual environment of its own, `.peers/NAME` in the repository's root, so that nobody's
-pins decide about anybody else's versions. Only the standard library is used.
+Each peer has its own virtual environment, `.peers/NAME` in the repository's root, so that the pins of one do not affect
+the versions of another. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -27,53 +27,50 @@ INTERRUPTED = "its installation was interrupted"
 class Peer:
     """A library to compare with."""
 
-    # What pip installs, with all that they ask for.
-    packages: tuple[str, ...]
-    # Modules that must be importable for the peer to count as installed.
-    imports: tuple[str, ...]
-    # What pip installs after that without what it asks for: its own pins are wrong or ask for far more than it
-    # imports.
+    packages: tuple[str, ...]  # installed with their dependencies
+    imports: tuple[str, ...]  # modules that must be importable
+    # Installed after that without dependencies: their requirements are wrong, or far more than what they import.
     alone: tuple[str, ...] = ()
 
 
 PEERS = {
     "numpyro": Peer(("numpyro",), ("numpyro", "jax")),
     "pyro": Peer(("torch", "pyro-ppl", "numpy"), ("pyro", "torch")),
-    # tf-keras asks for the build with CUDA beside the one without it.
+    # tf-keras requires the build with CUDA in addition to the build without it.
     "tfp": Peer(
         ("tensorflow-cpu", "tensorflow-probability"), ("tensorflow_probability", "tf_keras"), ("tf-keras",)
     ),
     "bayesian-torch": Peer(("torch", "numpy"), ("bayesian_torch.layers", "torch"), ("bayesian-torch",)),
     "torchbnn": Peer(("torch", "numpy"), ("torchbnn", "torch"), ("torchbnn",)),
-    # It asks for torchvision, which only its examples import.
+    # It requires torchvision, which only its examples import.
     "blitz": Peer(("torch", "numpy"), ("blitz.modules", "torch"), ("blitz-bayesian-pytorch",)),
 }
 
 
 def interpreter(name: str) -> Path:
-    """Say where a peer's Python is, or would be."""
+    """Return the path of a peer's Python."""
     return FOLDER / name / "bin" / "python"
 
 
 def why_unavailable(name: str) -> str | None:
-    """Say why a peer cannot be used."""
+    """Return why a peer cannot be used, or None."""
     state = _read_state(name)
     if state is None:
         made = interpreter(name).exists()
         return INTERRUPTED if made else f"it is not installed (scripts/setup_peers {name})"
     if state["reason"] is None and not interpreter(name).exists():
-        return "its environment is gone"
+        return "its environment has been deleted"
     return state["reason"]
 
 
 def versions(name: str) -> dict[str, str]:
-    """List what is installed for a peer."""
+    """Return the installed versions of a peer."""
     state = _read_state(name)
     return {} if state is None else state["versions"]
 
 
 def set_up(name: str, *, again: bool = False) -> str | None:
-    """Make a peer's environment, unless it is there already."""
+    """Make a peer's environment if there is none; return why it failed, or None."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / ".gitignore").write_text("*\n")
     with (FOLDER / f"{name}.lock").open("w") as lock:
@@ -92,7 +89,7 @@ def set_up(name: str, *, again: bool = False) -> str | None:
 
 
 def size_of(name: str) -> float:
-    """Measure what a peer's environment takes on the disk."""
+    """Return the size of a peer's environment in MB."""
     files = (path for path in (FOLDER / name).rglob("*") if path.is_file() and not path.is_symlink())
     return sum(path.stat().st_size for path in files) / 1e6
 
@@ -104,14 +101,14 @@ def say(text: str) -> None:
 
 def _install(name: str) -> str | None:
     peer = PEERS[name]
-    say(f"{name}: installing (up to some minutes)")
+    say(f"{name}: installing (this may take some minutes)")
     environment = [sys.executable, "-m", "venv", str(FOLDER / name)]
     pip = [str(interpreter(name)), "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check"]
     pip += ["-c", str(CONSTRAINTS)]
     steps = [environment, [*pip, *peer.packages]]
     if peer.alone:
         steps.append([*pip, "--no-deps", *peer.alone])
-    # It also compiles what is imported, so that no benchmark pays for that.
+    # This also compiles the modules, so that no benchmark spends time on it.
     steps.append([str(interpreter(name)), "-W", "ignore", "-c", "import " + ", ".join(peer.imports)])
     for step in steps:
         done = subprocess.run(
@@ -124,7 +121,7 @@ def _install(name: str) -> str | None:
 
 
 def reason_of(output: str) -> str:
-    """Find the line of an error message that says what was wrong."""
+    """Return the line of an error message with the reason."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     found = (errors or lines[-1:] or ["it ended without a word"])[-1 if not errors else 0]

@@ -1,6 +1,6 @@
-"""A minibatch step of a 784-400-400-10 network beside the same network's deterministic Adam step, in torch.
+"""A minibatch step of a 784-400-400-10 network, compared with the deterministic Adam step of that network, in torch.
 
-Used by every worker on torch, ours too: they differ in the Bayesian step alone.
+Every worker on torch uses it, including ours; they differ in the Bayesian step only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROWS, BATCH = 1280, 128
 
 
 def build(linear: Callable[[int, int], nn.Module]) -> nn.Sequential:
-    """Build the network of somebody's linear layers."""
+    """Build the network from a library's linear layers."""
     return nn.Sequential(linear(784, 400), nn.ReLU(), linear(400, 400), nn.ReLU(), linear(400, 10))
 
 
@@ -55,7 +55,7 @@ def deterministic(seed: int) -> Callable[[int], None]:
 def compare(
     request: dict[str, Any], linear: Callable[[int, int], nn.Module], kl: Callable[[nn.Module], Tensor]
 ) -> dict[str, float]:
-    """Time a Bayesian network's step and the deterministic one, in turns."""
+    """Time the steps of a Bayesian network and of the deterministic one, in turns."""
     torch.set_num_threads(request["threads"])
     torch.manual_seed(request["seed"])
     network = build(linear)

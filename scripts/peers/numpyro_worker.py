@@ -14,14 +14,14 @@ from protocol import clock, serve, since, step_ms
 SHAPES = {"0.weight": (10, 2), "0.bias": (10,), "2.weight": (1, 10), "2.bias": (1,)}
 STEPS = 1000
 RATE = 0.1  # at the first step; it falls to zero on half a cosine
-# Most of the time is compiling, also of a few hundred operations of `init`. So: as documented; with `init`
-# compiled as one; and with the compiler told to hurry.
+# Most of the time is spent on compilation, also of the hundreds of operations of `init`. So there are three recipes: as
+# documented; with `init` compiled as one function; and with little optimization by the compiler.
 RECIPES = ("svi.run", "init compiled", "init compiled, XLA level 0")
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def model(x, y):
-    """The article's network, N(0, 1) on all its weights and biases."""
+    """Define the article's network, N(0, 1) on all its weights and biases."""
     w = {
         name: numpyro.sample(name, dist.Normal(0.0, 1.0).expand(shape).to_event(len(shape)))
         for name, shape in SHAPES.items()
@@ -32,7 +32,7 @@ def model(x, y):
 
 
 def prepare(particles):
-    """An SVI over the model and its guide, the KL in closed form."""
+    """Make an SVI of the model and its guide, with the KL in closed form."""
 
     def rate(i):
         return 0.5 * RATE * (1 + jnp.cos(jnp.pi * jnp.minimum(i / STEPS, 1.0)))
@@ -42,13 +42,13 @@ def prepare(particles):
 
 
 def load(request):
-    """The data as JAX's arrays."""
+    """Read the data as JAX arrays."""
     with np.load(request["data"]) as arrays:
         return jnp.asarray(arrays["x"]), jnp.asarray(arrays["y"])
 
 
 def article(request):
-    """Fit to the optimum; the time includes tracing and compiling."""
+    """Fit to the optimum; the time includes tracing and compilation."""
     recipe = request["recipe"]
     if recipe not in RECIPES:
         raise ValueError(f"no recipe {recipe!r}")
@@ -68,7 +68,7 @@ def article(request):
 
 
 def step(request):
-    """Milliseconds a warm step, many steps a call, compiled before the clock starts."""
+    """Time a warm step in milliseconds: many steps per call, compiled before."""
     x, y = load(request)
     svi = prepare(request["particles"])
     state = svi.init(jax.random.PRNGKey(request["seed"]), x, y)

@@ -1,4 +1,4 @@
-"""bayesian-layers itself, spoken to as its peers are."""
+"""bayesian-layers, called in the same way as its peers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(request: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def article(request: dict[str, Any]) -> dict[str, Any]:
-    """Fit with no setting but the seed; the clock runs from after the import to the end of `fit`."""
+    """Fit with default settings; the time is from the end of the import to the end of `fit`."""
     x, y = load(request)
     model = build(request["seed"])
     result = bl.fit(model, x, y, seed=request["seed"], max_steps=request.get("max_steps"), progress=False)
@@ -57,7 +57,7 @@ def article(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def step(request: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds a step of a fit."""
+    """Time a step of a fit, in milliseconds."""
     x, y = load(request)
     options = {"particles": request["particles"], **mode_option(request.get("mode"))}
     times = Clock()
@@ -68,36 +68,36 @@ def step(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def mode_option(mode: str | None) -> dict[str, Any]:
-    """Turn a step mode into an option of `fit`, if that has one."""
+    """Return the option of `fit` for a step mode."""
     return {} if mode is None else {"compile": mode}
 
 
 class Clock:
-    """A callback of `fit` that notes when each call of the step ended."""
+    """A callback of `fit` that records when each call of the step ended."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.seconds: list[float] = []
 
     def __call__(self, progress: Any) -> None:
-        """Note the time."""
+        """Record the time."""
         self.steps.append(progress.step)
         self.seconds.append(time.perf_counter())
 
     def step_ms(self, first: int, last: int, blocks: int = 10) -> float:
-        """Milliseconds a step, the median of blocks of steps."""
+        """Return milliseconds per step, the median over blocks of steps."""
         if self.steps[-1] < last:
-            raise ValueError(f"a fit that should take {last} steps ended after {self.steps[-1]}")
+            raise ValueError(f"the fit must take {last} steps, but ended after {self.steps[-1]}")
         edges = np.searchsorted(self.steps, np.linspace(first, last, blocks + 1))
         steps, seconds = np.array(self.steps)[edges], np.array(self.seconds)[edges]
         return float(np.median(1000 * np.diff(seconds) / np.diff(steps)))
 
 
 def mnist_step(request: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds a minibatch step of `fit` with one particle, and of the same network's deterministic Adam."""
+    """Time a minibatch step of `fit` with one particle, and one of deterministic Adam, in milliseconds."""
     import mnist
 
-    warnings.simplefilter("ignore", bl.errors.ConvergenceWarning)  # a few steps are all that is asked for
+    warnings.simplefilter("ignore", bl.errors.ConvergenceWarning)  # only a few steps are needed
     torch.set_num_threads(request["threads"])
     torch.manual_seed(request["seed"])
     x, y = mnist.random_data(request["seed"])

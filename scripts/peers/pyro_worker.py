@@ -11,7 +11,7 @@ from pyro.optim import Adam, ClippedAdam
 
 SHAPES = {"w1": (10, 2), "b1": (10,), "w2": (1, 10), "b2": (1,)}
 NAMES = {"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias"}
-# Particles, steps, first learning rate, the part of it that is left at the end.
+# Particles, steps, initial learning rate, and the part of it that remains at the end.
 RECIPES = {
     "16 particles, 1000 steps": (16, 1000, 0.1, 0.01),
     "16 particles, 1500 steps": (16, 1500, 0.1, 0.01),
@@ -19,20 +19,20 @@ RECIPES = {
 
 
 def model(x, y):
-    """The article's network, N(0, 1) on all its weights and biases; it may have an axis of particles in front."""
+    """Define the article's network, N(0, 1) on all its weights and biases, perhaps with an axis of particles."""
     w = {
         name: pyro.sample(name, dist.Normal(0.0, 1.0).expand(shape).to_event(len(shape)))
         for name, shape in SHAPES.items()
     }
     hidden = torch.tanh(x @ w["w1"].mT + w["b1"].unsqueeze(-2))
     f = (hidden @ w["w2"].mT + w["b2"].unsqueeze(-2)).squeeze(-1)
-    f = f.squeeze(-2) if f.dim() > 1 else f  # the axis that the plate takes
+    f = f.squeeze(-2) if f.dim() > 1 else f  # the axis that the plate uses
     with pyro.plate("data", len(x), dim=-1):
         pyro.sample("y", dist.Bernoulli(logits=f), obs=y)
 
 
 def load(request):
-    """The data as tensors, on the threads asked for, without checks of every value."""
+    """Read the data as tensors; set the number of threads, and turn validation off."""
     torch.set_num_threads(request["threads"])
     pyro.set_rng_seed(request["seed"])
     pyro.enable_validation(False)
@@ -41,7 +41,7 @@ def load(request):
 
 
 def prepare(particles, optimizer):
-    """An SVI over the model and its guide, particles vectorized."""
+    """Make an SVI of the model and its guide, with vectorized particles."""
     guide = AutoNormal(model, init_loc_fn=init_to_median)
     elbo = Trace_ELBO(num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1)
     return SVI(model, guide, optimizer, elbo), guide
@@ -62,7 +62,7 @@ def article(request):
 
 
 def one_particle(request):
-    """The loop of Pyro's own introduction, 30,000 steps: timed on `measured_steps` of them."""
+    """Run the loop of Pyro's introduction, 30,000 steps, timed on `measured_steps` of them."""
     x, y = load(request)
     measured, steps = request["measured_steps"], 30_000
     start = clock()
@@ -78,7 +78,7 @@ def one_particle(request):
 
 
 def step(request):
-    """Milliseconds a warm step."""
+    """Time a warm step, in milliseconds."""
     x, y = load(request)
     svi, _ = prepare(request["particles"], ClippedAdam({"lr": 0.01}))
 

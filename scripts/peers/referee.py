@@ -1,4 +1,4 @@
-"""The ELBO of a mean-field fit of the article's network, the same for every program, by a formula of its own."""
+"""The ELBO of a mean-field fit of the article's network, by the same independent formula for every program."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ def elbo(
     seed: int = 1,
 ) -> tuple[float, float]:
     """Estimate the ELBO under N(0, 1) priors on all 41 weights and biases, in nats of the whole data set."""
-    # .. math:: \tfrac1S \sum_s \sum_n \log p(y_n \mid x_n, w_s) - \sum_j \tfrac12 (\text{scale}_j^2 + \text{loc}_j^2 -
-    # 1) - \log \text{scale}_j
+    # the mean over draws of sum log p(y_n | x_n, w), minus sum ((scale² + loc² - 1) / 2 - log scale)
     names = ("0.weight", "0.bias", "2.weight", "2.bias")
     means = {name: torch.tensor(loc[name], dtype=torch.float64) for name in names}
-    deviations = {name: torch.tensor(scale[name], dtype=torch.float64) for name in names}
+    scales = {name: torch.tensor(scale[name], dtype=torch.float64) for name in names}
     kl = sum(
-        float(((s.square() + means[name].square() - 1) / 2 - s.log()).sum()) for name, s in deviations.items()
+        float(((s.square() + means[name].square() - 1) / 2 - s.log()).sum()) for name, s in scales.items()
     )
     generator = torch.Generator().manual_seed(seed)
     log_p = []
     for start in range(0, draws, _CHUNK):
         size = min(_CHUNK, draws - start)
         w = {
-            name: (means[name] + deviations[name] * noise(generator, size, means[name])).float()
-            for name in names
+            name: (means[name] + scales[name] * noise(generator, size, means[name])).float() for name in names
         }
         hidden = torch.tanh(x @ w["0.weight"].mT + w["0.bias"].unsqueeze(1))
         f = (hidden @ w["2.weight"].mT + w["2.bias"].unsqueeze(1)).squeeze(-1)

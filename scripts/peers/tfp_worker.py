@@ -1,4 +1,4 @@
-"""TensorFlow Probability: `DenseReparameterization`, the whole loop one compiled function."""
+"""TensorFlow Probability: `DenseReparameterization`, with the whole loop as one compiled function."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,8 +6,8 @@ import tensorflow_probability as tfp
 import tf_keras
 from protocol import clock, serve, since, step_ms
 
-# Steps, first learning rate; the rate falls to zero on half a cosine. A call of the layer draws one kernel,
-# so a step has one particle.
+# Steps, initial learning rate; the rate decays to zero along half a cosine. A call of the layer draws one kernel, so a
+# step has one particle.
 RECIPES = {
     "1 particle, 5000 steps": (5000, 0.05),
     "1 particle, 10000 steps": (10_000, 0.05),
@@ -15,7 +15,7 @@ RECIPES = {
 
 
 def prepare(request, optimizer):
-    """The article's network, N(0, 1) on all its weights and biases, and a function that takes steps."""
+    """Build the article's network, N(0, 1) on all its weights and biases, and a function that takes steps."""
     tf.random.set_seed(request["seed"])
     with np.load(request["data"]) as arrays:
         x, y = tf.constant(arrays["x"]), tf.constant(arrays["y"])[:, None]
@@ -36,7 +36,7 @@ def prepare(request, optimizer):
         )
 
     network = tf_keras.Sequential([layer(10, "tanh"), layer(1)])
-    network(x)  # makes the variables
+    network(x)  # creates the variables
 
     @tf.function
     def run(steps):
@@ -68,7 +68,7 @@ def article(request):
 
 
 def step(request):
-    """Milliseconds a warm step, many steps a call."""
+    """Time a warm step in milliseconds, with many steps per call."""
     _, run, _ = prepare(request, tf_keras.optimizers.Adam(0.001))
     return {"ms": step_ms(lambda steps: run(tf.constant(steps)), request["steps"])}
 

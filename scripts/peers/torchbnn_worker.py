@@ -6,12 +6,12 @@ from protocol import serve
 
 
 def linear(inputs, outputs):
-    """A layer with the prior N(0, 1)."""
+    """Build a layer with the prior N(0, 1)."""
     return torchbnn.BayesLinear(prior_mu=0, prior_sigma=1, in_features=inputs, out_features=outputs)
 
 
 def mnist_step(request):
-    """Milliseconds a minibatch step."""
+    """Time a minibatch step, in milliseconds."""
     return mnist.compare(request, linear, torchbnn.BKLLoss(reduction="sum"))
 
 
