@@ -1,8 +1,7 @@
-"""The bandit: its rounds, its agents, what is said of them, and a small run of the script."""
+"""The bandit: its rounds, its agents, the sentences about them, and a small run of the script."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,7 @@ import torch
 
 from bayesian_layers.guides import FullRankNormal
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 TABLE = "".join(f"{'ab'[i % 2]},{'xyz'[i % 3]},{'pe'[i % 2]}\n" for i in range(60))  # `a` is poisonous
-
-
-@pytest.fixture(autouse=True)
-def beside_scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def test_rewards_and_regret(rounds):
 
 
 def test_the_wheel_pays_by_region():
-    """The rim has 1 - 0.95^2 of the disk, each quadrant a quarter of it; the prize is the quadrant's action's."""
+    """The rim has 1 - 0.95^2 of the disk, each quadrant a quarter of it; the prize is that of the quadrant's action."""
     from bandit.wheel import draw_wheel
 
     rounds = draw_wheel(20_000, seed=5)
@@ -111,7 +104,7 @@ def test_the_wheel_is_the_same_again_by_seed_alone():
     assert (one.x[:, 1:] != other.x[:, 1:]).all()
 
 
-def test_actions_have_columns_of_their_own_or_beside(mushrooms):
+def test_actions_have_their_own_columns_or_one_column_each(mushrooms):
     from bandit.wheel import WHEEL
 
     x = np.array([[1, 0.5, -0.5], [1, 0.25, 0]], dtype=np.float32)
@@ -167,7 +160,7 @@ def test_too_few_rounds_are_refused(number, every, actions):
 
 
 def test_the_linear_agent_chooses_with_its_posteriors_probability(one_column):
-    """One column of ones, so each arm's value is one Normal: P(eat) = Phi(difference of means / its deviation)."""
+    """One column of ones, so the value of each arm is Normal: P(eat) = Phi(difference of means / its std)."""
     from bandit.agents import LinearThompson, Settings
 
     settings = Settings(noise_scale=0.5, linear_scale=0.5)
@@ -181,8 +174,8 @@ def test_the_linear_agent_chooses_with_its_posteriors_probability(one_column):
     assert abs(share - expected) < 4 * (expected * (1 - expected) / 20_000) ** 0.5
 
 
-def test_each_round_is_decided_by_a_function_of_its_own(mushrooms):
-    """Fifty rounds with one and the same mushroom: undecided at first, and the same again with the same seed."""
+def test_each_round_has_its_own_function(mushrooms):
+    """Fifty rounds with the same mushroom: different actions at first, and the same again with the same seed."""
     from bandit.agents import BayesianThompson, Settings
 
     x = np.ones((50, 5), dtype=np.float32)
@@ -215,7 +208,7 @@ def test_ours_learns_what_is_to_be_eaten(rounds, mushrooms):
         (0.0, "lost 0 ± 3 ", "no clear difference; it lost less in 5 of 10"),
     ],
 )
-def test_the_page_says_who_won(mushrooms, gain, amount, verdict):
+def test_the_page_tells_who_won(mushrooms, gain, amount, verdict):
     from bandit.agents import Settings
     from bandit.bandit_report import BanditRun, summary
 

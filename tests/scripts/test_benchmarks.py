@@ -1,4 +1,4 @@
-"""The benchmarks: medians, tables, what is said of a peer that is missing, and a small run of each."""
+"""The benchmarks: medians, tables, the message for a missing peer, and small runs."""
 
 import argparse
 import functools
@@ -20,9 +20,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(autouse=True)
-def beside_scripts(monkeypatch, tmp_path):
-    """Import the scripts as they import each other; peers are those of an empty folder."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+def no_peers(monkeypatch, tmp_path):
+    """The folder of the peers is empty."""
     from peers import environments
 
     monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
@@ -82,7 +81,7 @@ def test_the_article_table(speed):
     )
     assert table[3].startswith("| pyro | good, **best** | 12.00 (10.00 to 20.00) | 6.0 |")
     assert table[4].startswith("| tfp | a | not available: it is not installed |")
-    assert "| 100.0 |" in table[5]  # beside our own fit of the same seed, 1.00 s
+    assert "| 100.0 |" in table[5]  # relative to our own fit of the same seed, 1.00 s
     assert "not measured" in table[5]
     assert len({line.count("|") for line in table}) == 1  # as many cells in each row
 
@@ -109,7 +108,7 @@ def test_peers_on_the_command_line(speed):
         speed.parse_peers("pyro,pymc")
 
 
-def test_a_peer_that_is_not_there_is_said_and_no_failure():
+def test_a_missing_peer_is_reported_and_is_not_a_failure():
     from peers import calling, environments
 
     assert environments.why_unavailable("pyro") == "it is not installed (scripts/setup_peers pyro)"
