@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,11 +63,33 @@ def run(quick: bool) -> Example:
     }
     scores = {name: score.numpy() for name, score in scores.items()}
     gain = estimate(scores[FLOW] - scores["Normal"])
-    full = estimate(scores[FULL] - scores["Normal"])
-    mesh = _mesh(40 if quick else 120)
-    log_p, spread = log_densities(fits[FLOW].posterior, mesh, draws)
+    return Example(
+        title="Two moons by RealNVP",
+        lead="A density without a formula: an invertible network maps points to noise (Dinh et al. 2017). Its "
+        "couplings are Bayesian, so every draw of their weights is a density.",
+        summary=_summary(scores),
+        sections=(
+            Section(
+                "The density", (Gallery((_picture(fits[FLOW].posterior, y, draws, 40 if quick else 120),)),)
+            ),
+            Section("Comparison", (_table(scores, fits),)),
+        ),
+        metrics={
+            "unseen_log_density": {name: float(score.mean()) for name, score in scores.items()},
+            "gain": {"mean": gain.mean, "error": gain.error, "points": UNSEEN},
+            "elbo": {name: result.elbo for name, result in fits.items()},
+            "converged": {name: result.converged for name, result in fits.items()},
+            "steps": {name: result.steps for name, result in fits.items()},
+        },
+        seeds=SEEDS,
+        hashes={"points": hash_of(y.numpy()), "unseen points": hash_of(unseen.numpy())},
+    )
+
+
+def _summary(scores: dict[str, np.ndarray]) -> tuple[tuple[str, str], ...]:
+    gain, full = (estimate(scores[name] - scores["Normal"]) for name in (FLOW, FULL))
     texts = {name: estimate(score).text(3) for name, score in scores.items()}
-    summary = (
+    return (
         ("Test points:", f"RealNVP reaches {texts[FLOW]} nats per point, which is {gain.text(3, sign=True)} more "
          f"than a Normal distribution of full covariance; the true density has {texts[TRUE]}."),
         ("Uncertainty:", "the draws of the density agree where there are points, and differ where there are none: "
@@ -75,7 +98,10 @@ def run(quick: bool) -> Example:
          f"differs from the Normal by {full.text(3, sign=True)}, because the noise of its couplings multiplies. A "
          "neural spline works with the full KL."),
     )  # fmt: skip
-    table = Table(
+
+
+def _table(scores: dict[str, np.ndarray], fits: dict[str, bl.FitResult]) -> Table:
+    return Table(
         ("density", "nats per point", "more than the Normal", "ELBO", "the fit"),
         tuple(
             (
@@ -90,31 +116,19 @@ def run(quick: bool) -> Example:
         f"Log density of {UNSEEN} test points, mean ± standard error: higher is better. Each fit used {ROWS} points "
         f"and at most {STEPS} steps. The ELBO is at KL weight 1.",
     )
-    picture = _picture(true_log_density(mesh), log_p, spread, y)
-    alt = "Three maps of the plane: the true density, the density of the flow, and its standard deviation over draws."
-    caption = (
+
+
+def _picture(posterior: bl.Posterior, y: Tensor, draws: int, side: int) -> Picture:
+    mesh = _mesh(side)
+    log_p, spread = log_densities(posterior, mesh, draws)
+    return Picture(
+        "density",
+        _maps(true_log_density(mesh), log_p, spread, y),
+        "Three maps of the plane: the true density, the density of the flow, and its standard deviation over draws.",
         f"The true density; the predictive density (the mean over {draws} functions of the posterior) with the {ROWS} "
         "points; and the standard deviation of the log density over the functions, in nats (100 and more have the same "
-        "colour)."
-    )
-    return Example(
-        title="Two moons by RealNVP",
-        lead="A density without a formula: an invertible network maps points to noise (Dinh et al. 2017). Its "
-        "couplings are Bayesian, so every draw of their weights is a density.",
-        summary=summary,
-        sections=(
-            Section("The density", (Gallery((Picture("density", picture, alt, caption, whole_row=True),)),)),
-            Section("Comparison", (table,)),
-        ),
-        metrics={
-            "unseen_log_density": {name: float(score.mean()) for name, score in scores.items()},
-            "gain": {"mean": gain.mean, "error": gain.error, "points": UNSEEN},
-            "elbo": {name: result.elbo for name, result in fits.items()},
-            "converged": {name: result.converged for name, result in fits.items()},
-            "steps": {name: result.steps for name, result in fits.items()},
-        },
-        seeds=SEEDS,
-        hashes={"points": hash_of(y.numpy()), "unseen points": hash_of(unseen.numpy())},
+        "colour).",
+        whole_row=True,
     )
 
 
@@ -148,7 +162,7 @@ def _mesh(side: int) -> Tensor:
     return torch.cartesian_prod(axis, axis)
 
 
-def _picture(true: Tensor, log_p: Tensor, spread: Tensor, y: Tensor) -> bytes:
+def _maps(true: Tensor, log_p: Tensor, spread: Tensor, y: Tensor) -> bytes:
     canvas = figure(12, 3.7)
     panels = canvas.subplots(1, 3)
     box: Any = (-EDGE, EDGE, -EDGE, EDGE)

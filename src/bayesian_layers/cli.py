@@ -12,12 +12,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import saving
 from .errors import BayesianLayersError, FitWarning
 from .tabular import TableModel, TableSchema, csv_text, fit_table, read_table, write_csv
 from .tabular.target import TASKS
 
+Commands = Any  # argparse's class of subparsers is private
 _FIT = (
     "Fit a Bayesian network to a table. Numeric columns are standardized; text and true/false columns become "
     "categories. The task is inferred from the target column. The model is saved in a folder of safetensors and JSON "
@@ -144,7 +146,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="bayesian-layers", description="Fit Bayesian networks to tables, and predict with them."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_predict(commands)
+    _add_summarize(commands)
+    _add_compare(commands)
+    return parser
 
+
+def _add_fit(commands: Commands) -> None:
     fit = commands.add_parser("fit", help="fit a Bayesian network to a table", description=_FIT)
     _add_table_and_model(fit)
     fit.add_argument("--out", type=Path, required=True, help="folder to save the model in")
@@ -158,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--quiet", action="store_true", help="show no progress bar")
     fit.set_defaults(run=_fit)
 
+
+def _add_predict(commands: Commands) -> None:
     predict = commands.add_parser("predict", help="predict the rows of a table", description=_PREDICT)
     predict.add_argument("model", type=Path, help="folder written by fit")
     predict.add_argument("table", type=Path, help="CSV, TSV or Parquet file with the input columns")
@@ -165,6 +176,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_draws(predict)
     predict.set_defaults(run=_predict)
 
+
+def _add_summarize(commands: Commands) -> None:
     summarize = commands.add_parser("summarize", help="print a model and a table of its weights")
     summarize.add_argument("model", type=Path, help="folder written by fit")
     summarize.add_argument(
@@ -179,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_draws(summarize)
     summarize.set_defaults(run=_summarize)
 
+
+def _add_compare(commands: Commands) -> None:
     compare = commands.add_parser(
         "compare", help="compare with a Keras network in a report", description=_COMPARE
     )
@@ -191,7 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs", type=int, default=1000, help="largest number of epochs of Keras (default: %(default)s)"
     )
     compare.set_defaults(run=_compare)
-    return parser
 
 
 def _add_table_and_model(parser: argparse.ArgumentParser) -> None:
