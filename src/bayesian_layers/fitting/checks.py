@@ -10,12 +10,26 @@ from torch import Tensor, nn
 from ..arguments import check_tensor
 from ..data_schema import DataSchema
 from ..errors import BayesianLayersError, DataError, ShapeError, SiteError
+from ..guides import Guide
+from ..handlers import check_kl_weight
 from ..model import BayesianModel, output_shape
 from ..network import Inputs, named_parts, num_rows
 from ..private_apis import BATCH_NORM
 
 # Values above _LARGE or below _SMALL, and means above _OFFSET standard deviations, are far from unit scale.
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
+
+
+def check_guide(guide: Guide, model: BayesianModel, kl_weight: float | Mapping[str, float]) -> None:
+    """Raise if the guide cannot be trained, or if guide or KL weights do not fit the model."""
+    if not isinstance(guide, Guide):
+        raise TypeError(
+            f"`guide` must be one of bl.guides, such as bl.guides.MeanFieldNormal(model), or None; received {guide!r}"
+        )
+    if any(parameter.is_inference() for parameter in guide.parameters()):
+        raise DataError("`guide` cannot be trained: make it outside of torch.inference_mode()")
+    guide.check_made_for(model)
+    check_kl_weight(kl_weight, set(guide.shapes))
 
 
 def check_targets(y: Tensor | None, n: int) -> Tensor:

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pyro
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..errors import ConvergenceWarning, DataError, DivergenceError, FitWarning
+from ..errors import ConvergenceWarning, DivergenceError, FitWarning
 from ..guides import Guide
 from ..guides.blocks import default_guide
-from ..handlers import check_kl_weight
 from ..model import BayesianModel, check_is_model
-from ..network import Inputs, dtype_and_device
+from ..network import Inputs
 from ..noise import seeded
 from ..posterior import Posterior
 from . import closed_form
 from .checkpoints.checkpoint import Checkpoint, Checkpointer
 from .checkpoints.fingerprint import Fingerprint
 from .checkpoints.folder_checkpointer import make_checkpointer
-from .checks import DataCheck, fresh_normalisation, no_priors
+from .checks import DataCheck, check_guide, fresh_normalisation, no_priors
 from .convergence import Convergence
 from .data.batches import make_batches
 from .progress import Callback, ProgressReporter
 from .result import FitResult
-from .setup import Settings, fitting_copy, make_trainer
+from .setup import Settings, check_call, fitting_copy, make_trainer, without_autocast
 from .stepping.optimizer import MakeOptimizer
 from .stepping.step import Mode
 from .trainer import Trainer
@@ -151,7 +147,6 @@ def fit(
         >>> bool(-61.5 < result.elbo < -60)
         True
     """
-    start = time.perf_counter()
     check_is_model(model)
     settings = Settings(
         seed=seed,
@@ -165,19 +160,18 @@ def fit(
         compile=compile,
         optimizer=optimizer,
     )
-    _check_call(settings, checkpoint)
-    with _without_autocast(model):
+    check_call(settings, checkpoint)
+    with without_autocast(model):
         guide = default_guide(model) if guide is None else guide
-        _check_guide(guide, model, settings)
+        check_guide(guide, model, settings.kl_weight)
         job = _Job(model, guide, settings, x, y, sample_weight, validation)
         checkpointer = make_checkpointer(checkpoint, job.fingerprint)
         with seeded(settings.seed), pyro.validation_enabled(False), checkpointer:
             result = job.run(checkpointer, progress, tuple(callbacks))
-    seconds = checkpointer.seconds + (0.0 if checkpointer.finished else time.perf_counter() - start)
     for text in result.warnings:
         not_converged = text in result.convergence.warnings()
         warnings.warn(text, ConvergenceWarning if not_converged else FitWarning, stacklevel=2)
-    return replace(result, seconds=seconds)
+    return result
 
 
 class _Job:
@@ -193,6 +187,7 @@ class _Job:
         sample_weight: Tensor | None,
         validation: tuple[Inputs, Tensor] | None,
     ) -> None:
+        self._start = time.perf_counter()
         self._model, self._guide, self._settings, self._validation = model, guide, settings, validation
         self._program = fitting_copy(model)
         self._data_check = DataCheck(self._program, settings.seed)
@@ -234,10 +229,16 @@ class _Job:
         guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
         texts = [*no_priors(self._model), *self._data_check.warnings]
         texts += [*fresh_normalisation(self._model.network), *restarts, *checkpointer.warnings()]
-        return self._result(trainer, solved, log_weights, texts)
+        seconds = checkpointer.seconds + (0.0 if checkpointer.finished else time.perf_counter() - self._start)
+        return self._result(trainer, solved, log_weights, texts, seconds)
 
     def _result(
-        self, trainer: Trainer, solved: Convergence | None, log_weights: np.ndarray, texts: list[str]
+        self,
+        trainer: Trainer,
+        solved: Convergence | None,
+        log_weights: np.ndarray,
+        texts: list[str],
+        seconds: float,
     ) -> FitResult:
         convergence = trainer.convergence if solved is None else solved
         estimator, asked = trainer.estimator, self._settings.estimator
@@ -261,7 +262,7 @@ class _Job:
             kl_weight=self._settings.kl_weight,
             convergence=convergence,
             steps=state.step,
-            seconds=math.nan,  # known at the end of the call
+            seconds=seconds,
             step_mode="none" if solved is not None else trainer.step.mode,
             estimator=estimator.describe(),
             log_weights=log_weights,
@@ -297,27 +298,3 @@ def _train(
                     f"the fit was restarted with {rate / 4:.2g}. Standardize inputs and targets if they are not"
                 )
                 trainer.restart()
-
-
-def _check_call(settings: Settings, checkpoint: object) -> None:
-    if torch.is_inference_mode_enabled():
-        raise DataError("`fit` needs gradients: call it outside of torch.inference_mode()")
-    if settings.optimizer is not None and checkpoint is not None:
-        raise DataError("a checkpoint cannot save the state of an `optimizer`: pass only one of the two")
-
-
-def _check_guide(guide: Guide, model: BayesianModel, settings: Settings) -> None:
-    if not isinstance(guide, Guide):
-        raise TypeError(
-            f"`guide` must be one of bl.guides, such as bl.guides.MeanFieldNormal(model), or None; received {guide!r}"
-        )
-    if any(parameter.is_inference() for parameter in guide.parameters()):
-        raise DataError("`guide` cannot be trained: make it outside of torch.inference_mode()")
-    guide.check_made_for(model)
-    check_kl_weight(settings.kl_weight, set(guide.shapes))
-
-
-def _without_autocast(model: BayesianModel) -> AbstractContextManager[Any]:
-    """Run a block in the network's dtype, also if the caller uses ``torch.autocast``."""
-    device = dtype_and_device(model.network)[1].type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

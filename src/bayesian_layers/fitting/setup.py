@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import estimators
@@ -66,6 +68,20 @@ class Settings:
     def described(self) -> dict[str, Any]:
         """Return what a checkpoint compares."""
         return {name: value for name, value in asdict(self).items() if name != "optimizer"}
+
+
+def check_call(settings: Settings, checkpoint: object) -> None:
+    """Raise DataError if a fit cannot be run or saved."""
+    if torch.is_inference_mode_enabled():
+        raise DataError("`fit` needs gradients: call it outside of torch.inference_mode()")
+    if settings.optimizer is not None and checkpoint is not None:
+        raise DataError("a checkpoint cannot save the state of an `optimizer`: pass only one of the two")
+
+
+def without_autocast(model: BayesianModel) -> AbstractContextManager[Any]:
+    """Run a block in the network's dtype, also if the caller uses ``torch.autocast``."""
+    device = dtype_and_device(model.network)[1].type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def make_trainer(
