@@ -1,8 +1,8 @@
 """Data larger than memory, read batch by batch: NumPy's ``.npy`` files and Parquet.
 
-A stream keeps its rows in blocks: stretches of an array, row groups of a Parquet file. An epoch takes the
-blocks in a shuffled order, holds as many of them as a fixed amount of memory takes (at least one), and
-hands out the rows of these in a shuffled order. All of it follows from ``(seed, epoch)``.
+A stream reads its rows in blocks: ranges of rows of an array, row groups of a Parquet file. An epoch reads the blocks
+in a shuffled order, as many at a time as fit into a fixed amount of memory (at least one), and shuffles their rows. The
+order depends only on ``(seed, epoch)``.
 """
 
 from .array_files import arrays

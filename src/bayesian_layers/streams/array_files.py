@@ -1,4 +1,4 @@
-"""Rows of ``.npy`` files."""
+"""Streams of the rows of ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from torch import Tensor
 from ..errors import DataError, ShapeError
 from .base import Stream, check_finite, pack
 
-Source = str | os.PathLike[str] | np.ndarray
+ArrayFile = str | os.PathLike[str] | np.ndarray
 _BLOCK = 2**18  # bytes of rows that are read at once
 _DTYPES = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")}
 
 
 def arrays(
-    x: Source | tuple[Source, ...],
-    y: Source,
+    x: ArrayFile | tuple[ArrayFile, ...],
+    y: ArrayFile,
     *,
     batch_size: int,
     seed: int = 0,
-    weight: Source | None = None,
+    weight: ArrayFile | None = None,
 ) -> Stream:
     """Stream rows of ``.npy`` files, or of arrays that are memory-mapped already.
 
-    Files are mapped, never unpickled. Memory: about 32 MiB beside a batch, and 16 bytes for each 256 KiB of
-    data. Rows are mixed from 64 places of the data at a time.
+    Files are memory-mapped, never unpickled. Memory: about 32 MiB in addition to a batch, and 16 bytes for each 256 KiB
+    of data. Rows are shuffled within 64 blocks of the data at a time.
 
     Args:
         x: Inputs, ``(N, ...)``: a path or an array, or a tuple of them for several inputs. Floating types,
             integers or booleans; a fit moves floating ones to the network's dtype.
         y: Targets, ``(N,)`` or ``(N, K)``.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         seed: Seed of the order of the rows.
         weight: Sample weights, ``(N,)``, or ``None``.
 
     Returns:
-        A stream, to be given to ``bl.fit`` in the place of ``x``.
+        A stream, to pass to ``bl.fit`` as ``x``.
 
     Raises:
-        DataError: If a file is no ``.npy`` file of numbers, or a setting is out of range; while it is read, if
-            a value is NaN or infinite.
-        ShapeError: If the arrays differ in their rows.
+        DataError: If a file is not a ``.npy`` file of numbers, or a setting is out of range; during reading, if a value
+            is NaN or infinite.
+        ShapeError: If the arrays have different numbers of rows.
 
     Example:
         >>> import numpy as np
@@ -61,12 +61,12 @@ def arrays(
 
 
 class _Arrays(Stream):
-    """Rows of arrays with equally many rows; a block is a stretch of them."""
+    """Rows of arrays of equal length; a block is a range of rows."""
 
-    def __init__(self, sources: dict[str, Source], *, several: bool, batch_size: int, seed: int) -> None:
-        self._sources = sources
+    def __init__(self, files: dict[str, ArrayFile], *, several: bool, batch_size: int, seed: int) -> None:
+        self._files = files
         self._several = several
-        found = {name: _open(name, source) for name, source in sources.items()}
+        found = {name: _open(name, file) for name, file in files.items()}
         self._specs = {name: (array.shape, array.dtype) for name, array in found.items()}
         n = len(found["y"])
         for name, array in found.items():
@@ -74,12 +74,12 @@ class _Arrays(Stream):
                 raise ShapeError(name, (n, "..."), array.shape, f"`y` has {n} rows.")
         row_bytes = max(1, sum(array.nbytes for array in found.values()) // max(n, 1))
         self._rows = max(1, _BLOCK // row_bytes)
-        sizes = [min(self._rows, n - begin) for begin in range(0, n, self._rows)]
+        sizes = [min(self._rows, n - first) for first in range(0, n, self._rows)]
         super().__init__(sizes, row_bytes=row_bytes, batch_size=batch_size, seed=seed)
 
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
-        tensors = [self._read(name, blocks) for name in self._sources]
-        return pack(tensors, self._several, "weight" in self._sources)
+        tensors = [self._read(name, blocks) for name in self._files]
+        return pack(tensors, self._several, "weight" in self._files)
 
     def _read(self, name: str, blocks: Sequence[int]) -> Tensor:
         shape, dtype = self._specs[name]
@@ -87,38 +87,39 @@ class _Arrays(Stream):
         values = np.empty((rows, *shape[1:]), dtype=dtype.newbyteorder("="))
         at = 0
         for block in blocks:
-            # Opened anew for each block: a mapping that stays open counts all pages it ever touched.
-            array = _open(name, self._sources[name])
+            # Opened again for each block: an open mapping keeps all pages in memory that were read from it.
+            array = _open(name, self._files[name])
             if (array.shape, array.dtype) != (shape, dtype):
                 raise DataError(
-                    f"`{name}` was {shape} of {dtype}; it has changed to {array.shape} of {array.dtype}"
+                    f"`{name}` must not change during a fit; it was {shape} of {dtype} and is now {array.shape} of "
+                    f"{array.dtype}"
                 )
-            begin = block * self._rows
-            piece = array[begin : begin + self._rows]
-            check_finite(f"`{name}`, rows {begin} to {begin + len(piece) - 1},", piece)
+            first = block * self._rows
+            piece = array[first : first + self._rows]
+            check_finite(f"`{name}`, rows {first} to {first + len(piece) - 1},", piece)
             values[at : at + len(piece)] = piece
             at += len(piece)
         return torch.from_numpy(values)
 
 
-def _open(name: str, source: Source) -> np.ndarray:
-    if isinstance(source, np.ndarray):
-        array: Any = source
+def _open(name: str, file: ArrayFile) -> np.ndarray:
+    if isinstance(file, np.ndarray):
+        array: Any = file
     else:
         try:
-            array = np.load(source, mmap_mode="r", allow_pickle=False)
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
         except OSError as error:
-            raise DataError(f"`{name}`: {source} must be a readable .npy file; received: {error}") from error
+            raise DataError(f"`{name}`: {file} must be a readable .npy file; received: {error}") from error
         except ValueError as error:
             raise DataError(
-                f"`{name}`: {source} must be a .npy file of numbers; received another. "
+                f"`{name}`: {file} must be a .npy file of numbers; received another. "
                 "Write it with numpy.save; pickled objects are never loaded."
             ) from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"`{name}`: {source} must be one array, a .npy file; received an archive of several")
+        raise DataError(f"`{name}`: {file} must be one array, a .npy file; received an archive of several")
     if array.dtype.newbyteorder("=") not in _DTYPES:
         raise DataError(
-            f"`{name}` must hold floating numbers, integers or booleans; received {array.dtype}. "
+            f"`{name}` must hold floats, integers or booleans; received {array.dtype}. "
             "Save it as float32 or int64."
         )
     if array.ndim == 0:

@@ -1,4 +1,4 @@
-"""What every stream does: blocks into windows, windows into shuffled batches."""
+"""Streams: blocks of rows are read in windows, whose rows are shuffled into batches."""
 
 from __future__ import annotations
 
@@ -11,46 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import check_integer
 from ..errors import DataError
 
-CLEAN = "remove or impute these rows"
-_WINDOW = 2**24  # bytes of rows that are held, and shuffled, together
+_WINDOW = 2**24  # bytes of rows that are shuffled together in memory
 
 
 def shuffled(n: int, seed: int, epoch: int, part: int = 0) -> np.ndarray:
-    """Give an order of n things that depends on ``(seed, epoch, part)`` alone.
-
-    Args:
-        n: How many.
-        seed: A whole number, 0 or more.
-        epoch: A whole number, 0 or more.
-        part: The same, for more than one order an epoch.
-
-    Returns:
-        The numbers 0 to n - 1 in a uniformly drawn order, shape ``(n,)``.
-
-    References:
-        Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3" (Philox).
-
-    Example:
-        >>> bool((shuffled(9, seed=0, epoch=5) == shuffled(9, seed=0, epoch=5)).all())
-        True
-    """
-    # The last word sets these streams apart from those of bayesian_layers.noise. Sorting raw numbers, where
-    # `Generator.permutation` may change with NumPy's version and so move a checkpoint's rows.
+    """Return the numbers 0 to n - 1 in a random order that depends only on ``(seed, epoch, part)``."""
+    # Philox: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3". The last word of the counter
+    # separates these numbers from those of bayesian_layers.noise. Raw numbers are sorted because
+    # `Generator.permutation` may change with NumPy's version, and a checkpoint must resume with the same order.
     stream = np.random.Philox(key=seed, counter=[0, part, epoch, 1])
     return np.argsort(stream.random_raw(n), kind="stable")
 
 
 class Stream(ABC):
-    """Batches of rows that are read when they are needed, in an order that ``(seed, epoch)`` decides.
+    """Batches of rows that are read when they are needed, in an order that depends only on ``(seed, epoch)``.
 
-    For data of another format, inherit and write :meth:`read`.
+    For data in another format, inherit from this class and implement :meth:`read`.
 
     Args:
         block_rows: Rows of each block, all above 0.
-        row_bytes: Memory of one row; decides how many blocks are held at once.
-        batch_size: Rows a batch; the last of an epoch has what is left.
+        row_bytes: Memory of one row; it determines how many blocks are in memory at once.
+        batch_size: Rows per batch; the last batch of an epoch has the remaining rows.
         seed: Seed of the order.
 
     Attributes:
@@ -63,14 +47,13 @@ class Stream(ABC):
     """
 
     def __init__(self, block_rows: Sequence[int], *, row_bytes: int, batch_size: int, seed: int) -> None:
-        check_whole("batch_size", batch_size, 1)
-        check_whole("seed", seed, 0)
+        batch_size = check_integer("batch_size", batch_size, least=1)
+        self.seed = check_integer("seed", seed, least=0)
         self._block_rows = np.asarray(block_rows, dtype=np.int64)
         self.num_data = int(self._block_rows.sum())
         if self.num_data == 0:
-            raise DataError("a stream must have at least one row; this one has none")
+            raise DataError("a stream must have at least one row; received none")
         self.batch_rows = min(batch_size, self.num_data)
-        self.seed = seed
         self._window_rows = max(1, _WINDOW // row_bytes)
 
     @abstractmethod
@@ -78,27 +61,27 @@ class Stream(ABC):
         """Read blocks.
 
         Args:
-            blocks: Their numbers.
+            blocks: The numbers of the blocks.
 
         Returns:
-            The rows of these blocks, one block after the other: ``(x, y)``, or ``(x, y, weight)``. ``x`` is a
-            tensor or a tuple of tensors; every tensor has the rows in front.
+            The rows of these blocks, one block after the other: ``(x, y)`` or ``(x, y, weight)``. ``x`` is a tensor or
+            a tuple of tensors; the first axis of every tensor is the rows.
         """
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return math.ceil(self.num_data / self.batch_rows)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Give all rows in the order in which they are stored."""
+        """Yield batches of all rows in their stored order."""
         return self._batches(np.arange(len(self._block_rows)), 0, None)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Give all rows in the order of one epoch.
+        """Return batches of all rows in the order of one epoch.
 
         Args:
-            epoch: Which, counted from 0.
-            start: The first batch to give; what comes before is not read.
+            epoch: The epoch, counted from 0.
+            start: The first batch to return; earlier ones are not read.
 
         Returns:
             Batches ``(x, y)`` or ``(x, y, weight)``.
@@ -107,7 +90,7 @@ class Stream(ABC):
         return self._batches(order, start * self.batch_rows, epoch)
 
     def _batches(self, blocks: np.ndarray, skip: int, epoch: int | None) -> Iterator[tuple[Any, ...]]:
-        begun: list[tuple[Any, ...]] = []  # pieces of the batch that is being put together
+        pieces: list[tuple[Any, ...]] = []  # of the next batch
         missing = self.batch_rows
         for number, window in enumerate(self._windows(blocks)):
             rows = int(self._block_rows[window].sum())
@@ -118,15 +101,15 @@ class Stream(ABC):
             index = torch.from_numpy(order)[skip:]
             held = self.read(window.tolist())
             while len(index):
-                begun.append(_take(held, index[:missing]))
+                pieces.append(_take(held, index[:missing]))
                 index, missing = index[missing:], missing - min(missing, len(index))
                 if missing == 0:
-                    yield _join(begun)
-                    begun, missing = [], self.batch_rows
+                    yield _join(pieces)
+                    pieces, missing = [], self.batch_rows
             skip = 0
-            del held  # or two windows would be in memory while the next is read
-        if begun:
-            yield _join(begun)
+            del held  # before the next window is read
+        if pieces:
+            yield _join(pieces)
 
     def _windows(self, blocks: np.ndarray) -> list[np.ndarray]:
         rows = self._block_rows[blocks]
@@ -141,7 +124,7 @@ def _take(parts: tuple[Any, ...], index: Tensor) -> tuple[Any, ...]:
 
 
 def _join(pieces: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Put pieces of a batch together."""
+    """Concatenate pieces of a batch."""
     if len(pieces) == 1:
         return pieces[0]
     return tuple(
@@ -151,18 +134,19 @@ def _join(pieces: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def pack(tensors: list[Tensor], several: bool, weighted: bool) -> tuple[Any, ...]:
-    """Make a batch of its tensors."""
+    """Arrange tensors as a batch: inputs, targets and perhaps weights."""
     inputs = len(tensors) - 1 - weighted
     return (tuple(tensors[:inputs]) if several else tensors[0], *tensors[inputs:])
 
 
 def check_finite(where: str, values: np.ndarray) -> None:
-    """Refuse NaN and infinities."""
+    """Raise DataError if values are NaN or infinite."""
     if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-        raise DataError(f"{where} has {int((~finite).sum())} values that are NaN or infinite; {CLEAN}")
+        raise DataError(
+            f"{where} has {int((~finite).sum())} values that are NaN or infinite; remove or impute these rows"
+        )
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse what is no whole number, or too small."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"`{name}` must be a whole number, {least} or more; received {value!r}")
+    """Raise DataError if a value is not an integer of at least ``least``."""
+    check_integer(name, value, least=least)

@@ -1,8 +1,7 @@
-"""Rows of Parquet files, by pyarrow."""
+"""Streams of the rows of Parquet files."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, MissingExtraError
-from .base import CLEAN, Stream, check_finite, pack
+from ..errors import DataError
+from ..table_files import FLOATS, INTEGERS, column_numbers, open_parquet
+from .base import Stream, check_finite, pack
 
-_FLOATING = {"halffloat", "float", "double"}  # as Arrow calls its types
-_WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))} - {"uint64"}
+_TYPES = (FLOATS | INTEGERS) - {"uint64"}  # targets are converted to int64
 
 
 def parquet(
@@ -29,26 +28,26 @@ def parquet(
 ) -> Stream:
     """Stream rows of a Parquet file; needs the extra ``parquet``.
 
-    Row groups are read one at a time, and of them only these columns; rows are mixed within a row group, or
-    within as many groups as 16 MiB take. Memory: a few times the largest row group, which the writer of the
-    file decided: groups of some 10,000 rows that are not sorted by the target are good.
+    Row groups are read one at a time, and only these columns of them. Rows are shuffled within a row group, or within
+    as many groups as fit into 16 MiB. Memory: a few times the largest row group of the file; groups of about 10,000
+    rows that are not sorted by the target work well.
 
     Args:
         path: The file.
         inputs: Columns of ``x``, which is ``(N, D)`` and floating; a tuple of lists of columns for several
-            inputs. Integers and booleans become floating numbers.
+            inputs. Integers and booleans become floats.
         target: Column of ``y``, ``(N,)``; a list of columns for ``(N, K)``. Integers and booleans become
             ``int64``, which are labels.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         seed: Seed of the order of the rows.
         weight: Column of the sample weights, or ``None``.
 
     Returns:
-        A stream, to be given to ``bl.fit`` in the place of ``x``.
+        A stream, to pass to ``bl.fit`` as ``x``.
 
     Raises:
-        DataError: If there is no such file or column, a column holds something else than numbers, or a setting
-            is out of range; while it is read, if a value is null, NaN or infinite.
+        DataError: If the file or a column does not exist, a column is not numeric, or a setting is out of range; during
+            reading, if a value is null, NaN or infinite.
         MissingExtraError: If pyarrow is not installed.
     """
     several = isinstance(inputs, tuple) and not any(isinstance(name, str) for name in inputs)
@@ -64,7 +63,7 @@ def parquet(
 
 
 class _Columns(NamedTuple):
-    """The columns that make one tensor; a single one has no axis of its own."""
+    """The columns of one tensor; a single one has no axis of columns."""
 
     names: list[Any]
     single: bool = False
@@ -89,7 +88,7 @@ class _Parquet(Stream):
         self._several = several
         self._weighted = weighted
         names = list(dict.fromkeys(name for part in parts for name in part.names))
-        with _parquet_file(self._path) as file:
+        with open_parquet(self._path) as file:
             self._types = {name: _column_type(file.schema_arrow, name, self._path) for name in names}
             rows = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
         if not all(part.names for part in parts):
@@ -100,7 +99,7 @@ class _Parquet(Stream):
         super().__init__([n for n in rows if n], row_bytes=8 * len(names), batch_size=batch_size, seed=seed)
 
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
-        with _parquet_file(self._path) as file:
+        with open_parquet(self._path) as file:
             pieces = [self._read(file, self._row_groups[block]) for block in blocks]
         tensors = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
         return pack(tensors, self._several, self._weighted)
@@ -113,17 +112,13 @@ class _Parquet(Stream):
 
     def _column(self, column: Any, name: str, row_group: int) -> np.ndarray:
         where = f"column {name!r} of {self._path}, row group {row_group},"
-        if column.null_count:
-            raise DataError(f"{where} has {column.null_count} nulls; {CLEAN}")
-        # DLPack knows no Arrow booleans, and Arrow's `to_numpy` imports pandas.
-        column = column.cast("uint8") if self._types[name] == "bool" else column
-        values = np.from_dlpack(column.combine_chunks())
+        values = column_numbers(column, where)
         check_finite(where, values)
         return values
 
     def _tensor(self, part: _Columns, columns: dict[str, np.ndarray]) -> Tensor:
         types = {self._types[name] for name in part.names}
-        if not part.floating and not types & _FLOATING:
+        if not part.floating and not types & FLOATS:
             dtype = np.int64
         else:
             dtype = np.float32 if types <= {"halffloat", "float"} else np.float64
@@ -131,22 +126,11 @@ class _Parquet(Stream):
         return torch.from_numpy(values[:, 0] if part.single else values)
 
 
-def _parquet_file(path: str) -> Any:
-    try:
-        module = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet") from error
-    try:
-        return module.ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} must be a Parquet file; received another, or none ({error})") from error
-
-
 def _column_type(schema: Any, name: str, path: str) -> str:
     if schema.names.count(name) != 1:
         raise DataError(f"{path} must have one column {name!r}; its columns are {schema.names}")
     kind = str(schema.field(name).type)
-    if kind not in _FLOATING | _WHOLE:
+    if kind not in _TYPES:
         raise DataError(
             f"column {name!r} of {path} must hold numbers or booleans; received {kind}. Encode it as numbers."
         )
