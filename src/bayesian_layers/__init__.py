@@ -12,8 +12,7 @@ from .layers import *  # noqa: F403  (`layers.__all__` is the one list of its na
 from .likelihoods import Prediction
 from .model import BayesianModel
 from .posterior import Posterior, load
-from .predicting import PredictiveDraws
-from .predicting import functions as predictive
+from .predicting import PredictiveDraws, predictive
 
 __version__ = "0.1.0"
 

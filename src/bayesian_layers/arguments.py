@@ -31,6 +31,12 @@ def check_integer(name: str, value: Any, *, least: int, most: int | None = None,
     return int(value)
 
 
+def check_draws(num_draws: Any, seed: Any, *, least: int) -> tuple[int, int]:
+    """Return a number of draws, ``least`` or more, and a seed of 64 bits; raise DataError otherwise."""
+    num_draws = check_integer("num_draws", num_draws, least=least)
+    return num_draws, check_integer("seed", seed, least=0, most=2**64 - 1)
+
+
 def check_positive(name: str, value: Any, *, hint: str = "") -> float:
     """Return ``value`` if it is a finite number above 0; raise DataError otherwise."""
     if not is_number(value) or not 0 < value < math.inf:

@@ -41,6 +41,18 @@ class DataError(BayesianLayersError, ValueError):
     """Values that the model cannot take: NaN, infinities, labels out of range."""
 
 
+class NetworkError(DataError, RuntimeError):
+    """The network failed on the inputs, as a rule because of their shape or dtype; the message says how.
+
+    Attributes:
+        reason: The first line of the network's own error.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
 class SiteError(BayesianLayersError, ValueError):
     """Names of sites, parameters or modules that do not fit the model."""
 

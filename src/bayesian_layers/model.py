@@ -26,7 +26,7 @@ from .network import (
     take_rows,
 )
 from .noise import seeded
-from .predicting import Weights, predict
+from .predicting import WeightDraws, predict
 from .predicting.plan import Size
 from .priors import Site
 from .saving import AGAIN, StoredFolder
@@ -203,7 +203,7 @@ class BayesianModel(nn.Module):
         Returns:
             Moments with the shape of ``y``.
         """
-        draws = Weights.of(self.prior_draws(num_draws, seed))
+        draws = WeightDraws.of(self.prior_draws(num_draws, seed))
         return predict(self.network, self.likelihood, draws, x)
 
 

@@ -11,7 +11,7 @@ import bayesian_layers as bl
 from bayesian_layers import saving
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
-from bayesian_layers.predicting import Weights, predict
+from bayesian_layers.predicting import WeightDraws, predict
 
 X = torch.linspace(-1, 1, 10).reshape(5, 2)
 
@@ -120,7 +120,7 @@ def test_dropout_is_off_in_predictions_and_the_mode_comes_back(build):
     model = bl.BayesianModel(network, bl.likelihoods.Normal(1.0))
     draws = model.prior_draws(2, seed=0)
     same = {name: value[:1].expand(2, *value.shape[1:]) for name, value in draws.items()}
-    assert float(predict(model.network, model.likelihood, Weights.of(same), X).epistemic_std.max()) < 1e-6
+    assert float(predict(model.network, model.likelihood, WeightDraws.of(same), X).epistemic_std.max()) < 1e-6
     assert model.training
 
 
@@ -235,7 +235,7 @@ def test_pyros_tools_take_prior_scales(build, prior):
     assert drawn["f"].shape == before["f"].shape == (50, 5, 1)
     assert before["weight.prior_scale"].flatten().shape == (50,)
     draws = model.prior_draws(9, seed=0)
-    assert predict(model.network, model.likelihood, Weights.of(draws), x).mean.shape == (5,)
+    assert predict(model.network, model.likelihood, WeightDraws.of(draws), x).mean.shape == (5,)
     assert log_likelihood(model, draws, x, y).shape == (9, 5)
 
 

@@ -16,10 +16,10 @@ import bayesian_layers as bl
 from bayesian_layers.model import sample
 from bayesian_layers.network import call, evaluating, take_rows
 from bayesian_layers.noise import seeded, standard_normal
-from bayesian_layers.predicting import Weights, mixture, plan
-from bayesian_layers.predicting.dense import Stack
+from bayesian_layers.predicting import WeightDraws, mixture, plan
+from bayesian_layers.predicting.dense_stack import DenseStack
+from bayesian_layers.predicting.online_moments import OnlineMoments
 from bayesian_layers.predicting.plan import Plan, Size
-from bayesian_layers.predicting.running import RunningMoments
 
 X = torch.linspace(-1, 1, 80).reshape(40, 2)
 
@@ -146,14 +146,14 @@ def test_float32_chunks_agree_to_1e_6(posterior, monkeypatch):
         assert float(((ours - expected).abs() / expected).max()) < 1e-6
 
 
-def test_running_moments_lose_no_digits(build):
+def test_online_moments_lose_no_digits(build):
     """A mean of 1e4 and a spread of 1e-3, in float64: sums of squares would leave nothing of it in float32."""
     values = 1e4 + 1e-3 * build(lambda: torch.randn(50, 4, 2, dtype=torch.float64))
-    running = RunningMoments(values, 4)
+    online = OnlineMoments(values, 4)
     for start, stop in ((0, 1), (1, 17), (17, 50)):
-        running.add(slice(0, 3), start, values[start:stop, :3], values[start:stop, :3].square())
-        running.add(slice(3, 4), start, values[start:stop, 3:], values[start:stop, 3:].square())
-    result = running.prediction(50)
+        online.add(slice(0, 3), start, values[start:stop, :3], values[start:stop, :3].square())
+        online.add(slice(3, 4), start, values[start:stop, 3:], values[start:stop, 3:].square())
+    result = online.prediction(50)
     torch.testing.assert_close(result.mean, values.mean(0), rtol=1e-14, atol=0)
     torch.testing.assert_close(result.epistemic_std, (values - 1e4).std(0, correction=0), rtol=1e-8, atol=0)
     torch.testing.assert_close(result.aleatoric_std, values.square().mean(0).sqrt())
@@ -162,31 +162,31 @@ def test_running_moments_lose_no_digits(build):
 @pytest.mark.parametrize("name", ["tanh", "several activations"])
 def test_a_stack_is_the_network(build, name):
     network = build(lambda: bl.bayesianize(NETWORKS[name][0]())).double().eval()
-    assert Stack.fits(network, X)
+    assert DenseStack.fits(network, X)
     draws = {key: torch.stack([value, 2 * value, value + 1]) for key, value in network.named_parameters()}
     frozen = {key: value for key, value in draws.items() if not key.endswith("0.weight")}
     for values in (draws, frozen, {"0.bias": draws["0.bias"]} if "0.bias" in draws else draws):
         expected = call(network, {key: value.unsqueeze(1) for key, value in values.items()}, X.double())
-        torch.testing.assert_close(Stack(network)(values, X.double()), expected, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(DenseStack(network)(values, X.double()), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_stack_is_refused_where_more_could_happen(build):
     network = build(NETWORKS["tanh"][0])
-    assert Stack.fits(network, X)
-    assert not Stack.fits(network, (X, X))
-    assert not Stack.fits(network, X.reshape(10, 4, 2))
+    assert DenseStack.fits(network, X)
+    assert not DenseStack.fits(network, (X, X))
+    assert not DenseStack.fits(network, X.reshape(10, 4, 2))
     hook = network[1].register_forward_hook(lambda *_: None)
-    assert not Stack.fits(network, X)
+    assert not DenseStack.fits(network, X)
     hook.remove()
     network[0].forward = lambda x: x
-    assert not Stack.fits(network, X)
+    assert not DenseStack.fits(network, X)
 
     class Own(nn.Sequential):
         def forward(self, x):
             return 2 * super().forward(x)
 
-    assert not Stack.fits(build(lambda: Own(nn.Linear(2, 1))), X)
-    assert not Stack.fits(build(lambda: nn.Sequential(nn.Linear(2, 1), nn.LayerNorm(1))), X)
+    assert not DenseStack.fits(build(lambda: Own(nn.Linear(2, 1))), X)
+    assert not DenseStack.fits(build(lambda: nn.Sequential(nn.Linear(2, 1), nn.LayerNorm(1))), X)
 
 
 def test_a_module_at_two_places_is_one(build):
@@ -220,7 +220,7 @@ def test_the_widest_activation_is_counted_a_row(build):
 @pytest.mark.parametrize("memory", [2**28, 2**22, 2**16, 1])
 def test_a_plan_fits_the_memory(build, memory):
     network = build(lambda: nn.Linear(2, 300))
-    weights = Weights.of({"weight": torch.zeros(500, 300, 2), "bias": torch.zeros(500, 300)})
+    weights = WeightDraws.of({"weight": torch.zeros(500, 300, 2), "bias": torch.zeros(500, 300)})
     p = Plan.of(network, weights, X, memory)
     pairs = p.rows * p.draws(p.rows)
     assert min(p.rows, p.draws(p.rows), p.weights, p.block, p.whole) >= 1
@@ -302,8 +302,8 @@ def test_bad_rows_are_named(posterior):
         ([X[:0]], bl.errors.ShapeError, "at least one row"),
         ((X, X[:3]), bl.errors.ShapeError, r"`x\[1\]`"),
         ("x.txt", bl.errors.DataError, "must end in .parquet or .csv"),
-        ("none.csv", bl.errors.DataError, "none.csv must be a .csv file"),
-        ("none.parquet", bl.errors.DataError, "none.parquet must be a .parquet file"),
+        ("none.csv", bl.errors.DataError, "none.csv must be readable; received: No such file"),
+        ("none.parquet", bl.errors.DataError, "none.parquet must be a Parquet file"),
     ],
 )
 def test_wrong_rows_are_refused(posterior, x, error, match):
@@ -367,7 +367,7 @@ def test_a_failed_write_leaves_what_was_there(posterior, tmp_path):
     with pytest.raises(bl.errors.DataError, match="must end in"):
         posterior.predict_to(tmp_path / "p.txt", X, 5)
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(bl.errors.DataError, match="folder"):
+    with pytest.raises(bl.errors.StorageError, match="it is a folder"):
         posterior.predict_to(tmp_path / "d.csv", X, 5)
 
 
@@ -376,9 +376,10 @@ def test_files_of_other_things_are_refused(posterior, tmp_path):
     for text, match in (
         ("a,b\n1,2\n3,\n", "has no value in row 1"),
         ("a,b\n1,2\n3,nan\n", "in row 1"),
-        ("a,b\n1,2\n3,red\n", "must be a .csv file of numbers"),
-        ("a,a\n1,2\n", "names of their own"),
-        ("", "must be a .csv file"),
+        ("a,b\n1,2\n3,red\n", r"column 'b' of .* must hold numbers; received 'red' in row 1"),
+        ("a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
+        ("a,a\n1,2\n", "different names"),
+        ("", "it is empty"),
     ):
         path.write_text(text)
         with pytest.raises(bl.errors.DataError, match=match):
@@ -388,13 +389,17 @@ def test_files_of_other_things_are_refused(posterior, tmp_path):
         posterior.predict(tmp_path / "x.parquet", 5)
 
 
-def test_without_pyarrow_the_extra_is_named(posterior, file, monkeypatch, tmp_path):
+def test_without_pyarrow_parquet_names_its_extra_and_text_works(posterior, file, monkeypatch, tmp_path):
     for module in ("pyarrow", "pyarrow.parquet", "pyarrow.csv"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(bl.errors.MissingExtraError, match=r"bayesian-layers\[parquet\]"):
-        posterior.predict(file, 5)
-    with pytest.raises(bl.errors.MissingExtraError, match=r"bayesian-layers\[parquet\]"):
-        posterior.predict_to(tmp_path / "out.csv", X, 5)
+        posterior.predict_to(tmp_path / "out.parquet", X, 5)
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
+    if file.suffix == ".parquet":
+        with pytest.raises(bl.errors.MissingExtraError, match=r"bayesian-layers\[parquet\]"):
+            posterior.predict(file, 5)
+    else:  # text needs no extra
+        assert posterior.predict_to(tmp_path / "out.csv", file, 5) == 40
 
 
 def test_draws_are_the_functions(posterior):
@@ -406,7 +411,7 @@ def test_draws_are_the_functions(posterior):
     with pytest.raises(bl.errors.ShapeError, match="`f`"):
         bl.PredictiveDraws(drawn.f[0], drawn.likelihood, {})
     with pytest.raises(bl.errors.DataError, match="num_draws"):
-        Weights(0, lambda *_: {})
+        WeightDraws(0, lambda *_: {})
 
 
 @pytest.mark.parametrize("memory", [2**28, 30_000, 1])
@@ -427,9 +432,9 @@ def test_functions_over_blocks_are_functions_of_the_whole(case, memory):
 def test_rows_that_do_not_belong_together_are_refused(posterior):
     y = torch.zeros(40)
     for x, wrong in ((X, y[:39]), (iter(X.split(9)), y[:39]), (iter(X.split(9)), torch.zeros(41))):
-        with pytest.raises(bl.errors.ShapeError, match=r"rowwise\[0\]"):
+        with pytest.raises(bl.errors.ShapeError, match=r"per_row\[0\]"):
             posterior.over_draws(bl.predictive.log_prob, x, wrong, num_draws=5)
-    with pytest.raises(bl.errors.ShapeError, match="rows come first"):
+    with pytest.raises(bl.errors.ShapeError, match="rows must come first"):
         posterior.over_draws(lambda drawn: drawn.f, X, num_draws=5)
     with pytest.raises(bl.errors.ShapeError, match="`y`"):
         bl.predictive.log_prob(posterior.draws(X, 5), y[:39])

@@ -1,7 +1,16 @@
 """Networks as functions of their parameters: which parameters are sites, and calls with one draw or many."""
 
 from .calling import Outputs, call, call_many, outputs, with_padding
-from .inputs import Inputs, check_inputs, dtype_and_device, evaluating, named_parts, num_rows, take_rows
+from .inputs import (
+    Inputs,
+    check_inputs,
+    dtype_and_device,
+    evaluating,
+    explain_errors,
+    named_parts,
+    num_rows,
+    take_rows,
+)
 from .sites import check_not_lazy, hyperparameter_sites, parameter_sites, priors_by_id
 
 __all__ = [
@@ -13,6 +22,7 @@ __all__ = [
     "check_not_lazy",
     "dtype_and_device",
     "evaluating",
+    "explain_errors",
     "hyperparameter_sites",
     "named_parts",
     "num_rows",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments import check_finite_tensor, check_tensor
-from ..errors import ShapeError
+from ..errors import BayesianLayersError, DataError, NetworkError, ShapeError
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -41,9 +41,34 @@ def check_inputs(x: Inputs, network: nn.Module) -> Inputs:
     placed = []
     for name, part in named_parts(x):
         check_finite_tensor(name, check_tensor(name, part))
-        placed.append(part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype))
+        cast = part.to(dtype) if part.is_floating_point() else part
+        if cast.dtype != part.dtype and not bool(torch.isfinite(cast).all()):
+            raise DataError(
+                f"`{name}` must be within the range of {dtype}, the dtype of the network; received values up to "
+                f"{float(part.abs().max()):.3g}. Rescale them, or convert the network with network.double()."
+            )
+        placed.append(cast.to(device))
     num_rows(x)
     return tuple(placed) if isinstance(x, tuple) else placed[0]
+
+
+@contextmanager
+def explain_errors(x: Inputs) -> Iterator[None]:
+    """Raise NetworkError with the shape and dtype of the inputs if a call of the network fails."""
+    try:
+        yield
+    except BayesianLayersError:
+        raise
+    except (RuntimeError, IndexError) as error:
+        parts = named_parts(x)
+        shown = ", ".join(
+            f"`{name}` with rows of shape {tuple(part.shape[1:])}, {part.dtype}" for name, part in parts
+        )
+        reason = str(error).strip().split("\n", 1)[0].removesuffix(".")
+        message = f"the network must accept the inputs; with {shown}, it raised: {reason}."
+        if not all(part.is_floating_point() for _, part in parts):
+            message += " Unless the integers are indices of an embedding, use x.float()."
+        raise NetworkError(message, reason) from error
 
 
 def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:

@@ -1,19 +1,20 @@
-"""What a posterior says of new rows: moments in bounded memory, whole draws, and functions of them."""
+"""Predictions of new rows: moments in bounded memory, draws, and the functions of ``bl.predictive``."""
 
-from .draws import PredictiveDraws, draws, over_draws
 from .inputs import Rows
+from .moments import check_likelihood, predict, predict_blocks, write_predictions
 from .plan import MAX_MEMORY
-from .predict import predict, predictions, write
-from .weights import Weights
+from .predictive_draws import PredictiveDraws, draw_outputs, over_draws
+from .weight_draws import WeightDraws
 
 __all__ = [
     "MAX_MEMORY",
     "PredictiveDraws",
     "Rows",
-    "Weights",
-    "draws",
+    "WeightDraws",
+    "check_likelihood",
+    "draw_outputs",
     "over_draws",
     "predict",
-    "predictions",
-    "write",
+    "predict_blocks",
+    "write_predictions",
 ]

@@ -1,4 +1,4 @@
-"""Rows to predict, from wherever they come: as blocks."""
+"""Rows to predict, in blocks: from tensors, iterables and files."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import check_tensor
 from ..errors import DataError, ShapeError
 from ..network import Inputs, named_parts, num_rows, take_rows
-from . import table_files
+from ..table_files import read_numbers
 
 Rows = Inputs | Iterable[Inputs] | str | os.PathLike[str]
 """A tensor, a tuple of tensors (several inputs), an iterable of blocks of one of these, or a Parquet or CSV file."""
 
-_LOOK = 2**16  # rows that are looked through together
+_CHECKED = 2**16  # rows that are checked together
 
 
 def blocks_of(x: Rows) -> Iterator[Inputs]:
-    """Give the rows in blocks, checked."""
+    """Yield the rows in checked blocks."""
     first = 0
-    for block in _come(x):
-        _check_finite(block, first)
+    for block in _blocks(x):
+        _check(block, first)
         yield block
         first += num_rows(block)
     if first == 0:
@@ -31,13 +32,13 @@ def blocks_of(x: Rows) -> Iterator[Inputs]:
 
 
 def count(x: Rows) -> int | None:
-    """Count the rows, where they are there to be counted."""
+    """Return the number of rows, or None if it is not known before they are read."""
     known: Any = x
     return num_rows(known) if isinstance(x, Tensor | tuple) else None
 
 
 def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:
-    """Cut large blocks, and join small ones: what follows has a cost a block."""
+    """Split large blocks and join small ones: each block has a cost."""
     held: list[Inputs] = []
     missing = size
     for block in blocks:
@@ -54,11 +55,11 @@ def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:
         yield _joined(held)
 
 
-def _come(x: Any) -> Iterator[Any]:
+def _blocks(x: Any) -> Iterator[Any]:
     if isinstance(x, Tensor | tuple):
         yield x
     elif isinstance(x, str | os.PathLike):
-        yield from table_files.read(x)
+        yield from map(torch.from_numpy, read_numbers(x))
     elif isinstance(x, Iterable) and not hasattr(x, "__array__"):
         yield from x
     else:
@@ -68,19 +69,16 @@ def _come(x: Any) -> Iterator[Any]:
         )
 
 
-def _check_finite(block: Inputs, first: int) -> None:
+def _check(block: Inputs, first: int) -> None:
     for name, part in named_parts(block):
-        if not isinstance(part, Tensor):
-            raise TypeError(
-                f"`{name}` must be a torch tensor; received {type(part).__name__}. Use torch.as_tensor."
-            )
-    for start in range(0, num_rows(block), _LOOK):
-        for name, part in named_parts(take_rows(block, slice(start, start + _LOOK))):
+        check_tensor(name, part)
+    for start in range(0, num_rows(block), _CHECKED):
+        for name, part in named_parts(take_rows(block, slice(start, start + _CHECKED))):
             if part.is_floating_point() and not (finite := torch.isfinite(part)).all():
                 bad = (~finite).flatten(1).any(1) if part.dim() > 1 else ~finite
                 row = first + start + int(bad.nonzero()[0])
                 raise DataError(
-                    f"`{name}` has values that are NaN or infinite in row {row}, the first counted as 0; "
+                    f"`{name}` has values that are NaN or infinite, first in row {row}, counted from 0; "
                     "remove or impute such rows"
                 )
 

@@ -9,44 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..arguments import check_integer
 from ..network import Inputs, num_rows, take_rows
 from ..private_apis import DispatchMode
-from .weights import Weights
+from .weight_draws import WeightDraws
 
 MAX_MEMORY = 256 * 2**20
-_CACHE = (
-    2**20
-)  # numbers of the widest activation in a chunk: larger ones leave the cache, smaller ones cost calls
-_WIDE = 256  # rows a chunk, if there are so many: products want them more than they want draws
-_LIVE = 6  # activations, and what becomes of the outputs, that are in memory together
+# Numbers of the widest activation in a chunk: more do not fit into a processor's cache, fewer cost calls.
+_CACHE = 2**20
+_WIDE = 256  # rows per chunk if there are so many: matrix products gain more from rows than from draws
+_LIVE = 6  # activations, and intermediate results of the outputs, that are in memory together
 _COPIES = 4  # of a piece of the weights while it is drawn: noise, flat vector, a temporary, values
-_BLOCK = 2**16  # rows whose moments are gathered together, where the weights need not be drawn anew for each
+_BLOCK = 2**16  # rows whose moments are computed together if all draws of the weights are in memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the pieces that keep a prediction within its memory.
+    """Sizes of the pieces that keep a prediction within its memory."""
 
-    Attributes:
-        rows: Rows of a chunk, which goes through the network at once, at most.
-        pairs: Rows times draws of a chunk, at most.
-        weights: Draws of the weights that are in memory together.
-        block: Rows that are brought to an end, under all draws, before others are begun.
-        whole: Rows whose outputs under all draws may be in memory together, and what functions make of them.
-    """
-
-    rows: int
-    pairs: int
-    weights: int
-    block: int
-    whole: int
+    rows: int  # most rows of a chunk, which goes through the network at once
+    pairs: int  # most rows times draws of a chunk
+    weights: int  # draws of the weights that are in memory together
+    block: int  # rows that are finished under all draws before the next ones start
+    whole: int  # rows whose outputs under all draws may be in memory, with what functions compute from them
 
     @classmethod
-    def of(cls, network: nn.Module, weights: Weights, x: Inputs, max_memory: int) -> Plan:
-        """Fit the sizes to a network and a memory."""
-        if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1:
-            raise DataError(f"`max_memory` must be a whole number of bytes above 0; received {max_memory!r}")
+    def of(cls, network: nn.Module, weights: WeightDraws, x: Inputs, max_memory: int) -> Plan:
+        """Choose the sizes for a network and a number of bytes."""
+        check_integer("max_memory", max_memory, least=1, hint="It is a number of bytes.")
         size = Size.of(network, x)
         numbers = min(_CACHE, max_memory // 4 // (_LIVE * size.number_bytes))
         pairs = max(1, numbers // size.widest)
@@ -58,29 +48,22 @@ class Plan:
         return cls(min(pairs, block, max(_WIDE, pairs // weights.num_draws)), pairs, held, block, whole)
 
     def draws(self, rows: int) -> int:
-        """Say how many draws a chunk has."""
+        """Return the number of draws of a chunk with so many rows."""
         return max(1, min(self.pairs // rows, self.weights))
 
 
 @dataclass(frozen=True)
 class Size:
-    """What one row under one draw takes.
+    """Sizes of one row under one draw."""
 
-    Attributes:
-        widest: Numbers of the widest activation.
-        outputs: Numbers of the output.
-        number_bytes: Bytes of a number.
-        input_bytes: Bytes of a row of the inputs.
-    """
-
-    widest: int
-    outputs: int
+    widest: int  # numbers of the widest activation
+    outputs: int  # numbers of the output
     number_bytes: int
     input_bytes: int
 
     @classmethod
     def of(cls, network: nn.Module, x: Inputs) -> Size:
-        """Measure by running the network once, on one or two rows."""
+        """Measure by one call of the network, on one or two rows."""
         few = min(2, num_rows(x))
         x = take_rows(x, slice(few))
         inputs = x if isinstance(x, tuple) else (x,)
@@ -96,7 +79,7 @@ class Size:
 
 
 class _Widest(DispatchMode):
-    """Counts the numbers of the largest tensor that an operation makes; views make none."""
+    """Counts the numbers of the largest tensor that an operation allocates; views allocate none."""
 
     def __init__(self) -> None:
         super().__init__()

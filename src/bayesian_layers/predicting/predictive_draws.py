@@ -1,7 +1,8 @@
-"""Whole draws of predictions, and functions of them over any number of rows."""
+"""Draws of the network's outputs, and functions of them over any number of rows."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,29 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import check_tensor
 from ..errors import ShapeError
 from ..likelihoods import Likelihood
 from ..network import Inputs, check_inputs, num_rows
+from .chunks import Job, chunks, forward_only, start
 from .inputs import Rows, count, gathered
+from .moments import check_likelihood, latents_of
 from .plan import MAX_MEMORY
-from .predict import checked, latents_of
-from .sweep import Task, begin, quietly, sweep
-from .weights import Weights
+from .weight_draws import WeightDraws
 
 Result = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class PredictiveDraws:
-    """The network's outputs under S draws of the weights: what the functions in ``bl.predictive`` take.
+    """The network's outputs for N rows under S draws of the weights, for the functions in ``bl.predictive``.
 
     Attributes:
         f: Outputs, ``(S, N, *axes)``.
-        likelihood: What they mean for the targets.
+        likelihood: The distribution of the targets given the outputs.
         latents: Draws of the likelihood's own sites, ``(S, *shape)`` each; empty for most likelihoods.
 
     Raises:
-        ShapeError: If there is no draw, or ``latents`` holds another number of them.
+        ShapeError: If there is no draw, or ``latents`` has another number of draws.
     """
 
     f: Tensor
@@ -56,15 +58,15 @@ class PredictiveDraws:
         return self.f.shape[1]
 
     def distribution(self) -> Any:
-        """Give the distribution of the targets under each draw.
+        """Return the distribution of the targets under each draw.
 
         Returns:
-            A Pyro distribution whose batch shape begins with ``(S, N)``.
+            A Pyro distribution whose batch shape starts with ``(S, N)``.
         """
         return self.likelihood.distribution(self.f, output_axes=self.f.dim() - 2, **self._with_rows())
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the targets under each draw.
+        """Return mean and variance of the targets under each draw.
 
         Returns:
             Two tensors, ``(S, *shape of y)``.
@@ -76,56 +78,56 @@ class PredictiveDraws:
         return {name: value.unsqueeze(1) for name, value in self.latents.items()}
 
 
-def draws(
+def draw_outputs(
     network: nn.Module,
     likelihood: Likelihood | None,
-    weights: Weights,
-    x: Inputs,
+    weights: WeightDraws,
+    x: Rows,
     max_memory: int = MAX_MEMORY,
 ) -> PredictiveDraws:
-    """Compute the whole array of outputs."""
-    likelihood = checked(likelihood)
-    task = begin(network, weights, x, max_memory)
-    (block,) = task.blocks
-    return _block(network, likelihood, block, task)
+    """Compute the outputs of all rows under all draws."""
+    likelihood = check_likelihood(likelihood)
+    job = start(network, weights, x, max_memory)
+    (block,) = gathered(job.blocks, sys.maxsize)
+    return _block(network, likelihood, block, job)
 
 
 def over_draws(
     network: nn.Module,
     likelihood: Likelihood | None,
-    weights: Weights,
+    weights: WeightDraws,
     function: Callable[..., Result],
     x: Rows,
-    rowwise: tuple[Tensor, ...] = (),
+    per_row: tuple[Tensor, ...] = (),
     max_memory: int = MAX_MEMORY,
 ) -> Any:
-    """Apply a function of draws to blocks of rows, so small that all their draws are within the memory."""
-    likelihood = checked(likelihood)
-    _check_rows(rowwise, count(x))
-    task = begin(network, weights, x, max_memory)
+    """Apply a function of draws to blocks of rows whose draws fit into the memory."""
+    likelihood = check_likelihood(likelihood)
+    _check_rows(per_row, count(x))
+    job = start(network, weights, x, max_memory)
     results: list[tuple[Tensor, ...]] = []
-    start, several = 0, False
-    for block in gathered(task.blocks, task.plan.whole):
-        stop = start + num_rows(block)
-        _check_rows(rowwise, stop, at_least=True)
-        drawn = _block(network, likelihood, block, task)
-        result = function(drawn, *(each[start:stop].to(drawn.f.device) for each in rowwise))
+    first, several = 0, False
+    for block in gathered(job.blocks, job.plan.whole):
+        stop = first + num_rows(block)
+        _check_rows(per_row, stop, at_least=True)
+        drawn = _block(network, likelihood, block, job)
+        result = function(drawn, *(each[first:stop].to(drawn.f.device) for each in per_row))
         several = isinstance(result, tuple)
-        results.append(_checked_result(result, stop - start))
-        start = stop
-    _check_rows(rowwise, start)
+        results.append(_checked_result(result, stop - first))
+        first = stop
+    _check_rows(per_row, first)
     whole = tuple(map(torch.cat, zip(*results, strict=True)))
     return whole if several else whole[0]
 
 
-def _block(network: nn.Module, likelihood: Likelihood, block: Inputs, task: Task) -> PredictiveDraws:
+def _block(network: nn.Module, likelihood: Likelihood, block: Inputs, job: Job) -> PredictiveDraws:
     f: Tensor | None = None
     latents: list[dict[str, Tensor]] = []
-    with quietly(network):
-        for chunk in sweep(network, task.weights, check_inputs(block, network), task.plan):
+    with forward_only(network):
+        for chunk in chunks(network, job.weights, check_inputs(block, network), job.plan):
             if f is None:
                 likelihood.check_shapes(chunk.f[0], None, output_axes=chunk.f.dim() - 2)
-                f = chunk.f.new_empty(task.weights.num_draws, num_rows(block), *chunk.f.shape[2:])
+                f = chunk.f.new_empty(job.weights.num_draws, num_rows(block), *chunk.f.shape[2:])
             f[chunk.start : chunk.start + len(chunk.f), chunk.rows] = chunk.f
             if chunk.rows.start == 0:
                 latents.append({name: chunk.draws[name] for name in latents_of(likelihood, chunk.draws)})
@@ -135,16 +137,16 @@ def _block(network: nn.Module, likelihood: Likelihood, block: Inputs, task: Task
     )
 
 
-def _check_rows(rowwise: tuple[Tensor, ...], n: int | None, at_least: bool = False) -> None:
-    for i, each in enumerate(rowwise):
-        received = len(each) if each.dim() else 0
+def _check_rows(per_row: tuple[Tensor, ...], n: int | None, at_least: bool = False) -> None:
+    for i, each in enumerate(per_row):
+        received = len(each) if check_tensor(f"per_row[{i}]", each).dim() else 0
         if n is not None and (received < n if at_least else received != n):
-            raise ShapeError(f"rowwise[{i}]", (n, "..."), each.shape, "It has the rows of `x`.")
+            raise ShapeError(f"per_row[{i}]", (n, "..."), each.shape, "It must have the rows of `x`.")
 
 
 def _checked_result(result: Result, n: int) -> tuple[Tensor, ...]:
     parts = result if isinstance(result, tuple) else (result,)
     for part in parts:
         if part.dim() == 0 or len(part) != n:
-            raise ShapeError("function(draws)", (n, "..."), part.shape, "The rows come first.")
+            raise ShapeError("function(draws)", (n, "..."), part.shape, "The rows must come first.")
     return parts

@@ -1,4 +1,4 @@
-"""A stack of dense layers under many draws at once: products with the rows on the last axis, activations in place."""
+"""Fast calls of a stack of dense layers under many draws of its weights."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ _IN_PLACE = {nn.Tanh: torch.tanh_, nn.ReLU: torch.relu_, nn.Sigmoid: torch.sigmo
 _ELEMENTWISE = (nn.Dropout, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.SiLU, nn.Softplus, nn.Softsign)
 
 
-class Stack:
-    """A network that is nothing but dense layers and elementwise activations, one after the other.
+class DenseStack:
+    """A network of dense layers and elementwise activations, one after the other; equal to a call up to rounding."""
 
-    Calls it as ``network.call`` does, up to rounding, but in half its time where layers are narrow: the rows stand on
-    the last axis, so that a product, its bias included, is one pass over the memory, and the next reads what the last
-    wrote; activations need no memory of their own.
-
-    Args:
-        network: A network for which :meth:`fits` is true, in ``eval`` mode whenever the stack is called.
-    """
+    # Rows are on the last axis, so that a product with its bias is one pass over the memory and the next layer reads
+    # what the last one wrote; activations are computed in place. MEASURED
 
     def __init__(self, network: nn.Module) -> None:
         self._modules = list(_in_order(network))
@@ -33,8 +28,7 @@ class Stack:
 
     @staticmethod
     def fits(network: nn.Module, x: Inputs) -> bool:
-        """Tell whether a network is such a stack; subclasses, hooks and patched modules are not."""
-        # As they may do more.
+        """Check whether a network is such a stack; subclasses, hooks and replaced methods may do more than it."""
         modules = list(_in_order(network))
         known = (*_DENSE, *_IN_PLACE, *_ELEMENTWISE)
         return (
@@ -53,7 +47,7 @@ class Stack:
             if isinstance(module, nn.Linear):
                 h = self._product(module, values, h)
             else:
-                h = _IN_PLACE.get(type(module), module)(h)  # h is always the product's own memory here
+                h = _IN_PLACE.get(type(module), module)(h)  # in place: h is the memory of the product
         return h.mT
 
     def _product(self, layer: nn.Linear, values: Mapping[str, Tensor], h: Tensor) -> Tensor:

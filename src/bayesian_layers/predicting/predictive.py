@@ -1,12 +1,12 @@
-r"""Functions of draws: what moments do not say of the predictive distribution.
+r"""Functions of draws: properties of the predictive distribution beyond its moments.
 
-Each takes :class:`bayesian_layers.PredictiveDraws` of N rows under S draws of the weights, and speaks of the mixture
+Each takes :class:`bayesian_layers.PredictiveDraws` of N rows under S draws of the weights, and describes the mixture
 
-.. math:: p(y \mid x) = \frac1S \sum_s p(y \mid f_s(x)),
+.. math:: p(y \mid x) = \frac1S \sum_s p(y \mid f_s(x))
 
-whose components the likelihood gives. Rows come first in every result, so each goes over any number of rows in bounded
-memory by ``posterior.over_draws``. Sums run in ``float64``; results have the dtype of the outputs. Where the
-likelihood is of classes, those are taken in the order of their labels.
+of the likelihood's distributions. Rows come first in every result, so ``posterior.over_draws`` applies each function to
+any number of rows in bounded memory. Sums are computed in ``float64``; results have the dtype of the outputs. Classes
+are ordered by their labels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..arguments import check_fraction, is_number
 from ..errors import DataError
 from . import mixture
-from .draws import PredictiveDraws
+from .predictive_draws import PredictiveDraws
 
 __all__ = [
     "crps",
@@ -34,16 +35,16 @@ __all__ = [
 
 
 def probabilities(draws: PredictiveDraws) -> Tensor:
-    r"""Give the probability of each class, :math:`\frac1S \sum_s p(y = k \mid f_s(x))`.
+    r"""Return the probability of each class, :math:`\frac1S \sum_s p(y = k \mid f_s(x))`.
 
     Args:
-        draws: Of a likelihood of classes or labels.
+        draws: Draws with a likelihood of classes or labels.
 
     Returns:
         Probabilities: ``(N, K)`` for ``Categorical``; P(y = 1) in the shape of ``y`` for ``Bernoulli``.
 
     Raises:
-        DataError: If the likelihood is of something else.
+        DataError: If the likelihood is not one of classes or labels.
 
     Example:
         >>> import bayesian_layers as bl
@@ -55,19 +56,19 @@ def probabilities(draws: PredictiveDraws) -> Tensor:
 
 
 def entropy(draws: PredictiveDraws) -> Tensor:
-    r"""Give the entropy of the predictive distribution, :math:`H[p] = -\sum_k p_k \log p_k` with p averaged over draws.
+    r"""Return the entropy of the predictive distribution, :math:`H[p] = -\sum_k p_k \log p_k`, p averaged over draws.
 
     It is the sum of :func:`expected_entropy`, which would remain if the weights were known, and
     :func:`mutual_information`.
 
     Args:
-        draws: Of a likelihood of classes or labels.
+        draws: Draws with a likelihood of classes or labels.
 
     Returns:
         Nats: ``(N,)`` for ``Categorical``; of each label, in the shape of ``y``, for ``Bernoulli``.
 
     Raises:
-        DataError: If the likelihood is of something else.
+        DataError: If the likelihood is not one of classes or labels.
 
     Example:
         >>> import bayesian_layers as bl
@@ -79,16 +80,16 @@ def entropy(draws: PredictiveDraws) -> Tensor:
 
 
 def expected_entropy(draws: PredictiveDraws) -> Tensor:
-    r"""Give the mean over draws of the entropy, :math:`\frac1S \sum_s H[p(y \mid f_s(x))]`: noise, not ignorance.
+    r"""Return the mean entropy over draws, :math:`\frac1S \sum_s H[p(y \mid f_s(x))]`: the aleatoric part.
 
     Args:
-        draws: Of any likelihood whose distribution knows its entropy; differential for real targets.
+        draws: Draws with any likelihood whose distribution implements its entropy; differential for real targets.
 
     Returns:
-        Nats; ``(N,)`` for ``Categorical``, else of each target, in the shape of ``y``.
+        Nats: ``(N,)`` for ``Categorical``, otherwise of each target, in the shape of ``y``.
 
     Raises:
-        DataError: If the likelihood's distribution does not know its entropy.
+        DataError: If the likelihood's distribution does not implement its entropy.
 
     Example:
         >>> import bayesian_layers as bl
@@ -97,28 +98,30 @@ def expected_entropy(draws: PredictiveDraws) -> Tensor:
         (tensor([True]), tensor([0.6931]))
     """
     components = mixture.components(draws)
-    if mixture.finite(components):
+    if mixture.is_class(components):
         return _entropy(draws, _class_probabilities(draws)).mean(0).to(draws.f.dtype)
     try:
         return components.entropy().double().mean(0).to(draws.f.dtype)
     except NotImplementedError as error:
-        raise DataError(f"the distribution {type(components).__name__} does not know its entropy") from error
+        raise DataError(
+            f"`draws` must have a distribution that implements its entropy; {type(components).__name__} does not"
+        ) from error
 
 
 def mutual_information(draws: PredictiveDraws) -> Tensor:
-    r"""Give the information that the target would bring about the weights, which active learning asks for (BALD).
+    r"""Return the mutual information of target and weights, the criterion of active learning by BALD.
 
     .. math:: I[y; w] = H\left[\frac1S\sum_s p_s\right] - \frac1S\sum_s H[p_s] =
         \frac1S\sum_s \mathrm{KL}(p_s \,\|\, \bar p), \qquad p_s = p(y \mid f_s(x))
 
     Args:
-        draws: Of a likelihood of classes or labels.
+        draws: Draws with a likelihood of classes or labels.
 
     Returns:
         Nats, from 0 to log K: ``(N,)`` for ``Categorical``; of each label, in the shape of ``y``, for ``Bernoulli``.
 
     Raises:
-        DataError: If the likelihood is of something else.
+        DataError: If the likelihood is not one of classes or labels.
 
     References:
         Houlsby, Huszar, Ghahramani & Lengyel (2011), arXiv 1112.5745.
@@ -135,20 +138,21 @@ def mutual_information(draws: PredictiveDraws) -> Tensor:
 
 
 def log_prob(draws: PredictiveDraws, y: Tensor) -> Tensor:
-    r"""Give the log density of targets under the mixture, :math:`\log \frac1S \sum_s \exp \ell_s`.
+    r"""Return the log density of targets under the mixture, :math:`\log \frac1S \sum_s \exp \ell_s`.
 
-    :math:`\ell_s = \log p(y \mid f_s(x))` sums over all targets of a row: the density is their joint one.
+    :math:`\ell_s = \log p(y \mid f_s(x))` is the joint log density of all targets of a row.
 
     Args:
-        draws: Of any likelihood.
+        draws: Draws with any likelihood.
         y: Targets, in their usual shape.
 
     Returns:
-        Nats a row, ``(N,)``; for real targets of a density, which depends on the units of ``y``.
+        Nats per row, ``(N,)``; densities of real targets depend on the units of ``y``.
 
     Raises:
-        ShapeError: If ``y`` does not belong to the outputs.
-        DataError: If a target is one that the likelihood cannot have produced.
+        TypeError: If ``y`` is not a tensor.
+        ShapeError: If ``y`` does not have the shape that the outputs need.
+        DataError: If a target has probability 0 under every parameter of the likelihood.
 
     References:
         Gelman, Hwang & Vehtari (2014), arXiv 1307.5928, equation 5.
@@ -165,21 +169,19 @@ def log_prob(draws: PredictiveDraws, y: Tensor) -> Tensor:
 
 
 def quantiles(draws: PredictiveDraws, levels: float | Sequence[float], seed: int = 0) -> Tensor:
-    r"""Give quantiles of each target's mixture: :math:`\min\{t : F(t) \ge \text{level}\}`.
+    r"""Return quantiles of each target's mixture: :math:`\min\{t : F(t) \ge \text{level}\}`.
 
-    :math:`F(t) = \frac1S \sum_s P(y \le t \mid f_s(x))` is its CDF.
-
-    Targets whose distribution has a CDF, which all of ``bl.likelihoods`` of single numbers have: its numerical inverse,
-    to rounding; for whole numbers, classes and labels exactly. Any other: quantiles of one draw of ``y`` a draw of
-    the weights.
+    :math:`F(t) = \frac1S \sum_s P(y \le t \mid f_s(x))` is its CDF, which is inverted numerically to rounding error;
+    for integers, classes and labels the quantile is exact. If the distribution has no CDF, these are the quantiles of
+    one draw of ``y`` per draw of the weights.
 
     Args:
-        draws: Of any likelihood.
-        levels: Probabilities between 0 and 1, each exclusive: L of them, or one.
-        seed: Of the draws of ``y``, where those are needed.
+        draws: Draws with any likelihood.
+        levels: L probabilities strictly between 0 and 1, or one.
+        seed: Seed of the draws of ``y``, if they are needed.
 
     Returns:
-        In the units of ``y``: its shape with an axis of L behind, ``(N, ..., L)``.
+        The shape and units of ``y`` with a last axis of L, ``(N, ..., L)``.
 
     Raises:
         DataError: If a level is not between 0 and 1.
@@ -190,19 +192,19 @@ def quantiles(draws: PredictiveDraws, levels: float | Sequence[float], seed: int
         >>> quantiles(draws, [0.025, 0.5])
         tensor([[-1.9600,  0.0000]])
     """
-    chosen = [levels] if isinstance(levels, int | float) else list(levels)
-    if not chosen or not all(0 < level < 1 for level in chosen):
-        raise DataError(f"`levels` must be probabilities between 0 and 1; received {levels}")
+    chosen = list(levels) if isinstance(levels, Sequence) else [levels]
+    if not chosen or not all(is_number(level) and 0 < level < 1 for level in chosen):
+        raise DataError(f"`levels` must be one or more numbers between 0 and 1; received {levels}")
     return mixture.quantiles(draws, chosen, seed).to(draws.f.dtype)
 
 
 def interval(draws: PredictiveDraws, level: float = 0.95, seed: int = 0) -> tuple[Tensor, Tensor]:
-    r"""Give the central interval: the quantiles at :math:`(1 \mp \text{level}) / 2`.
+    r"""Return the central interval: the quantiles at :math:`(1 \mp \text{level}) / 2`.
 
     Args:
-        draws: Of any likelihood.
-        level: Probability inside, between 0 and 1.
-        seed: Of the draws of ``y``, where those are needed.
+        draws: Draws with any likelihood.
+        level: Probability of the interval, between 0 and 1.
+        seed: Seed of the draws of ``y``, if they are needed.
 
     Returns:
         Lower and upper end, each in the shape and units of ``y``.
@@ -216,36 +218,36 @@ def interval(draws: PredictiveDraws, level: float = 0.95, seed: int = 0) -> tupl
         >>> interval(draws, 0.95)
         (tensor([-1.9600]), tensor([1.9600]))
     """
-    if not 0 < level < 1:
-        raise DataError(f"`level` must be a probability between 0 and 1; received {level}")
+    check_fraction("level", level)
     lower, upper = quantiles(draws, [(1 - level) / 2, (1 + level) / 2], seed).unbind(-1)
     return lower, upper
 
 
 def crps(draws: PredictiveDraws, y: Tensor, seed: int = 0) -> Tensor:
-    r"""Give the continuous ranked probability score of each target, :math:`\int (F(t) - [y \le t])^2\,dt`.
+    r"""Return the continuous ranked probability score of each target, :math:`\int (F(t) - [y \le t])^2\,dt`.
 
-    With F the mixture's CDF; the smaller the better, 0 is perfect. Mixtures of Normals: to rounding, by
+    F is the mixture's CDF; smaller is better and 0 is perfect. For mixtures of Normals it is computed, to rounding, by
 
     .. math:: \frac1S \sum_s A(y - \mu_s, \sigma_s^2)
         - \frac1{2S^2} \sum_{s,t} A(\mu_s - \mu_t, \sigma_s^2 + \sigma_t^2), \quad
         A(m, v) = 2 \sqrt v\,\varphi(m / \sqrt v) + m\,(2 \Phi(m / \sqrt v) - 1),
 
-    whose double sum is :math:`\int F (1 - F)`. Classes and labels: exactly, the ranked probability score (for one label
-    :math:`(y - p)^2`). Any other: one draw of ``y`` a draw of the weights, by the estimator that is fair for few,
-    :math:`\frac1S \sum_s |y_s - y| - \frac1{2 S (S - 1)} \sum_{s,t} |y_s - y_t|`.
+    whose double sum is :math:`\int F (1 - F)`. For classes and labels it is the ranked probability score, exactly (for
+    one label :math:`(y - p)^2`). Otherwise it is estimated from one draw of ``y`` per draw of the weights by the
+    unbiased :math:`\frac1S \sum_s |y_s - y| - \frac1{2 S (S - 1)} \sum_{s,t} |y_s - y_t|`.
 
     Args:
-        draws: Of any likelihood; at least 2 where ``y`` is drawn.
+        draws: Draws with any likelihood; at least 2 if ``y`` is drawn.
         y: Targets, in their usual shape.
-        seed: Of the draws of ``y``, where those are needed.
+        seed: Seed of the draws of ``y``, if they are needed.
 
     Returns:
-        In the shape and units of ``y``.
+        Scores in the shape and units of ``y``.
 
     Raises:
-        ShapeError: If ``y`` does not belong to the outputs.
-        DataError: If a target is one that the likelihood cannot have produced.
+        TypeError: If ``y`` is not a tensor.
+        ShapeError: If ``y`` does not have the shape that the outputs need.
+        DataError: If a target has probability 0 under every parameter of the likelihood.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102; Grimit, Gneiting, Berrocal & Johnson (2006), "The
@@ -262,18 +264,18 @@ def crps(draws: PredictiveDraws, y: Tensor, seed: int = 0) -> Tensor:
 
 
 def _class_probabilities(draws: PredictiveDraws) -> Tensor:
-    """P(y = 1) of labels, or of each class on a last axis; under each draw, ``float64``."""
+    """Return P(y = 1) of labels, or of each class on a last axis, under each draw, in float64."""
     components = mixture.components(draws)
-    if not mixture.finite(components):
+    if not mixture.is_class(components):
         raise DataError(
             "probabilities and entropies of classes need bl.likelihoods.Bernoulli or Categorical; received "
-            f"{type(draws.likelihood).__name__}. For real targets there are moments, quantiles and log_prob."
+            f"{type(draws.likelihood).__name__}. For real targets use moments, quantiles or log_prob."
         )
-    return mixture.class_probabilities(components)
+    return components.probs
 
 
 def _entropy(draws: PredictiveDraws, p: Tensor) -> Tensor:
-    """Of classes on the last axis, or of labels."""
-    if mixture.labels(mixture.components(draws)):
+    """Return the entropy of classes on the last axis, or of labels."""
+    if mixture.is_label(mixture.components(draws)):
         return torch.special.entr(p) + torch.special.entr(1 - p)
     return torch.special.entr(p).sum(-1)
