@@ -16,7 +16,7 @@ from bayesian_layers.fitting.result import FitResult
 from bayesian_layers.likelihoods import Bernoulli, Categorical
 from bayesian_layers.metrics import EceInterval, PredictiveCheck, Reliability
 from bayesian_layers.posterior import Posterior
-from bayesian_layers.posterior.diagnostics import WeightTable
+from bayesian_layers.posterior.weight_table import WeightTable
 
 
 @dataclass(frozen=True, eq=False)

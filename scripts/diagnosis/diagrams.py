@@ -14,7 +14,7 @@ import numpy as np
 from bayesian_layers.calibration import CalibrationResult
 from bayesian_layers.metrics import CoverageCurve, PitHistogram, PredictiveCheck, Reliability, pit_histogram
 from bayesian_layers.posterior import Posterior
-from bayesian_layers.posterior.diagnostics import marginals
+from bayesian_layers.posterior.marginals import marginals
 from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS
 
@@ -102,7 +102,7 @@ def check_diagram(check: PredictiveCheck, title: str, unit: str = "") -> Figure:
 
 def weight_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed: int = 0) -> Figure:
     """Draw the mean and standard deviation of each weight, in prior standard deviations."""
-    found = marginals(posterior, num_draws, seed)
+    found = marginals(posterior.model, posterior.source, num_draws, seed)
     figure, panels = _panels(len(found), title)
     for axes, (name, each) in zip(panels, found.items(), strict=True):
         parts = (each.mean / each.prior_std, each.std / each.prior_std, each.signal_to_noise, each.kl)

@@ -9,8 +9,10 @@ from torch import distributions, nn
 
 import bayesian_layers as bl
 from bayesian_layers.inference_data import pareto_k_hat
-from bayesian_layers.posterior import diagnostics
+from bayesian_layers.posterior import importance
 from bayesian_layers.posterior.densities import densities
+from bayesian_layers.posterior.marginals import marginals
+from bayesian_layers.posterior.weight_table import WeightTable
 
 PRIOR = bl.priors.Normal(0.3, 2.0)
 NOISE = bl.priors.LogNormal(-1.0, 0.5)
@@ -88,7 +90,7 @@ def test_signal_to_noise_by_hand(model):
 @pytest.mark.parametrize("kind", [bl.guides.FullRankNormal, bl.guides.LowRankNormal])
 def test_moments_of_joint_guides_are_exact(model, kind):
     posterior = moved(model, kind)
-    exact = diagnostics.marginals(posterior, 2, 0)
+    exact = marginals(posterior.model, posterior.source, 2, 0)
     drawn = posterior.sample(20_000)
     for name, each in exact.items():
         values = drawn[name].log() if "noise" in name else drawn[name]
@@ -99,7 +101,7 @@ def test_moments_of_joint_guides_are_exact(model, kind):
 
 def test_moments_of_stored_draws(model):
     samples = moved(model).sample(50)
-    found = diagnostics.marginals(bl.Posterior.from_samples(model, samples), 50, 0)
+    found = marginals(model, bl.Posterior.from_samples(model, samples).source, 50, 0)
     torch.testing.assert_close(found["0.weight"].mean, samples["0.weight"].mean(0))
     torch.testing.assert_close(found["noise_scale"].std, samples["noise_scale"].log().std(0))
 
@@ -146,7 +148,7 @@ def test_nothing_with_a_prior_is_refused(build):
 
 def test_a_table_checks_itself():
     with pytest.raises(bl.errors.ShapeError, match="kl"):
-        diagnostics.WeightTable(("a",), *[np.zeros(1)] * 5, np.zeros(2))
+        WeightTable(("a",), *[np.zeros(1)] * 5, np.zeros(2))
 
 
 # --- k-hat --------------------------------------------------------------------------------------------
@@ -155,7 +157,7 @@ def test_a_table_checks_itself():
 @pytest.mark.parametrize("numbers", [2**24, 330])  # 330: eleven draws at a time
 def test_k_hat_in_parts_is_that_of_all_weights(model, data, monkeypatch, numbers):
     posterior = moved(model)
-    monkeypatch.setattr(diagnostics, "_NUMBERS", numbers)
+    monkeypatch.setattr(importance, "_NUMBERS", numbers)
     found = densities(model, posterior.source, posterior.sample(200, seed=3), *data)
     assert posterior.k_hat(*data, num_draws=200, seed=3) == pytest.approx(
         pareto_k_hat(found.log_weights.numpy()), rel=1e-6

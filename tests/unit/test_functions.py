@@ -16,7 +16,7 @@ from torch.func import jacrev, vmap
 import bayesian_layers as bl
 from bayesian_layers.errors import DataError, ShapeError
 from bayesian_layers.noise import stream
-from bayesian_layers.posterior.functions import Functions, fixed
+from bayesian_layers.posterior.fixed_networks import Functions, fixed
 
 
 class Recurrent(nn.Module):

@@ -285,7 +285,7 @@ def test_a_target_that_cannot_be_named_so_is_refused(model, name):
 def test_wrong_data_are_refused(model):
     posterior = guided(model)
     for call in (posterior.to_arviz, posterior.loo):
-        with pytest.raises(bl.errors.ShapeError, match="One target a row"):
+        with pytest.raises(bl.errors.ShapeError, match="Pass one target per row"):
             call(X, torch.cat([Y, Y]))
         with pytest.raises(bl.errors.ShapeError, match="squeeze"):
             call(X, Y.unsqueeze(-1))
@@ -294,7 +294,7 @@ def test_wrong_data_are_refused(model):
         with pytest.raises(TypeError, match="`y`"):
             call(X, Y.numpy())
         for wrong in ({"num_draws": 1}, {"seed": -1}, {"num_draws": True}):
-            with pytest.raises(bl.errors.DataError, match="whole number"):
+            with pytest.raises(bl.errors.DataError, match="must be an integer"):
                 call(X, Y, **wrong)
     bare = bl.BayesianModel(model.network)
     with pytest.raises(bl.errors.SiteError, match="no likelihood"):
@@ -316,12 +316,12 @@ class TestLoo:
         assert isinstance(loo, bl.Loo)
 
     def test_draws_in_pieces_change_nothing(self, rich, monkeypatch):
-        from bayesian_layers.posterior import leave_one_out
+        from bayesian_layers.posterior import importance
 
         x, y = X.double(), X[:, 0].double()
         posterior = guided(rich, bl.guides.FullRankNormal)
         whole = posterior.loo(x, y, num_draws=200)
-        monkeypatch.setattr(leave_one_out, "_NUMBERS", 500)
+        monkeypatch.setattr(importance, "_NUMBERS", 500)
         np.testing.assert_allclose(posterior.loo(x, y, num_draws=200).pointwise, whole.pointwise, rtol=1e-9)
 
     def test_arviz_finds_the_same_for_stored_draws(self, model):

@@ -146,9 +146,9 @@ def test_prior_draws_have_half_cauchy_scales(build):
 
 
 def arviz_draws(posterior):
-    from bayesian_layers.posterior.arviz_groups import prior_draws
+    from bayesian_layers.posterior.simulated_data import prior_draws
 
-    return prior_draws(posterior, 2000, 3)
+    return prior_draws(posterior.model, posterior.source, 2000, 3)
 
 
 def test_an_improper_prior_has_no_draws_and_no_chains(build):

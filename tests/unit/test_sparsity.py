@@ -149,7 +149,7 @@ def test_what_cannot_be_asked_is_refused(build):
     with pytest.raises(bl.errors.SiteError, match="before `prune`"):
         pruned.refine(X, Y, progress=False)
     for wrong in (float("nan"), "3", True):
-        with pytest.raises(bl.errors.DataError, match="`threshold` is a finite number"):
+        with pytest.raises(bl.errors.DataError, match="`threshold` must be a finite number"):
             posterior.prune(wrong)
     points = bl.BayesianModel(build(lambda: nn.Linear(2, 1)), bl.likelihoods.Normal(0.1))
     with pytest.raises(bl.errors.SiteError, match="no weight has a prior"):

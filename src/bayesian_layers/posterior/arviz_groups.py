@@ -1,36 +1,33 @@
-"""The groups that a posterior hands to ArviZ."""
+"""The groups of a posterior in ArviZ's container."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .. import inference_data
+from ..arguments import check_draws
+from ..data_schema import DataSchema
+from ..draw_sources import DrawSource
 from ..errors import DataError
 from ..guides.layout import Layout
-from ..model import BayesianModel, sample
+from ..model import BayesianModel
 from ..network import Inputs
-from ..noise import standard_normal
 from ..saving.versions import versions
 from . import axes
-from .densities import Densities, check_numbers, checked, densities
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
-
-_BLOCK = 64  # draws whose predictions are drawn together
-_SEEDS = 2**32  # for the noise of each seed's blocks
-_PRIOR = 2**48  # added to the seed of draws from the prior
+from .densities import Densities, check_data, densities
+from .importance import tail_index
+from .simulated_data import as_array, draw_targets, prior_draws
 
 Arrays = dict[str, np.ndarray]
 
 
 def to_arviz(
-    posterior: Posterior,
+    model: BayesianModel,
+    source: DrawSource,
     x: Inputs,
     y: Tensor,
     num_draws: int,
@@ -38,136 +35,104 @@ def to_arviz(
     *,
     input_names: Sequence[str] | None,
     target_name: str,
+    data_schema: DataSchema | None,
+    elbo: float | None,
+    fit: str,  # a description of the fit
 ) -> Any:
     """Gather all groups; see ``Posterior.to_arviz``."""
-    check_numbers(num_draws, seed)
-    model = posterior.model
-    _, x, y = checked(model, x, y)
-    draws = posterior.sample(num_draws, seed)
-    proper = all(site.prior is None or site.prior.proper for site in model.sites().values())
-    before = prior_draws(posterior, num_draws, seed) if proper else None
-    found = densities(model, posterior.source, draws, x, y)
-    stats, facts = _sample_stats(found), _facts(posterior, found)
-    dims, coords = _dims_and_coords(posterior, x, y, input_names, target_name)
-    layout = Layout.of(model.sites())
-    shown = {name: _array(value) for name, value in draws.items() if name not in layout.drawn}
+    num_draws, seed = check_draws(num_draws, seed, least=2)
+    x, y = check_data(model, x, y)
+    draws = source.draw(num_draws, seed)
+    found = densities(model, source, draws, x, y)
+    groups = {
+        "posterior": _shown(model, draws),
+        **_prior_groups(model, source, x, num_draws, seed, target_name),
+        "posterior_predictive": {target_name: draw_targets(model, draws, x, seed)},
+        "log_likelihood": {target_name: as_array(found.log_likelihood)},
+        "sample_stats": _sample_stats(found),
+        "observed_data": {target_name: as_array(y)},
+        "constant_data": {name: as_array(part) for name, part in axes.named_inputs(x).items()},
+    }
+    dims, coords = _dims_and_coords(model, data_schema, x, y, input_names, target_name)
+    facts = _facts(elbo, found)
+    attrs = {**_provenance(model, source, fit), "seed": seed, "num_draws": num_draws, **facts}
     try:
         return inference_data.from_arrays(
-            shown,
-            prior=None if before is None else {name: _array(before[name]) for name in layout.random},
-            posterior_predictive={target_name: drawn_targets(model, draws, x, seed * _SEEDS)},
-            prior_predictive=None
-            if before is None
-            else {target_name: drawn_targets(model, before, x, seed * _SEEDS + _SEEDS // 2)},
-            log_likelihood={target_name: _array(found.log_likelihood)},
-            sample_stats=stats,
-            observed_data={target_name: _array(y)},
-            constant_data={name: _array(part) for name, part in axes.named_inputs(x).items()},
-            dims=dims,
-            coords=coords,
-            attrs={**_provenance(posterior), "seed": seed, "num_draws": num_draws, **facts},
-            group_attrs={"sample_stats": facts},
+            **groups, dims=dims, coords=coords, attrs=attrs, group_attrs={"sample_stats": facts}
         )
     except ValueError as error:
         raise DataError(f"ArviZ cannot hold this posterior: {error}") from error
 
 
-def _array(value: Tensor) -> np.ndarray:
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # which numpy does not know
+def _shown(model: BayesianModel, draws: dict[str, Tensor]) -> Arrays:
+    """Return the draws of all sites but those that every draw takes from their prior."""
+    hidden = Layout.of(model.sites()).drawn
+    return {name: as_array(value) for name, value in draws.items() if name not in hidden}
 
 
-def prior_draws(posterior: Posterior, num_draws: int, seed: int) -> dict[str, Tensor]:
-    """Draw from the priors, under the point estimates that the fit has found (a learned prior scale."""
-    # Noise scale).
-    sites, points = posterior.model.sites(), posterior.source.mean()
-    layout = Layout.of(sites)
-    like = next(iter(sites.values())).initial
-    names = (*layout.random, *layout.drawn)
-    size = sum(layout.sizes(names))
-    # Not the numbers that the guide's draws are made of: the two would move together.
-    noise = standard_normal(seed + _PRIOR, num_draws, size, dtype=like.dtype, device=like.device)
-    parts = layout.split(noise, names)
-    draws: dict[str, Tensor] = {}
-    for name, site in sites.items():  # the scale of a prior comes before what depends on it
-        if site.prior is None:
-            draws[name] = points[name].expand(num_draws, *site.initial.shape)
-            continue
-        u = site.prior.from_normal(parts[name], site.initial, site.scale(draws))
-        draws[name] = layout.constrain(name, u)
-    return draws
-
-
-def drawn_targets(
-    model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs, first_seed: int
-) -> np.ndarray:
-    """Draw targets, a few draws of the weights at a time: the widest activations of all would not fit."""
-    size = len(next(iter(draws.values())))
-    blocks = [
-        sample(model, {n: v[start : start + _BLOCK] for n, v in draws.items()}, x, "y", first_seed + start)
-        for start in range(0, size, _BLOCK)
-    ]
-    return _array(torch.cat(blocks))
+def _prior_groups(
+    model: BayesianModel, source: DrawSource, x: Inputs, num_draws: int, seed: int, target_name: str
+) -> dict[str, Arrays]:
+    if any(site.prior is not None and not site.prior.proper for site in model.sites().values()):
+        return {}
+    draws = prior_draws(model, source, num_draws, seed)
+    return {
+        "prior": {name: as_array(draws[name]) for name in Layout.of(model.sites()).random},
+        "prior_predictive": {target_name: draw_targets(model, draws, x, seed, prior=True)},
+    }
 
 
 def _sample_stats(found: Densities) -> Arrays:
     stats = {"lp": found.log_joint, "log_q": found.log_q, "log_weight": found.log_weights}
-    return {name: _array(value) for name, value in stats.items() if value is not None}
+    return {name: as_array(value) for name, value in stats.items() if value is not None}
 
 
 def _dims_and_coords(
-    posterior: Posterior, x: Inputs, y: Tensor, input_names: Sequence[str] | None, target: str
+    model: BayesianModel,
+    data_schema: DataSchema | None,
+    x: Inputs,
+    y: Tensor,
+    input_names: Sequence[str] | None,
+    target: str,
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, list[str]]]:
-    network = posterior.model.network
-    sites = axes.site_dims(network, posterior.model.sites())
-    layers = axes.first_layers(network, x)
+    sites = axes.site_dims(model.network, model.sites())
+    layers = axes.first_layers(model.network, x)
     axis = next(iter(layers.values()), None if isinstance(x, tuple) or x.dim() < 2 else x.dim() - 1)
+    if input_names is None and data_schema is not None and axis == len(data_schema.inputs[0].shape):
+        input_names = data_schema.inputs[0].names
     coords = {}
-    schema = posterior.data_schema
-    if (
-        input_names is None
-        and schema is not None
-        and axis is not None
-        and axis == len(schema.inputs[0].shape)
-    ):
-        input_names = schema.inputs[0].names
     if input_names is not None:
-        names = axes.check_names(input_names, x, axis)
-        coords = dict.fromkeys([axes.INPUT, *layers], names)
-    rows = [axes.ROW]
+        coords = dict.fromkeys([axes.INPUT, *layers], axes.check_names(input_names, x, axis))
     inner = [f"{target}_dim_{i}" for i in range(y.dim() - 2)]  # time and space
-    targets = {target: [*rows, *inner, *([axes.TARGET] if y.dim() > 1 else [])]}
+    targets = {target: [axes.ROW, *inner, *([axes.TARGET] if y.dim() > 1 else [])]}
     return {
         "posterior": sites,
         "prior": sites,
         "posterior_predictive": targets,
         "prior_predictive": targets,
-        "log_likelihood": {target: rows},
+        "log_likelihood": {target: [axes.ROW]},
         "observed_data": targets,
         "constant_data": axes.input_dims(x, axis),
     }, coords
 
 
-def _facts(posterior: Posterior, found: Densities) -> dict[str, float]:
-    """The numbers that judge the fit: netCDF keeps them as attributes."""
-    facts = {} if posterior.elbo is None else {"elbo": posterior.elbo}
-    if found.log_weights is not None:
-        weights = found.log_weights.cpu().numpy()
-        facts["k_hat"] = inference_data.pareto_k_hat(weights) if np.isfinite(weights).all() else float("inf")
-    return facts
+def _facts(elbo: float | None, found: Densities) -> dict[str, float]:
+    """Return ELBO and k-hat, which netCDF keeps as attributes."""
+    facts = {} if elbo is None else {"elbo": elbo}
+    return facts if found.log_weights is None else {**facts, "k_hat": tail_index(found.log_weights)}
 
 
-def _provenance(posterior: Posterior) -> dict[str, str]:
+def _provenance(model: BayesianModel, source: DrawSource, fit: str) -> dict[str, str]:
     found = versions()
-    likelihood = posterior.model.likelihood
-    # Only a dataclass says more of itself than its address.
+    likelihood = model.likelihood
+    # The repr of a class that is not a dataclass has an address in memory.
     shown = repr(likelihood) if hasattr(likelihood, "__dataclass_fields__") else type(likelihood).__name__
     return {
         "inference_library": "bayesian-layers",
         "inference_library_version": found.get("bayesian-layers", "unknown"),
         "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
-        "network": repr(posterior.model.network),
+        "network": repr(model.network),
         "likelihood": shown,
-        "source": type(posterior.source).__name__,
-        "fit": posterior.describe_fit(),
+        "source": type(source).__name__,
+        "fit": fit,
     }

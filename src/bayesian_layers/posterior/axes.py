@@ -1,4 +1,4 @@
-"""What the axes of sites and inputs are called in ArviZ."""
+"""Names of the axes of sites and inputs in ArviZ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RUNNING_NORM)
 
 
 def site_dims(network: nn.Module, sites: Iterable[str]) -> dict[str, list[str]]:
-    """Name the axes of the weights and biases of torch's layers, the same axis of one layer by one name."""
-    # ``0.weight`` and ``0.bias`` of a dense or convolutional layer have the axis ``0_output``; the weight
-    # also has ``0_input`` and for convolutions ``0_kernel_0`` and so on; of an embedding the axes are
-    # ``0_entry`` and ``0_output``, of a normalisation ``0_feature``. A network that is one layer has
-    # ``output`` and ``input``.
+    """Return names for the axes of the weights and biases of torch's layers."""
+    # Weight and bias of layer `0` share the axis `0_output`. The weight also has `0_input`, and in convolutions
+    # `0_kernel_0` and so on. Embeddings have `0_entry` and `0_output`, normalization layers `0_feature`. If the network
+    # is a single layer, the names have no prefix.
     wanted = set(sites)
     found = {}
     for path, module in network.named_modules():
@@ -41,7 +40,7 @@ def _dim(path: str, axis: str) -> str:
 
 
 def _axes(module: nn.Module) -> dict[str, list[str]]:
-    """Meaning of the axes of a layer's own parameters."""
+    """Return the meaning of the axes of a layer's own parameters."""
     if isinstance(module, nn.Linear):
         axes = {"weight": ["output", INPUT], "bias": ["output"]}
     elif isinstance(module, CONVOLUTION):
@@ -61,7 +60,7 @@ def _axes(module: nn.Module) -> dict[str, list[str]]:
 
 
 def input_dims(x: Inputs, axis: int | None) -> dict[str, list[str]]:
-    """Name the axes of the inputs."""
+    """Return names for the axes of the inputs."""
     result = {}
     for name, part in named_inputs(x).items():
         result[name] = [ROW, *(f"{name}_dim_{i}" for i in range(part.dim() - 1))]
@@ -71,17 +70,17 @@ def input_dims(x: Inputs, axis: int | None) -> dict[str, list[str]]:
 
 
 def named_inputs(x: Inputs) -> dict[str, Tensor]:
-    """Name inputs as variables."""
+    """Return the inputs with their names as variables."""
     return {f"x_{i}": part for i, part in enumerate(x)} if isinstance(x, tuple) else {"x": x}
 
 
 def first_layers(network: nn.Module, x: Inputs) -> dict[str, int]:
-    """Find the layers that see the inputs themselves, by calling the network on one row."""
+    """Return the input axis of each layer that receives the inputs themselves, by a call on one row."""
     if isinstance(x, tuple):
         return {}
     row, found = x[:1], {}
 
-    def look(path: str, axis: int) -> Any:
+    def watch(path: str, axis: int) -> Any:
         def hook(_: nn.Module, received: tuple[Any, ...]) -> None:
             if received and _is_same(received[0], row):
                 found[_dim(path, INPUT)] = axis
@@ -92,7 +91,7 @@ def first_layers(network: nn.Module, x: Inputs) -> dict[str, int]:
         (path, module) for path, module in network.named_modules() if INPUT in _axes(module).get("weight", ())
     ]
     handles = [
-        module.register_forward_pre_hook(look(path, x.dim() - 1 if isinstance(module, nn.Linear) else 1))
+        module.register_forward_pre_hook(watch(path, x.dim() - 1 if isinstance(module, nn.Linear) else 1))
         for path, module in layers
     ]
     try:
@@ -105,18 +104,18 @@ def first_layers(network: nn.Module, x: Inputs) -> dict[str, int]:
 
 
 def _is_same(received: object, row: Tensor) -> bool:
-    """The very numbers, perhaps after a reshape that changed nothing."""
+    """Check whether a tensor has the memory of the row, perhaps after a reshape to the same shape."""
     if not isinstance(received, Tensor) or received.shape != row.shape:
         return False
     return received.data_ptr() == row.data_ptr() and received.stride() == row.stride()
 
 
 def check_names(input_names: Sequence[str], x: Inputs, axis: int | None) -> list[str]:
-    """Refuse names that do not fit the inputs."""
+    """Return the names as a list; raise DataError if they do not fit the inputs."""
     names = [input_names] if isinstance(input_names, str) else list(input_names)
     if isinstance(x, tuple) or axis is None:
         raise DataError(
-            "`input_names` need one tensor of inputs with an axis that they name; omit them for this `x`"
+            "`input_names` can only name the columns of one tensor of inputs; omit them for this `x`"
         )
     if (
         len(names) != x.shape[axis]
@@ -124,6 +123,6 @@ def check_names(input_names: Sequence[str], x: Inputs, axis: int | None) -> list
         or not all(isinstance(n, str) for n in names)
     ):
         raise DataError(
-            f"`input_names` must be {x.shape[axis]} different names, one for each input; received {names}"
+            f"`input_names` must be {x.shape[axis]} different names, one per column; received {names}"
         )
     return names

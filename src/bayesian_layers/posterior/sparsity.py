@@ -1,21 +1,19 @@
-"""Which weights the data do not hold, and a posterior without them."""
+"""Weights whose noise exceeds their size, and a posterior without them."""
 
 from __future__ import annotations
 
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from ..draw_sources import Pruned, prunable
-from ..errors import DataError, SiteError
-from . import diagnostics
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from ..arguments import check_finite
+from ..draw_sources import DrawSource, Pruned, prunable
+from ..errors import SiteError
+from ..model import BayesianModel
+from .marginals import signal_to_noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +22,8 @@ class Sparsity:
 
     Attributes:
         names: The J sites of the network that have a prior.
-        entries: Weights in each, ``(J,)``.
-        pruned: Those with :math:`\log \alpha` above the threshold, ``(J,)``.
+        entries: Number of weights of each, ``(J,)``.
+        pruned: Number of weights whose :math:`\log \alpha` is above the threshold, ``(J,)``.
         threshold: The threshold.
     """
 
@@ -36,7 +34,7 @@ class Sparsity:
 
     @property
     def share(self) -> np.ndarray:
-        """Share of the weights above the threshold, site by site, ``(J,)``."""
+        """Share of the weights above the threshold, per site, ``(J,)``."""
         return self.pruned / np.maximum(self.entries, 1)
 
     @property
@@ -57,9 +55,11 @@ class Sparsity:
         return "\n".join([head, *lines])
 
 
-def sparsity(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> Sparsity:
-    r"""Count the weights that are more noise than weight; see ``Posterior.sparsity``."""
-    kept = kept_weights(posterior, threshold, num_draws, seed)
+def sparsity(
+    model: BayesianModel, source: DrawSource, threshold: float, num_draws: int, seed: int
+) -> Sparsity:
+    """Count the weights that are more noise than weight; see ``Posterior.sparsity``."""
+    kept = _kept_weights(model, source, threshold, num_draws, seed)
     return Sparsity(
         names=tuple(kept),
         entries=np.array([each.numel() for each in kept.values()]),
@@ -68,21 +68,21 @@ def sparsity(posterior: Posterior, threshold: float, num_draws: int, seed: int) 
     )
 
 
-def prune(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> Pruned:
-    r"""Set the weights that are more noise than weight to zero; see ``Posterior.prune``."""
-    kept = kept_weights(posterior, threshold, num_draws, seed)
-    source = posterior.source
+def prune(model: BayesianModel, source: DrawSource, threshold: float, num_draws: int, seed: int) -> Pruned:
+    """Set the weights that are more noise than weight to zero; see ``Posterior.prune``."""
+    kept = _kept_weights(model, source, threshold, num_draws, seed)
     return Pruned(copy.deepcopy(source.source if isinstance(source, Pruned) else source), kept)
 
 
-def kept_weights(posterior: Posterior, threshold: float, num_draws: int, seed: int) -> dict[str, Tensor]:
-    r"""Tell which weights have :math:`\log \alpha = -2 \log \text{signal-to-noise}` at most the threshold."""
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
-        raise DataError(f"`threshold` is a finite number, that of log alpha; received {threshold!r}")
-    names = prunable(posterior.model)
+def _kept_weights(
+    model: BayesianModel, source: DrawSource, threshold: float, num_draws: int, seed: int
+) -> dict[str, Tensor]:
+    """Return for each weight whether log alpha = -2 log(signal-to-noise) is at most the threshold."""
+    check_finite("threshold", threshold)
+    names = prunable(model)
     if not names:
         raise SiteError(
             "no weight has a prior, so pruning has no signal-to-noise ratios; use bl.bayesianize on the network"
         )
-    ratios = diagnostics.signal_to_noise(posterior, num_draws, seed)
+    ratios = signal_to_noise(model, source, num_draws, seed)
     return {name: ratios[name] >= math.exp(-threshold / 2) for name in names}

@@ -57,7 +57,7 @@ class Functions(nn.Module):
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from bayesian_layers.posterior.functions import Functions
+        >>> from bayesian_layers.posterior.fixed_networks import Functions
         >>> lines = Functions(nn.Linear(1, 1, bias=False), {"weight": torch.tensor([[[1.0]], [[2.0]], [[3.0]]])})
         >>> lines(torch.tensor([[1.0], [10.0]])).squeeze(-1)
         tensor([[ 1., 10.],
