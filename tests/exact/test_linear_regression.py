@@ -2,7 +2,7 @@
 
 With ``y = X w + noise`` and ``w ~ N(0, s^2)`` the posterior is Normal with precision
 ``A = X'X / sigma^2 + I / s^2`` and mean ``A^-1 X'y / sigma^2``; the mean-field optimum has the same means and the
-deviations ``1 / sqrt(diag(A))`` (Bishop 2006, section 10.1.2).
+standard deviations ``1 / sqrt(diag(A))`` (Bishop 2006, section 10.1.2).
 """
 
 import math
@@ -46,7 +46,7 @@ def test_default_fit_finds_the_mean_field_optimum(model, data, closed_form):
     result = bl.fit(model, *data, progress=False)
     guide = result.posterior.source
     scale = 1 / np.sqrt(np.diag(precision))
-    # within 1 %: of the scale for both, since a mean matters in units of its deviation
+    # within 1 %: of the scale for both, since the error of a mean matters in units of its standard deviation
     np.testing.assert_allclose(guide.log_scale.detach().exp().numpy(), scale, rtol=0.01)
     assert np.max(np.abs(guide.loc.detach().numpy() - mean) / scale) < 0.01
     np.testing.assert_allclose(guide.loc.detach().numpy(), mean, rtol=0.01)
@@ -69,13 +69,13 @@ def test_minibatches_reach_the_same_optimum(model, data, closed_form):
     result = bl.fit(model, *data, batch_size=25, max_steps=3000, progress=False)
     scale = 1 / np.sqrt(np.diag(precision))
     guide = result.posterior.source
-    # minibatch noise leaves more than the full batch does; a deviation wrong by sqrt(60 / 25) would be 55 %
+    # minibatch noise leaves a larger error than the full batch; a standard deviation wrong by sqrt(60 / 25) would be off by 55 %
     np.testing.assert_allclose(guide.log_scale.detach().exp().numpy(), scale, rtol=0.05)
     assert np.max(np.abs(guide.loc.detach().numpy() - mean) / scale) < 0.1
 
 
-def test_tempering_scales_the_deviations(model, data, closed_form):
-    """At KL weight w the optimum is that of precision X'X / sigma^2 + w I / s^2, times 1 / w in variance."""
+def test_tempering_scales_the_standard_deviations(model, data, closed_form):
+    """At KL weight w the optimum has precision X'X / sigma^2 + w I / s^2, times 1 / w in variance."""
     design, _, _ = closed_form
     weight = 0.25
     result = bl.fit(model, *data, kl_weight=weight, progress=False)
@@ -96,7 +96,7 @@ def test_predictive_moments_equal_the_closed_form(model, data):
     mean, variance = guide.loc.detach().numpy(), guide.log_scale.detach().exp().numpy() ** 2
     prediction = result.posterior.predict(x_new, num_draws=100_000)
     epistemic = np.sqrt(design**2 @ variance)
-    # Monte Carlo: 4 standard errors of a mean, and of a deviation, over 100,000 draws
+    # Monte Carlo: 4 standard errors of a mean and of a standard deviation, over 100,000 draws
     assert np.all(np.abs(prediction.mean.numpy() - design @ mean) < 4 * epistemic / math.sqrt(1e5))
     np.testing.assert_allclose(prediction.epistemic_std.numpy(), epistemic, rtol=4 / math.sqrt(2e5))
     np.testing.assert_allclose(prediction.aleatoric_std.numpy(), SIGMA, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Random Bayesian linear regressions beside the best mean-field Normal in closed form: no silent miss."""
+"""Random Bayesian linear regressions compared with the best mean-field Normal in closed form: no silent miss."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.noise import seeded
 
-GAP, OFF = 1e-2, 1e-2  # nats; marginal posterior deviations
+GAP, OFF = 1e-2, 1e-2  # nats; marginal posterior standard deviations
 
 
 def random_problem(seed):
@@ -27,7 +27,7 @@ def random_problem(seed):
 
 
 def miss(guide, x, y, noise, scale, weight=1.0):
-    """Nats below the best mean-field Normal, and the largest error of a mean in marginal deviations."""
+    """Nats below the best mean-field Normal, and the largest error of a mean in marginal standard deviations."""
     precision = x.T @ x / noise**2 + weight * np.eye(x.shape[1]) / scale**2
     error = guide.loc.detach().double().numpy() - np.linalg.solve(precision, x.T @ y / noise**2)
     ratio = np.exp(2 * guide.log_scale.detach().double().numpy()) * np.diag(precision) / weight
@@ -84,7 +84,7 @@ def test_a_point_estimated_bias_is_solved_too(build):
         (lambda: bl.Linear(2, 1, prior=bl.priors.Normal(scale="learned")), bl.likelihoods.Normal(1.0)),
     ],
 )
-def test_what_is_not_quadratic_takes_steps(build, make, likelihood):
+def test_fits_that_are_not_quadratic_take_steps(build, make, likelihood):
     x, y = bl.datasets.parabola(40)
     result = bl.fit(bl.BayesianModel(build(make), likelihood), x, y, max_steps=20, progress=False)
     assert result.steps == 20

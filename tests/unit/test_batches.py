@@ -22,7 +22,7 @@ from bayesian_layers.fitting.data.batches import FullBatch, ShuffledBatches, Str
 N = 50
 X = torch.arange(float(N))[:, None]
 Y = torch.arange(N)
-VALUE = torch.linspace(-3.0, 7.0, N, dtype=torch.float64)  # stands for a row's log likelihood
+VALUE = torch.linspace(-3.0, 7.0, N, dtype=torch.float64)  # plays the part of a row's log likelihood
 TOTAL = float(VALUE.sum())
 
 
@@ -99,7 +99,7 @@ def test_an_epoch_gives_every_row_once(make, kind):
 
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("steps", [0, 3, 7, 12, 14])
-def test_restored_in_the_middle_it_goes_on_as_if_never_stopped(make, kind, steps):
+def test_restored_batches_are_those_that_would_have_come(make, kind, steps):
     x, y, options = SOURCES[kind]()
     whole = taken(make(x, y, **options), 25)
     before = make(x, y, **options)
@@ -140,7 +140,7 @@ def test_a_position_in_other_batches_is_refused(make):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_once_sums_to_the_whole_data_set_and_moves_nothing(make, kind):
+def test_once_sums_to_the_whole_data_set_and_does_not_change_the_position(make, kind):
     x, y, options = SOURCES[kind]()
     batches, untouched = make(x, y, **options), make(x, y, **options)
     taken(batches, 2), taken(untouched, 2)
@@ -155,7 +155,7 @@ SIZES = {"equal": (10,) * 5, "a smaller last": (16, 16, 16, 2), "two": (49, 1), 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_the_mean_of_an_epoch_of_a_stream_is_exactly_the_full_sum(make, sizes):
-    """In a fixed order, where N / B_j would be wrong for ever."""
+    """In a fixed order, in which N / B_j would always be wrong."""
     batches = make(pairs(*sizes))
     for _ in range(2):
         epoch = taken(batches, len(sizes))
@@ -173,7 +173,7 @@ def test_the_same_for_the_librarys_streams_and_for_loaders_of_tensors(make, kind
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_a_source_that_cannot_tell_is_exact_from_its_second_epoch(make, sizes):
+def test_a_source_of_unknown_length_is_exact_from_its_second_epoch(make, sizes):
     batches = make(Again(pairs(*sizes)), num_data=N)
     first = taken(batches, len(sizes))
     assert first[0].scale == N / sizes[0]
@@ -183,17 +183,17 @@ def test_a_source_that_cannot_tell_is_exact_from_its_second_epoch(make, sizes):
 
 
 def test_each_step_on_shuffled_tensors_is_unbiased(make):
-    """Also that of the smaller last batch: a z-test at each place of an epoch."""
+    """Also the step on the smaller last batch: a z-test at each position of an epoch."""
     batches = make(X, Y, batch_size=16, seed=0)
     terms = np.array([[term(batch) for batch in taken(batches, 4)] for _ in range(4000)])
     assert [batch.scale for batch in taken(batches, 4)] == [N / 16] * 3 + [N / 2]
     z = (terms.mean(0) - TOTAL) / (terms.std(0) / 4000**0.5)
     assert np.abs(z).max() < 4
-    one_scale = terms.mean(0) * 4 * np.array([16, 16, 16, 2]) / N  # what the streams' scale would give
+    one_scale = terms.mean(0) * 4 * np.array([16, 16, 16, 2]) / N  # with the streams' scale
     assert abs(one_scale[-1] - TOTAL) > 0.5 * TOTAL
 
 
-def test_rows_that_never_come_are_made_up_for(make):
+def test_the_scale_makes_up_for_rows_that_never_come(make):
     """`drop_last`, and data that are a part of more: the terms stand for all `num_data` rows."""
     dropping = make(loader(drop_last=True))
     assert dropping.num_data == N
@@ -226,7 +226,7 @@ def test_a_weight_of_two_is_the_row_twice(make):
     assert not make(X, Y).weighted
 
 
-# --- what a batch is ---
+# --- contents of a batch ---
 
 
 def test_dtype_and_device_are_the_networks(build):
@@ -270,7 +270,7 @@ def test_seeds_and_epochs_give_other_orders(make):
 
 
 def test_the_callers_random_state_stays_and_does_not_matter(make):
-    """`unchanged_global_state` looks at the end; here in between, and the other way round."""
+    """The fixture `unchanged_global_state` looks at the end of the test; this looks in between."""
     first = [batch.y.tolist() for batch in taken(make(loader()), 10)]
     state = torch.get_rng_state()
     batches = make(loader())
@@ -321,8 +321,8 @@ def test_what_loaders_know_of_themselves(make):
     assert np.mean([term(batch) for batch in taken(batches, 7)]) == pytest.approx(TOTAL)
 
 
-def test_loaders_that_cannot_tell_the_rows_need_num_data(make):
-    """A sampler that takes a part: its data set's length would inflate the ELBO."""
+def test_loaders_of_unknown_length_need_num_data(make):
+    """With a sampler that takes a part, the length of the data set would inflate the ELBO."""
     part = SubsetRandomSampler(range(30))
     for source in (
         loader(shuffle=False, sampler=part),
@@ -381,7 +381,7 @@ def test_sources_that_end(make):
         batches.next()
 
 
-def test_num_data_below_what_comes(make):
+def test_num_data_below_the_rows_given(make):
     for x, y in [(X, Y), (pairs(25, 25), None), (loader(), None), (array_stream(), None)]:
         with pytest.raises(errors.DataError, match=r"at least the 50 rows of .*; received 49"):
             make(x, y, num_data=49)
@@ -392,7 +392,7 @@ def test_num_data_below_what_comes(make):
         taken(endless, 3)
 
 
-def test_what_is_no_batch(make):
+def test_elements_that_are_not_batches(make):
     for element, words in [
         (X, "received a Tensor"),
         ((X,), "received a tuple of 1"),
@@ -450,7 +450,7 @@ def test_wrong_settings(make, options):
 
 
 def test_a_fit_of_a_model_on_batches_is_that_of_the_model(build):
-    """What `scale` means to the Pyro program: for tensors it is the program's own `num_data / B`."""
+    """For tensors `scale` is the Pyro program's own `num_data / B`."""
     model = bl.BayesianModel(build(lambda: bl.Linear(1, 1)), bl.likelihoods.Normal(1.0))
     batches = make_batches(X, Y.float(), network=model.network, batch_size=16, num_data=200)
     weights = {name: site.initial for name, site in model.sites().items()}

@@ -7,7 +7,7 @@ from bayesian_layers.noise import seeded
 X = torch.linspace(-1, 1, 6)
 
 
-def test_a_recording_gives_the_same_on_other_tensors():
+def test_a_captured_function_gives_the_same_on_other_tensors():
     def function(x, w):
         return (torch.vmap(lambda v: (v * x).tanh().sum())(w), x.exp())
 
@@ -17,7 +17,7 @@ def test_a_recording_gives_the_same_on_other_tensors():
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-def test_gradients_are_recorded():
+def test_gradients_are_captured():
     def function(x):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -38,7 +38,7 @@ def test_inputs_that_are_written_to_are_written_to_again():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_what_is_read_before_and_after_a_write_is_read_twice():
+def test_a_read_before_and_one_after_a_write_are_two_reads():
     def function(x):
         before = x.exp()
         x.add_(1)
@@ -49,7 +49,7 @@ def test_what_is_read_before_and_after_a_write_is_read_twice():
     torch.testing.assert_close(after, (X + 1).exp())
 
 
-def test_a_product_with_one_that_is_written_to_is_no_alias():
+def test_a_product_with_one_that_is_written_to_is_not_an_alias():
     def function(x):
         copy = x * 1
         copy.add_(5)
@@ -66,12 +66,12 @@ def test_constants_and_buffers_that_change():
         return (x * constant.sin() + buffer * 2,)
 
     captured = capture(function, [X])
-    assert "sin" not in captured.source  # always the same, so computed once
+    assert "sin" not in captured.source  # constant, so computed once
     torch.testing.assert_close(captured.run(X)[0], X * constant.sin() + 4)
     torch.testing.assert_close(captured.run(X)[0], X * constant.sin() + 6)
 
 
-def test_filled_memory_that_is_written_to_is_filled_anew():
+def test_filled_memory_that_is_written_to_is_filled_again():
     def function(x):
         total = torch.zeros_like(x)
         total[2:4] += x[2:4]
@@ -82,7 +82,7 @@ def test_filled_memory_that_is_written_to_is_filled_anew():
     torch.testing.assert_close(captured.run(X)[0], function(X)[0])
 
 
-def test_random_numbers_are_drawn_anew_and_not_shared():
+def test_random_numbers_are_drawn_again_and_not_shared():
     def function(x):
         return (torch.rand_like(x), torch.rand_like(x))
 
@@ -96,16 +96,16 @@ def test_random_numbers_are_drawn_anew_and_not_shared():
     assert not torch.equal(*ours)
 
 
-def test_what_is_superfluous_is_left_out():
+def test_unused_and_repeated_operations_are_removed():
     def function(x):
-        torch.linspace(0, 1, 3).exp()  # nobody needs it
+        torch.linspace(0, 1, 3).exp()  # not used
         view = x.reshape(2, 3).unsqueeze(0).squeeze(0).reshape(6) * 1
         return (view.exp() + view.exp(),)
 
     assert capture(function, [X]).operations == 2
 
 
-def test_values_must_not_be_looked_at():
+def test_values_must_not_be_read():
     with pytest.raises(CaptureError, match="reads the values"):
         capture(lambda x: (x if x.sum() > 0 else -x,), [X])
     with pytest.raises(CaptureError, match="something other than tensors"):

@@ -32,7 +32,7 @@ STEPS = 24
 
 
 class StopError(Exception):
-    """Raised by a callback: as good as a kill, at a chosen step."""
+    """Raised by a callback, which stops a fit at a chosen step as a kill would."""
 
 
 @pytest.fixture
@@ -89,27 +89,27 @@ def assert_same(one, other):
     ],
 )
 @pytest.mark.parametrize("steps", [(3, 10, 17)])
-def test_a_stopped_fit_ends_as_one_that_was_not(model, folder, options, steps):
+def test_a_resumed_fit_equals_an_uninterrupted_one(model, folder, options, steps):
     for last in steps:
         killed(model, folder, last, **options)
     assert_same(quick(model, folder, **options), quick(model, **options))
 
 
 def test_dropout_draws_the_same_after_a_stop(build, folder):
-    """Recording a step draws from torch's generator too, and happens at another step after a stop."""
+    """Capturing a step draws from torch's generator too, and happens at another step after a stop."""
     network = build(lambda: nn.Sequential(bl.Linear(2, 4), nn.Tanh(), nn.Dropout(0.3), bl.Linear(4, 1)))
     model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
     killed(model, folder, 10)
     assert_same(quick(model, folder), quick(model))
 
 
-def test_streams_go_on_in_their_order(model, folder):
+def test_streams_resume_in_their_order(model, folder):
     stream = streams.arrays(X.numpy(), Y.numpy(), batch_size=16, seed=3)
     killed(model, folder, 10, x=stream, y=None)
     assert_same(quick(model, folder, x=stream, y=None), quick(model, x=stream, y=None))
 
 
-def test_a_foreign_source_goes_on_and_says_what_it_cannot_promise(model, folder):
+def test_resuming_with_a_foreign_source_warns_about_its_order(model, folder):
     pairs = [(X[:30], Y[:30]), (X[30:], Y[30:])]
     killed(model, folder, 10, x=pairs, y=None)
     with pytest.warns(FitWarning, match="whose order cannot be restored"):
@@ -349,7 +349,7 @@ def test_edited_code_is_refused(build, folder, monkeypatch, what):
 
 
 @pytest.mark.parametrize("name", ["arrays.safetensors", "checkpoint.json", "manifest.json"])
-def test_damage_is_refused_and_nothing_begins_anew(model, folder, name):
+def test_damage_is_refused_and_nothing_is_overwritten(model, folder, name):
     killed(model, folder, 5)
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
@@ -475,7 +475,7 @@ SIGNALS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 
 
 @pytest.mark.parametrize(("number", "kind"), SIGNALS)
-def test_a_signal_writes_and_says_so(model, folder, number, kind, capsys):
+def test_a_signal_saves_and_stops_the_fit(model, folder, number, kind, capsys):
     before = [signal.getsignal(each) for each, _ in SIGNALS]
     guide = bl.guides.MeanFieldNormal(model)
 
@@ -518,7 +518,7 @@ def test_a_signal_to_a_process(folder, number, status):
     assert json.loads((folder / "checkpoint.json").read_text())["step"] == 5
 
 
-def test_a_second_signal_acts_as_ever(model, folder):
+def test_a_second_signal_has_its_usual_effect(model, folder):
     def callback(progress):
         if progress.step == 7:
             os.kill(os.getpid(), signal.SIGINT)
@@ -570,7 +570,7 @@ def test_a_full_disk_loses_nothing(model, folder, monkeypatch):
     shutil.rmtree(folder)
 
 
-def test_a_signal_on_a_full_disk_says_what_is_lost(model, folder, monkeypatch):
+def test_a_signal_on_a_full_disk_reports_what_is_lost(model, folder, monkeypatch):
     write = saving.write_folder
 
     def full(path, arrays, documents):
@@ -591,7 +591,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(model,
     assert seen == []
 
 
-def test_threads_of_the_first_start_are_used_and_given_back(model, folder):
+def test_the_thread_count_of_the_first_start_is_used_and_restored(model, folder):
     killed(model, folder, 5)
     stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)
@@ -644,7 +644,7 @@ class Own:
         self.value = value
 
 
-def test_digests_tell_values_apart_and_not_processes():
+def test_digests_depend_on_values_and_not_on_the_process():
     values = [
         None, 0, 0.0, False, "0", 1.0, [1.0], (1.0,), {"a": 1.0}, {"b": 1.0}, ["ab"], ["a", "b"], ("a", ("b",)),
         torch.zeros(2), torch.zeros(2, 1), torch.zeros(2).double(), torch.zeros(2, dtype=torch.int32),

@@ -28,7 +28,7 @@ def quick(model, **options):
     return bl.fit(model, X, Y, progress=False, **{"max_steps": 20, **options})
 
 
-def test_the_result_says_what_happened(model):
+def test_the_result_describes_the_fit(model):
     result = quick(model)
     assert result.history.shape == (20,)
     assert result.steps == 20
@@ -141,8 +141,8 @@ def test_a_parameter_that_the_network_does_not_use(build):
     assert torch.equal(posterior.source.point, torch.ones(2))
 
 
-@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro's own, beside our error
-def test_divergence_is_an_error_with_its_facts(model):
+@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro's own, in addition to our error
+def test_divergence_is_an_error_with_step_and_objective(model):
     guide = bl.guides.MeanFieldNormal(model)
     with pytest.raises(bl.errors.DivergenceError, match="learning_rate") as caught:
         quick(model, guide=guide, learning_rate=1e30)
@@ -151,8 +151,8 @@ def test_divergence_is_an_error_with_its_facts(model):
     assert not math.isfinite(caught.value.neg_elbo)
 
 
-def test_a_divergence_at_a_rate_of_our_own_starts_anew_with_a_smaller_one(build):
-    """A likelihood that overflows as soon as weights leave a small region: an exponential on top of another."""
+def test_a_divergence_at_the_default_rate_restarts_with_a_smaller_one(build):
+    """The likelihood overflows as soon as the weights leave a small region: it is an exponential of an exponential."""
 
     class Steep(nn.Module):
         def __init__(self):
@@ -303,21 +303,21 @@ def test_data_far_from_unit_scale_earn_a_warning(build, x, y, text):
     model = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Normal())
     with pytest.warns(bl.errors.FitWarning, match=text):
         result = bl.fit(model, x, y, max_steps=2, progress=False)
-    assert len([said for said in result.warnings if "unit scale" in said]) == 1
+    assert len([text for text in result.warnings if "unit scale" in text]) == 1
     assert "warning:" in str(result)
 
 
 @pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")  # read off the result
 @pytest.mark.parametrize(("factor", "warned"), [(1.0, 0), (1e4, 1)])
 def test_images_are_judged_as_a_whole(build, factor, warned):
-    """A pixel that hardly changes says nothing of the scale."""
+    """A single pixel that hardly changes does not make the images off scale."""
     images = torch.randn(12, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     images[..., 0, 0] = 1 + 0.01 * images[..., 0, 0]
     model = bl.BayesianModel(
         build(lambda: nn.Sequential(nn.Flatten(), bl.Linear(4, 1))), bl.likelihoods.Normal()
     )
     result = bl.fit(model, factor * images, X[:12, 0], max_steps=2, progress=False)
-    assert len([said for said in result.warnings if "unit scale" in said]) == warned
+    assert len([text for text in result.warnings if "unit scale" in text]) == warned
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8, torch.float64])
@@ -379,7 +379,7 @@ def test_the_learning_rate_falls_with_the_width():
 
 
 def test_a_step_is_adam_on_the_elbo_of_pyro(model):
-    """One eager step beside torch's own Adam on the gradient of Pyro's ELBO, on the same draws."""
+    """One eager step equals torch's own Adam on the gradient of Pyro's ELBO, on the same draws."""
     guide = bl.guides.MeanFieldNormal(model)
     twin = copy.deepcopy(guide)
     bl.fit(model, X, Y, guide=guide, max_steps=1, learning_rate=0.1, compile="eager", progress=False)
@@ -396,13 +396,13 @@ def test_a_step_is_adam_on_the_elbo_of_pyro(model):
 @pytest.mark.parametrize(
     "options", [{}, {"batch_size": 25}, {"estimator": "local"}, {"estimator": "flipout"}]
 )
-def test_a_recorded_step_is_the_eager_one(model, options):
+def test_a_captured_step_is_the_eager_one(model, options):
     eager, captured = (quick(model, compile=mode, **options) for mode in ("eager", "captured"))
     assert (eager.step_mode, captured.step_mode) == ("eager", "captured")
     np.testing.assert_allclose(captured.history, eager.history, rtol=1e-4)
 
 
-def test_what_cannot_be_recorded_runs_eagerly_and_says_why(build, caplog):
+def test_a_step_that_cannot_be_captured_runs_eagerly_and_logs_why(build, caplog):
     class Looks(nn.Module):
         def __init__(self):
             super().__init__()
@@ -417,8 +417,8 @@ def test_what_cannot_be_recorded_runs_eagerly_and_says_why(build, caplog):
     assert "reads the values" in caplog.text
 
 
-def test_a_recording_that_is_wrong_elsewhere_is_not_used(build, caplog):
-    """A Python number that was read from a tensor by a way that no recorder sees."""
+def test_a_captured_step_that_is_wrong_on_other_inputs_is_not_used(build, caplog):
+    """The network has state in Python that changes from call to call, which no capture sees."""
 
     class Baked(nn.Module):
         def __init__(self):
@@ -481,7 +481,7 @@ def test_joint_guides_reach_a_better_elbo(model, kind):
     assert joint.elbo > mean_field.elbo
 
 
-def test_a_fit_can_go_on(model):
+def test_a_fit_can_be_continued(model):
     guide = bl.guides.MeanFieldNormal(model)
     first = quick(model, guide=guide, max_steps=100)
     second = quick(model, guide=guide, max_steps=None)
@@ -490,7 +490,7 @@ def test_a_fit_can_go_on(model):
 
 
 def test_yesterdays_posterior_is_todays_prior(build):
-    """Two halves one after the other, exactly as both at once, where the posterior is Normal."""
+    """If the posterior is Normal, fits of two halves one after the other equal one fit of both."""
     x, y = X.double(), X[:, 0].double()
     model = bl.BayesianModel(build(lambda: bl.Linear(2, 1, bias=False).double()), bl.likelihoods.Normal(0.5))
     diagonal = torch.linalg.qr(x)[0] * 7  # columns at right angles, so that mean field is exact
@@ -506,7 +506,7 @@ def test_yesterdays_posterior_is_todays_prior(build):
 
 
 @pytest.mark.parametrize("compile", ["eager", "captured"])
-def test_an_optimizer_of_ones_own(model, compile):
+def test_a_custom_optimizer(model, compile):
     made = []
 
     def sgd(parameters):
@@ -538,6 +538,6 @@ def test_an_optimizer_of_ones_own(model, compile):
     ],
     ids=["dense", "steps", "convolution", "recurrent", "nothing"],
 )
-def test_work_of_a_row(build, make, x, expected):
-    """Each parameter at each place where it is used: convolutions and long sequences cost more than their size."""
+def test_work_per_row(build, make, x, expected):
+    """Each parameter counts at each place where it is used: convolutions and long sequences take more than their size."""
     assert multiplications(build(make), x) == expected
