@@ -69,7 +69,8 @@ def test_minibatches_reach_the_same_optimum(model, data, closed_form):
     result = bl.fit(model, *data, batch_size=25, max_steps=3000, progress=False)
     scale = 1 / np.sqrt(np.diag(precision))
     guide = result.posterior.source
-    # minibatch noise leaves a larger error than the full batch; a standard deviation wrong by sqrt(60 / 25) would be off by 55 %
+    # minibatch noise leaves a larger error than the full batch; a standard deviation that is wrong by a factor of
+    # sqrt(60 / 25) would be off by 55 %
     np.testing.assert_allclose(guide.log_scale.detach().exp().numpy(), scale, rtol=0.05)
     assert np.max(np.abs(guide.loc.detach().numpy() - mean) / scale) < 0.1
 

@@ -539,5 +539,5 @@ def test_a_custom_optimizer(model, compile):
     ids=["dense", "steps", "convolution", "recurrent", "nothing"],
 )
 def test_work_per_row(build, make, x, expected):
-    """Each parameter counts at each place where it is used: convolutions and long sequences take more than their size."""
+    """Each parameter counts at each place where it is used, as in convolutions and long sequences."""
     assert multiplications(build(make), x) == expected
