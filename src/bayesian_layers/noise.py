@@ -72,7 +72,7 @@ class PairedNoise:
     ) -> None:
         self._size, self._seed, self._particles = size, seed, particles
         self._pairs = (particles + 1) // 2
-        self._to = {"dtype": dtype, "device": device}
+        self._to: dict[str, Any] = {"dtype": dtype, "device": device}
         self._steps = max(1, min(block, _NUMBERS_PER_BLOCK // max(1, self._pairs * size)))
         self._sequence = self._table = None
         if 0 < size <= SobolEngine.MAXDIM:

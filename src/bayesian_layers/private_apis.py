@@ -3,6 +3,8 @@
 Each has a test in ``tests/unit/test_private_apis.py``.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -77,7 +77,7 @@ def from_stored(spec: Any, model: BayesianModel, stored: StoredFolder) -> DrawSo
 
 def num_entries(spec: Mapping[str, Any], model: BayesianModel) -> int:
     """Return how many numbers the arrays of a described source hold."""
-    return DrawSource.MEMBERS[spec[NAME]].num_entries(spec, model)
+    return DrawSource.stored_kinds[spec[NAME]].num_entries(spec, model)
 
 
 def _without_memory(source: DrawSource) -> DrawSource:

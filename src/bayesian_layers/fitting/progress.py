@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -33,7 +34,7 @@ class ProgressReporter:
     """Updates the progress bar and calls the callbacks after each call of the step."""
 
     def __init__(
-        self, bar: tqdm, label: str, callbacks: tuple[Callback, ...], on_step: Callable[[], None]
+        self, bar: tqdm[Any], label: str, callbacks: tuple[Callback, ...], on_step: Callable[[], None]
     ) -> None:
         self._bar = bar
         self._on_step = on_step  # called last, unless a callback stops the fit

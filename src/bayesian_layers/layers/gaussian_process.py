@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import priors
 from ..arguments import check_choice, check_finite_tensor, check_integer
 from ..errors import ShapeError
-from ..priors import LogNormal, Noise, Whitened
+from ..priors import LogNormal, Noise, Prior, Whitened
 from ..saving.schema import Integer, Null, String, optional
 from .base import show_priors
 from .inducing import farthest_rows, initial_inputs, sparse_process
@@ -159,7 +159,11 @@ class GaussianProcess(nn.Module):
         self.inducing_values = nn.Parameter(like.new_zeros(out_features, num_inducing))
         self.noise_weights = nn.Parameter(like.new_zeros(out_features, 2 * num_frequencies))
         self.noise_frequencies = nn.Parameter(like.new_zeros(num_frequencies, in_features + DEGREES[kernel]))
-        own = {"inducing_values": Whitened(), "noise_weights": Noise(), "noise_frequencies": Noise()}
+        own: dict[str, Prior | None] = {
+            "inducing_values": Whitened(),
+            "noise_weights": Noise(),
+            "noise_frequencies": Noise(),
+        }
         own["log_lengthscale"] = normal_on_log("lengthscale_prior", lengthscale_prior)
         own["log_variance"] = normal_on_log("variance_prior", variance_prior)
         priors.set_priors(self, {name: own.get(name) for name, _ in self.named_parameters()})

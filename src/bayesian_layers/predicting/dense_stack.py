@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,11 @@ from ..network import Inputs
 from ..private_apis import replaces_forward
 
 _DENSE = (nn.Linear, Linear)
-_IN_PLACE = {nn.Tanh: torch.tanh_, nn.ReLU: torch.relu_, nn.Sigmoid: torch.sigmoid_}
+_IN_PLACE: dict[type[nn.Module], Any] = {
+    nn.Tanh: torch.tanh_,
+    nn.ReLU: torch.relu_,
+    nn.Sigmoid: torch.sigmoid_,
+}
 _ELEMENTWISE = (nn.Dropout, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.SiLU, nn.Softplus, nn.Softsign)
 
 

@@ -157,9 +157,10 @@ class Refinement:
     @classmethod
     def from_spec(cls, spec: Any) -> Refinement:
         """Build what :meth:`spec` described; nothing in it is trusted."""
-        known = _SCHEMA.check(spec, "refinement")
+        known: dict[str, Any] = dict(_SCHEMA.check(spec, "refinement"))
+        known["warnings"] = tuple(known["warnings"])
         try:
-            return cls(**{**known, "warnings": tuple(known["warnings"])})
+            return cls(**known)
         except DataError as error:
             raise StorageError(f"the stored record of a refinement is not valid: {error}") from error
 

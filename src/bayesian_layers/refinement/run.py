@@ -134,7 +134,7 @@ class _Chains:
     def elapsed(self) -> float:
         return time.perf_counter() - self.begun
 
-    def go(self, bar: tqdm) -> None:
+    def go(self, bar: tqdm[Any]) -> None:
         """Move until it is enough."""
         generator = stream(self.settings.seed, _STREAM)
         last, now = 0.0, self.elapsed()

@@ -1,5 +1,7 @@
 """Schemas of JSON documents that are not trusted: what each value must be."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import reprlib

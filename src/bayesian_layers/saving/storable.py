@@ -5,6 +5,8 @@ family can be stored as soon as its class sets ``ARGUMENTS``, a schema for each 
 the class registers it. Only classes of this library are registered, so that a file never decides what code runs.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -22,20 +24,19 @@ class Storable:
 
     Attributes:
         ARGUMENTS: Constructor argument to the schema of its value in JSON; the object keeps each under its name.
-        OPTIONAL: Names of arguments that are stored only where they differ from the class's default.
         FAMILY: What the family is called in errors, such as ``bl.priors``.
     """
 
     ARGUMENTS: ClassVar[Mapping[str, Schema]]
     FAMILY: ClassVar[str]
-    MEMBERS: ClassVar[dict[str, type[Any]]]
+    stored_kinds: ClassVar[dict[str, type[Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if Storable in cls.__bases__:
-            cls.MEMBERS = {}
+            cls.stored_kinds = {}
         elif "ARGUMENTS" in vars(cls) and cls.__module__.partition(".")[0] == _LIBRARY:
-            cls.MEMBERS[cls.__name__] = cls
+            cls.stored_kinds[cls.__name__] = cls
 
     def spec(self) -> dict[str, Any]:
         """Describe this object in JSON's types: the name of its class and its arguments.
@@ -47,7 +48,7 @@ class Storable:
             StorageError: If the class is not one that the library can store.
         """
         kind = type(self)
-        if self.MEMBERS.get(kind.__name__) is not kind:
+        if self.stored_kinds.get(kind.__name__) is not kind:
             raise StorageError(
                 f"a {kind.__name__} cannot be saved: it is not a class of {self.FAMILY} that can be stored"
             )
@@ -71,7 +72,7 @@ class Storable:
             StorageError: If the description is not one of a known class, or its arguments do not fit.
         """
         MemberOf(cls).check(spec, cls.FAMILY)
-        kind = cls.MEMBERS[spec[NAME]]
+        kind = cls.stored_kinds[spec[NAME]]
         arguments = {name: kind.ARGUMENTS[name].build(value) for name, value in spec.items() if name != NAME}
         try:
             return kind._from_arguments(arguments, **context)
@@ -105,7 +106,7 @@ class MemberOf(Schema):
     @property
     def _kinds(self) -> Union:
         # Read at each use: members register after the schemas that mention their family are made.
-        members = self.family.MEMBERS
+        members = self.family.stored_kinds
         names = [name for name in self.only or members if name not in self.without]
         return Union(NAME, {name: Record(members[name].ARGUMENTS) for name in names})
 
