@@ -11,7 +11,7 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.draw_sources import DrawSource
-from bayesian_layers.estimators.base import log_likelihood as summed
+from bayesian_layers.estimators.base import total_log_likelihood as summed
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.guides import Ensemble, FullRankNormal, LowRankNormal, MeanFieldNormal
 from bayesian_layers.model import log_likelihood

@@ -499,7 +499,7 @@ PLAIN = {
     "coupled rows": (Coupled, "depends on the other rows"),
     "hidden use": (ByVmap, "plain reparameterization"),
     "recomputed": (Recomputed, "plain reparameterization"),
-    "nothing to cover": (Product, "not straight into a layer"),
+    "nothing to cover": (Product, "not passed unchanged to a layer"),
 }  # fmt: skip
 
 
@@ -523,6 +523,9 @@ def test_a_guide_without_independent_normals_gets_the_plain_one(build):
     class Correlated:
         transform, noise_size = guide.transform, guide.noise_size
 
+        def moments(self):
+            return None
+
     estimator = make("local", model, Correlated(), x, y)
     assert isinstance(estimator, Reparameterization)
     assert "Correlated" in estimator.note
@@ -535,7 +538,7 @@ def test_sites_that_are_no_weights_are_plain_and_named(build):
     assert estimator.uses_noise
     assert (
         estimator.note
-        == "plain reparameterization instead of local for `noise_scale` (no weight of the network)"
+        == "plain reparameterization instead of local for `noise_scale` (not a parameter of the network)"
     )
 
 
@@ -549,7 +552,7 @@ def test_a_network_that_changes_its_ways_is_an_error(build, change):
             change
         ]
     )
-    with pytest.raises(bl.errors.SiteError, match=r"`inner\.weight` otherwise"):
+    with pytest.raises(bl.errors.SiteError, match=r"`inner\.weight` differently"):
         run(estimator, guide, x, y)
 
 

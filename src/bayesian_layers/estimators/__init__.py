@@ -1,7 +1,7 @@
 """How the gradient of the expected log likelihood is estimated.
 
-The choice changes the noise of a training step and nothing else: model, guide and the posterior that is
-sought stay the same, and the network is not touched. What an estimator does not cover is plain.
+The choice changes the noise of a training step and nothing else: model, guide and posterior stay the same, and the
+network is not changed. Weights that an estimator does not support are reparameterized in the plain way.
 """
 
 from .base import Estimator, Reparameterization

@@ -9,39 +9,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .coverage import Call
+from ..protocols import Moments
 from .operations import Op
-from .per_row import Layer, Moments, PerRow, paired
+from .per_row import Layer, PerRow, paired
+from .tracing import Call
 
-Normal = tuple[Tensor, Tensor]  # mean, and deviation or Cholesky factors of the covariance
-Deviation = Callable[..., Tensor]  # of outputs, from the weight's, the bias' variance and the inputs
+Normal = tuple[Tensor, Tensor]  # mean, and standard deviation or Cholesky factors of the covariance
+# Standard deviation of the outputs, from that of the weight, the variance of the bias and the inputs.
+OutputStd = Callable[..., Tensor]
 
 
 class Local(PerRow):
-    r"""Local reparameterization: noise on the outputs of a linear layer, not on its weights.
+    r"""Local reparameterization: :math:`f = x \, \text{loc}^\top + (x^2 \, (\text{scale}^2)^\top)^{1/2} \epsilon`."""
 
-    .. math:: f_{nk} = \sum_d x_{nd} \, \text{loc}_{kd}
-              + \Big(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2\Big)^{1/2} \epsilon_{nk}
-
-    which is how the output is distributed, row by row, where each row uses the weight once. Covers the weight
-    and the bias of ``F.linear`` on ``(N, D)``, of ``F.bilinear`` with the products of entries for inputs, the slopes
-    of ``F.prelu``, and Gaussian processes, whose value at a row is drawn from its marginal distribution (so no function
-    is drawn). A minibatch's gradient has independent noise in each row, so its variance falls with the batch size.
-
-    References:
-        Kingma, Salimans & Welling (2015), arXiv 1506.02557; for processes Hensman, Fusi & Lawrence (2013), arXiv
-        1309.6835, and Salimbeni & Deisenroth (2017), arXiv 1705.08933.
-    """
-
+    # Noise on the outputs of a linear layer, not on its weights: the marginal distribution of each output, if each
+    # row uses the weight once. Supported are weight and bias of F.linear on (N, D), of F.bilinear (whose inputs are
+    # products of entries), the slopes of F.prelu, and Gaussian processes, whose value at a row is drawn from its
+    # marginal distribution (so no function is drawn). The gradient of a minibatch has independent noise per row, so
+    # its variance falls with the batch size. Kingma, Salimans & Welling (2015), arXiv 1506.02557; for processes
+    # Hensman, Fusi & Lawrence (2013), arXiv 1309.6835, and Salimbeni & Deisenroth (2017), arXiv 1705.08933.
     name = "local"
 
     @classmethod
     def supports(cls, call: Call) -> tuple[str | None, ...]:
-        """Weight and bias of a layer that has a rule and whose input is one vector a row."""
+        """Return weight and bias of a layer whose input is one vector per row."""
         vectors = len(call.input_shapes[0]) == 2
-        # Each output has entries of the weight for itself.
-        apart = vectors and call.weight_shape[0] == call.output_shape[1]
-        return (call.weight, call.bias) if apart and call.op in _DEVIATIONS else ()
+        # Each output has its own entries of the weight.
+        separate = vectors and call.weight_shape[0] == call.output_shape[1]
+        return (call.weight, call.bias) if separate and call.op in _OUTPUT_STD else ()
 
     def row_noise(self, particles: int, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw standard normal numbers, ``(S * N, K)`` for a layer with K outputs."""
@@ -55,32 +50,30 @@ class Local(PerRow):
     ) -> list[Layer]:
         chosen = {name: moments[name] for name in self.supported}
         return [
-            _layer(_DEVIATIONS[call.op], chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
+            _layer(_OUTPUT_STD[call.op], chosen.get(call.weight or ""), chosen.get(call.bias or ""), noise)
             for call, noise in zip(self._calls, row_noise, strict=True)
         ]
 
 
-def _layer(of_output: Deviation, weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
-    """A layer whose weight, bias or both are Normal."""
+def _layer(output_std: OutputStd, weight: Normal | None, bias: Normal | None, noise: Tensor) -> Layer:
+    """Make the replacement of a layer whose weight, bias or both are Normal."""
 
     def layer(op: Op, inputs: tuple[Tensor, ...], w: Tensor, b: Tensor | None) -> Tensor:
         mean = op(inputs, weight[0] if weight else w, bias[0] if bias else b)
-        # An input of zeros has no variance, and the root no finite slope there.
+        # For an input of zeros the variance is 0, where the square root has no finite slope.
         floor = mean.new_full(mean.shape[-1:], torch.finfo(mean.dtype).tiny)
         variance = floor + bias[1].square() if bias else floor
-        deviation = of_output(weight[1], variance, *inputs) if weight else variance.sqrt()
-        return torch.addcmul(mean, deviation, noise.to(mean.dtype))
+        std = output_std(weight[1], variance, *inputs) if weight else variance.sqrt()
+        return torch.addcmul(mean, std, noise.to(mean.dtype))
 
     return layer
 
 
-class _Deviation(torch.autograd.Function):
-    r"""Deviation of a linear layer's outputs, :math:`(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2 + v_k)^{1/2}`.
+class _LinearStd(torch.autograd.Function):
+    r"""Standard deviation of a linear layer's outputs, :math:`(\sum_d x_{nd}^2 \, \text{scale}_{kd}^2 + v_k)^{1/2}`."""
 
-    Its slopes have one product with the weight's shape. Torch's own, for squares and root apart, have three
-    passes over that memory, a tenth of a step of a wide layer.
-    """
-
+    # Its backward pass has one product of the weight's shape. Torch's, for squares and root separately, has three
+    # passes over that memory, a tenth of a step of a wide layer.
     generate_vmap_rule = True
 
     @staticmethod
@@ -93,8 +86,8 @@ class _Deviation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, scale, deviation = ctx.saved_tensors
-        each = slopes[0] / deviation  # twice the slope of the variance: the 2 of the squares goes with it
+        x, scale, std = ctx.saved_tensors
+        each = slopes[0] / std  # twice the slope of the variance: the factor 2 of the squares is in it
         return (
             (each @ scale.square()) * x if ctx.needs_input_grad[0] else None,
             (each.t() @ x.square()) * scale if ctx.needs_input_grad[1] else None,
@@ -111,7 +104,8 @@ def _prelu(scale: Tensor, variance: Tensor, x: Tensor) -> Tensor:
 
 
 def _process(spread: Tensor, variance: Tensor, features: Tensor) -> Tensor:
-    """Values with independent entries, ``(K, M)``, or a covariance each, ``(K, M, M)``; and what they leave open."""
+    # Inducing values with independent entries, (K, M), or with a covariance each, (K, M, M); the rest of the variance
+    # is that of the process given these values.
     spread, squares = spread.to(features.dtype), features.square()
     if spread.dim() == 3:
         explained = (features @ spread).square().sum(2).mT
@@ -120,8 +114,8 @@ def _process(spread: Tensor, variance: Tensor, features: Tensor) -> Tensor:
     return (explained + (1 - squares.sum(1, keepdim=True)).clamp(min=0) + variance).sqrt()
 
 
-_DEVIATIONS: Mapping[str, Deviation] = {
-    "linear": lambda scale, variance, x: _Deviation.apply(x, scale, variance),
+_OUTPUT_STD: Mapping[str, OutputStd] = {
+    "linear": lambda scale, variance, x: _LinearStd.apply(x, scale, variance),
     "bilinear": _bilinear,
     "prelu": _prelu,
     "process": _process,

@@ -1,6 +1,6 @@
-"""Functions of torch that are linear in a weight, with one effective weight a row, as modules call them.
+"""Functions of torch that are linear in a weight, as modules call them.
 
-A new one is a line of ``OPS`` here, and a rule in each estimator that treats it.
+A new one needs an entry in ``OPS`` here, and a rule in each estimator that supports it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,12 @@ Op = Callable[[tuple[Tensor, ...], Tensor, Tensor | None], Tensor]  # inputs, we
 
 @dataclass(frozen=True)
 class Bound:
-    """The arguments of one call.
-
-    Attributes:
-        inputs: What the layer works on.
-        weight: Its weight.
-        bias: Its bias, or ``None``.
-        op: The function of these three; stride and the like are bound.
-    """
+    """The arguments of one call."""
 
     inputs: tuple[Tensor, ...]
     weight: Tensor
     bias: Tensor | None
-    op: Op
+    op: Op  # the function of these three; stride and the like are bound
 
 
 def _one_input(
@@ -51,7 +44,7 @@ def _without_bias(func: Any, input: Tensor, weight: Tensor) -> Bound:
 
 
 def _process(_func: Any, features: Tensor, values: Tensor, *_: Any) -> Bound:
-    # Without the rest, which needs a rule of its own.
+    # Without the variance that the features leave open, which needs a rule of its own.
     return Bound(
         (features,), values, None, lambda inputs, w, _: functional.linear(inputs[0], w.to(inputs[0].dtype))
     )

@@ -1,4 +1,4 @@
-"""Estimators in which every row of the batch sees noise of its own."""
+"""Estimators in which every row of the batch has noise of its own."""
 
 from __future__ import annotations
 
@@ -13,41 +13,34 @@ from torch.overrides import TorchFunctionMode
 from ..errors import SiteError
 from ..model import BayesianModel
 from ..network import Inputs, dtype_and_device, num_rows
-from .base import Estimator, log_likelihood
-from .coverage import Call, address
+from ..protocols import Guide, Moments
+from .base import Estimator, total_log_likelihood
 from .operations import OPS, Op, bind
+from .tracing import Call, address
 
-Moments = Mapping[str, tuple[Tensor, Tensor]]
-# What stands in for the op on its inputs, weight and bias.
+# Replaces an op on its inputs, weight and bias.
 Layer = Callable[[Op, tuple[Tensor, ...], Tensor, Tensor | None], Tensor]
 
 
 class PerRow(Estimator):
-    """Runs the model's program once, and does the covered layers' arithmetic with noise for each row.
+    """Runs the model's program once, with the arithmetic of supported layers replaced by one with noise per row."""
 
-    S particles are S copies of the rows, with antithetic noise in pairs. What is not covered has ONE draw for
-    all copies, made from the first row of the guide's noise. To all but their own layer covered weights
-    are NaN, so that a use that nobody foresaw cannot pass in silence.
-
-    Args:
-        model: The model.
-        calls: The layers to treat, each with at least one covered site.
-        covered: Sites that they cover.
-        note: What is not covered, and why.
-    """
+    # S particles are S copies of the rows, with antithetic noise in pairs. Sites that are not supported have ONE draw
+    # for all copies, made from the first row of the guide's noise. Supported weights are NaN everywhere but in their
+    # own layer, so that any unsupported use yields NaN instead of a wrong result.
 
     def __init__(
-        self, model: BayesianModel, calls: tuple[Call, ...], covered: tuple[str, ...], note: str
+        self, model: BayesianModel, calls: tuple[Call, ...], supported: tuple[str, ...], note: str
     ) -> None:
         sites = model.sites()
-        self.supported = covered
+        self.supported = supported
         self.note = note
-        # What is only drawn is a process's own; where that is covered, no function is drawn.
+        # Sites that are drawn from their prior are those of a process; if it is supported, no function is drawn.
         self.uses_noise = any(
-            site.prior is not None and not site.prior.drawn and name not in covered
+            site.prior is not None and not site.prior.drawn and name not in supported
             for name, site in sites.items()
         )
-        # The values of a process at single rows say the same as functions, with far less noise.
+        # The values of a process at single rows have the same expectation as functions, with far less noise.
         self.use_for_evaluation = any(call.op == "process" for call in calls) and not self.uses_noise
         self._model = model
         self._calls = calls
@@ -56,34 +49,39 @@ class PerRow(Estimator):
             name: torch.full((), torch.nan, dtype=self._dtype, device=self._device).expand(
                 sites[name].initial.shape
             )
-            for name in covered
+            for name in supported
         }
 
     @classmethod
     @abstractmethod
     def supports(cls, call: Call) -> tuple[str | None, ...]:
-        """Tell which sites of a call the estimator treats, given that each is used nowhere else."""
+        """Return the sites of a call that the estimator treats, if each is used nowhere else."""
+
+    @classmethod
+    def obstacle(cls, call: Call, site: str) -> str:
+        """Describe why the estimator does not treat a site of a call."""
+        return f"{call.op} on {len(call.input_shapes[0])} axes"
 
     @abstractmethod
     def _layers(
         self, moments: Moments, epsilon: Mapping[str, Tensor], row_noise: tuple[Tensor, ...]
     ) -> list[Layer]:
-        """What stands in for each of the calls; ``epsilon`` is the guide's noise, site by site."""
+        """Return the replacement of each call; ``epsilon`` is the guide's noise per site."""
 
     def _empty(self, particles: int, rows: int, sizes: list[int], generator: torch.Generator) -> Tensor:
-        """Room for the numbers of one of each antithetic pair of particles, of all layers at once."""
+        """Allocate the noise of one of each antithetic pair of particles, for all layers at once."""
         total = (particles + 1) // 2 * rows * sum(sizes)
         return torch.empty(total, device=generator.device, dtype=self._dtype)
 
     def _cut(self, flat: Tensor, particles: int, rows: int, sizes: list[int]) -> list[Tensor]:
-        """Cut that room into ``((S + 1) // 2 * N, size)``, one a layer."""
+        """Split it into ``((S + 1) // 2 * N, size)`` per layer."""
         half = (particles + 1) // 2 * rows
         parts = flat.to(self._device).split([half * size for size in sizes])
         return [part.view(half, size) for part, size in zip(parts, sizes, strict=True)]
 
     def __call__(
         self,
-        guide: Any,
+        guide: Guide,
         noise: Tensor,
         row_noise: tuple[Tensor, ...],
         x: Inputs,
@@ -92,11 +90,11 @@ class PerRow(Estimator):
         scale: float,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Estimate the expected log likelihood; see :meth:`Estimator.__call__`."""
+        """Estimate the expected log likelihood, summed over rows."""
         particles = len(noise)
-        independent = guide.moments()
+        independent = guide.moments() or {}
         epsilon = guide.layout.split(guide.own_noise(noise)[0], guide.layout.random)
-        layers = self._layers(independent | guide.blocks(), epsilon, row_noise)
+        layers = self._layers({**independent, **guide.blocks()}, epsilon, row_noise)
         by_address = {
             address(self._hidden[site]): (site, layer)
             for call, layer in zip(self._calls, layers, strict=True)
@@ -106,12 +104,12 @@ class PerRow(Estimator):
         values = {name: value.squeeze(0) for name, value in guide.transform(noise[:1]).items()}
         # The same numbers as `transform` gives, without a gradient through all the others.
         values |= {
-            name: loc + deviation * epsilon[name]
-            for name, (loc, deviation) in independent.items()
+            name: loc + std * epsilon[name]
+            for name, (loc, std) in independent.items()
             if name not in self.supported
         }
         with _Replaced(by_address, particles * num_rows(x)):
-            total = log_likelihood(
+            total = total_log_likelihood(
                 self._model,
                 values | self._hidden,
                 _copies(x, particles),
@@ -122,13 +120,9 @@ class PerRow(Estimator):
 
 
 class _Replaced(TorchFunctionMode):
-    """Puts each layer's own arithmetic in place of its function, where that takes a hidden weight or bias.
+    """Replaces the functions that take a hidden weight or bias."""
 
-    Args:
-        layers: Address of what is hidden, to the site's name and the layer.
-        rows: Rows that each layer must see.
-    """
-
+    # `layers` maps the address of the hidden tensor to its site and the replacement; `rows` are those of their inputs.
     def __init__(self, layers: Mapping[int, tuple[str, Layer]], rows: int) -> None:
         super().__init__()
         self._layers = layers
@@ -148,15 +142,15 @@ class _Replaced(TorchFunctionMode):
         site, layer = self._layers[found]
         if found in self._done or any(len(part) != self._rows for part in bound.inputs):
             raise SiteError(
-                f"the network uses `{site}` otherwise than when it was first run (twice, or not once for each row): "
-                'take estimator="reparameterization"'
+                f"the network uses `{site}` differently than when it was traced (twice, or not once per row). "
+                'Use estimator="reparameterization".'
             )
         self._done.add(found)
         return layer(bound.op, bound.inputs, bound.weight, bound.bias)
 
 
 def _copies(x: Any, times: int) -> Any:
-    """The rows, so many times over."""
+    """Repeat the rows."""
     if times == 1:
         return x
     if isinstance(x, tuple):
@@ -165,5 +159,5 @@ def _copies(x: Any, times: int) -> Any:
 
 
 def paired(half: Tensor, other: Tensor, rows: int) -> Tensor:
-    """Put the two halves of antithetic pairs of particles together, in the order of the guide's noise."""
+    """Concatenate the two halves of antithetic pairs of particles, in the order of the guide's noise."""
     return half if rows == len(half) else torch.cat([half, other])[:rows]

@@ -17,7 +17,7 @@ import copy
 import torch
 from torch import Tensor
 
-from ..estimators.base import log_likelihood
+from ..estimators.base import total_log_likelihood
 from ..guides import MeanFieldNormal
 from ..guides.kl import FlatPriors
 from ..model import BayesianModel, output_shape
@@ -96,7 +96,7 @@ class _Problem:
         random, point = points.split([self._random, len(self.start) - self._random], dim=1)
         values = {name: value.unsqueeze(1) for name, value in self._layout.values(random, point).items()}
         batch = self._batch
-        total = batch.scale * log_likelihood(self._model, values, batch.x, batch.y, batch.weight)
+        total = batch.scale * total_log_likelihood(self._model, values, batch.x, batch.y, batch.weight)
         (gradient,) = torch.autograd.grad(-total, points)
         return gradient
 

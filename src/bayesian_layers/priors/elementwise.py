@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from .. import protocols
 from ..errors import DataError, ShapeError, StorageError
 from .base import Prior, not_needed
 from .parameter_priors import set_priors_by_id
@@ -100,7 +101,7 @@ class ElementwiseNormal(Prior):
         return f"ElementwiseNormal(shape={shape}, loc in {loc}, scale in {scale})"
 
 
-def from_posterior(posterior: Any) -> nn.Module:
+def from_posterior(posterior: protocols.Posterior) -> nn.Module:
     """Make a posterior the prior of a new model.
 
     The network of the posterior is copied. Each of its parameters that had a prior gets Normal priors, entry by
@@ -139,12 +140,12 @@ def from_posterior(posterior: Any) -> nn.Module:
     return network.train()
 
 
-def _is_real(prior: Prior | None) -> bool:
+def _is_real(prior: protocols.Prior | None) -> bool:
     return prior is not None and not prior.positive and not prior.drawn
 
 
-def _moments(posterior: Any, names: Collection[str]) -> Mapping[str, tuple[Tensor, Tensor]]:
+def _moments(posterior: protocols.Posterior, names: Collection[str]) -> protocols.Moments:
     """Mean and standard deviation of sites, exact where the guide has them in closed form."""
     known = posterior.source.moments() or {}
-    draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, seed=0)
+    draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, 0)
     return {n: known[n] if n in known else (draws[n].mean(0), draws[n].std(0)) for n in names}

@@ -1,4 +1,4 @@
-"""Which layers an estimator can treat row by row: found out by watching the network run."""
+"""Which layers an estimator can treat per row: found by tracing a run of the network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..network import Inputs, evaluating, num_rows, take_rows
 from ..noise import seeded
 from .operations import OPS, bind
 
-# What only asks about a tensor and not for its values.
+# Functions that return properties of a tensor, not its values.
 _METADATA = {
     "dim", "ndimension", "size", "stride", "numel", "nelement", "element_size", "storage_offset", "data_ptr",
     "is_contiguous", "is_floating_point", "is_complex", "get_device", "type", "__len__", "__hash__",
@@ -28,68 +28,53 @@ _FEATURES_LAST = ("linear", "bilinear")
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a function of ``OPS``.
-
-    Attributes:
-        op: Its name.
-        weight: Site whose very value was the weight, or ``None``.
-        bias: Site whose very value was the bias, or ``None``.
-        weight_shape: Shape of the weight.
-        input_shapes: Shapes of the layer's inputs.
-        output_shape: Shape of its output.
-    """
+    """One call of a function of ``OPS``."""
 
     op: str
-    weight: str | None
-    bias: str | None
+    weight: str | None  # the site whose value was the weight, unchanged
+    bias: str | None  # the site whose value was the bias, unchanged
     weight_shape: torch.Size
     input_shapes: tuple[torch.Size, ...]
     output_shape: torch.Size
 
     def channels(self) -> tuple[int, int]:
-        """Count features (linear, bilinear) or channels (convolution)."""
+        """Return the number of features (linear, bilinear) or channels (convolution), in and out."""
         axis = -1 if self.op in _FEATURES_LAST else 1
         return self.input_shapes[0][axis], self.output_shape[axis]
 
     def along_rows(self, channels: Tensor) -> Tensor:
-        """Shape numbers, one a row and channel, so that they multiply an input or output."""
+        """Reshape numbers ``(rows, channels)`` so that they multiply an input or output."""
         inner = [1] * (len(self.input_shapes[0]) - 2)
         shape = (*inner, channels.shape[1]) if self.op in _FEATURES_LAST else (channels.shape[1], *inner)
         return channels.view(len(channels), *shape)
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What a run of the network on N rows and one on N + 1 rows showed.
+class Trace:
+    """Result of a run of the network on N rows and one on N + 1 rows."""
 
-    Attributes:
-        calls: Calls of the functions of ``OPS`` whose rows are the data's rows.
-        uses: Site name to how often any function took its value.
-        coupled: Whether the output on a row depends on the other rows.
-    """
-
-    calls: tuple[Call, ...]
-    uses: Mapping[str, int]
-    coupled: bool
+    calls: tuple[Call, ...]  # of the functions of `OPS` whose rows are the data's rows
+    uses: Mapping[str, int]  # site to how often a function took its value
+    coupled: bool  # whether the output on a row depends on the other rows
 
 
-def survey(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Survey:
-    """Run the model's program on N rows, and on these and the first once more, and watch."""
+def trace(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Trace:
+    """Trace the model's program on N rows, and on these and the first row again."""
     again = torch.cat([torch.arange(num_rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
     batches = ((x, y), (take_rows(x, again), y[again]))
-    watched = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
-    first, second = (_watch(model, watched, *batch) for batch in batches)
+    values = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
+    first, second = (_traced(model, values, *batch) for batch in batches)
     with evaluating(model.network), torch.no_grad():
-        f, more = (_watch(model, watched, *batch).f for batch in batches)
-    return Survey(
+        f, more = (_traced(model, values, *batch).f for batch in batches)
+    return Trace(
         calls=_row_by_row(first.calls, second.calls, num_rows(x)),
-        uses={name: max(first.uses[name], second.uses[name]) for name in watched},
+        uses={name: max(first.uses[name], second.uses[name]) for name in values},
         coupled=not close(more[: len(f)], f),
     )
 
 
 def close(one: Tensor, other: Tensor) -> bool:
-    """Compare two results of the same arithmetic in another order."""
+    """Check whether two results of the same arithmetic in a different order are equal."""
     if not other.numel():
         return True
     tolerance = torch.finfo(one.dtype).eps ** 0.5 * max(1e-30, float(other.detach().abs().max()))
@@ -97,22 +82,22 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 def address(tensor: Tensor) -> int:
-    """Tell tensors of different memory apart, whatever view of it they are."""
+    """Identify a tensor by its storage, so that views of one tensor compare equal."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
 
 
-def _watch(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Watch:
-    """Run the program once under watch; random layers draw from a stream of their own."""
-    with seeded(0), LogLikelihood(values), _Watch(values) as watch:
-        watch.f = model(x, y)
-    return watch
+def _traced(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Tracer:
+    """Trace one run of the program; random layers draw from a stream of their own."""
+    with seeded(0), LogLikelihood(values), _Tracer(values) as tracer:
+        tracer.f = model(x, y)
+    return tracer
 
 
 def _row_by_row(first: list[Call], second: list[Call], n: int) -> tuple[Call, ...]:
-    """Calls whose rows are the data's: N of them, and one more when the data have one more."""
+    """Select the calls whose rows are the data's: N of them, and one more if the data have one more."""
     if [(call.op, call.weight, call.bias) for call in first] != [
         (call.op, call.weight, call.bias) for call in second
     ]:
@@ -127,13 +112,11 @@ def _row_by_row(first: list[Call], second: list[Call], n: int) -> tuple[Call, ..
     )
 
 
-class _Watch(TorchFunctionMode):
-    """Notes which functions take the values of which sites, in whatever view of them.
+class _Tracer(TorchFunctionMode):
+    """Records which functions take the values of which sites, or views of them."""
 
-    Each value has a storage of its own, by which it is known. A function whose results are views of the
-    value (``reshape``, ``.T``) is not yet a use; what is later done with the view is.
-    """
-
+    # Each value has a storage of its own, by which it is identified. A function whose results are views of the value
+    # (`reshape`, `.T`) is not a use; a later use of the view is.
     f: Tensor
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -147,10 +130,10 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         taken = [tensor for tensor in _tensors((args, kwargs)) if address(tensor) in self._sites]
-        if not taken or _asks_only(func, result) or self._is_view(func, result):
+        if not taken or _returns_metadata(func, result) or self._is_view(func, result):
             return result
         self.uses.update(self._sites[address(tensor)] for tensor in taken)
-        # Without gradients this is the inside of a function that has its own backward pass, or a recomputation.
+        # Without gradients this call is inside a function with a backward pass of its own, or a recomputation.
         if func in OPS and torch.is_grad_enabled():
             op, bound = bind(func, args, kwargs)
             shapes = tuple(part.shape for part in bound.inputs)
@@ -159,7 +142,7 @@ class _Watch(TorchFunctionMode):
         return result
 
     def _site(self, tensor: Tensor | None) -> str | None:
-        """The site whose very value this is: all of it, in its own order, with its gradient."""
+        """Return the site whose value this tensor is: all of it, with the same strides, with a gradient."""
         name = None if tensor is None else self._sites.get(address(tensor))
         if tensor is None or name is None:
             return None
@@ -173,8 +156,8 @@ class _Watch(TorchFunctionMode):
         return bool(results) and not in_place and all(address(part) in self._sites for part in results)
 
 
-def _asks_only(func: Any, result: Any) -> bool:
-    """Whether a function asks for shape, dtype and the like: then it returns no tensor."""
+def _returns_metadata(func: Any, result: Any) -> bool:
+    """Check whether a function returns shape, dtype or the like: then its result is not a tensor."""
     getter = func.__name__ in _METADATA or func.__name__ == "__get__"
     return getter and not any(True for _ in _tensors(result))
 
