@@ -30,9 +30,9 @@ class Fingerprint:
     """Hashes of the settings, model, guide and data of a fit, and values that the model computes on some rows."""
 
     hashes: dict[str, dict[str, str]]
-    values: list[
-        float
-    ]  # hashes do not cover code: these change if a `forward` or a class attribute is edited
+    values: list[float]
+
+    # Hashes do not cover code. The values change if, for instance, a `forward` or a class attribute is edited.
 
     @classmethod
     def of(

@@ -27,11 +27,10 @@ _TYPES = {
     "seconds": float, "finished": bool,
 }  # fmt: skip
 _MAX_THREADS = 1024  # with many more the process is killed
-_COUNTS = ("threads", "step", "evaluated_at", "evaluations")
 
 
 def arrays(state: TrainingState) -> dict[str, Tensor]:
-    """Return the numbers of a state as bits, which are exact, and may be of NaN."""
+    """Return the numbers of a state as bits: the storage refuses NaN, which a noisy objective may hold."""
     found = {
         **dict(zip(_VECTORS, state.optimizer.tensors(), strict=True)),
         "history": torch.tensor(state.history, dtype=torch.float64),
@@ -84,10 +83,8 @@ def _shape(stored: StoredFolder, name: str, axes: int) -> tuple[int, ...]:
 
 
 def _evaluation(doubles: Mapping[str, Tensor], i: int, device: torch.device) -> Evaluation:
-    found: dict[str, Any] = {each.name: doubles[f"evaluation.{i}.{each.name}"] for each in fields(Evaluation)}
-    return Evaluation(**{
-        name: value.to(device) if value.dim() else value.item() for name, value in found.items()
-    })  # fmt: skip
+    names = [each.name for each in fields(Evaluation)]
+    return Evaluation(**{name: doubles[f"evaluation.{i}.{name}"].to(device) for name in names})
 
 
 def schedule(document: Mapping[str, Any], own: Schedule) -> Schedule:

@@ -1,1 +1,1 @@
-"""One optimizer step: its objective, how it is recorded, and how it is replayed."""
+"""One optimizer step: its objective, its capture as a list of operations, and its execution."""
