@@ -1,5 +1,6 @@
 """Tables for the scripts, and how the scripts are called: as a person calls them."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,14 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def script(tmp_path):
-    """Run a script of the folder, elsewhere than in the repository."""
+@pytest.fixture(scope="session")
+def script_in():
+    """Run a script in a process of its own, started in a folder."""
 
-    def run(name, *arguments):
+    def run(folder, name, *arguments):
         return subprocess.run(
             [sys.executable, ROOT / "scripts" / name, *map(str, arguments)],
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
@@ -27,6 +28,12 @@ def script(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def script(script_in, tmp_path):
+    """Run a script of the folder, elsewhere than in the repository."""
+    return functools.partial(script_in, tmp_path)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import make_examples
+
 EXPECTED = {
     "digits": ("scores", "Rotated digits"),
     "gap": ("gap_over_mean_field", "Foong et al. 2020"),
@@ -13,30 +15,39 @@ EXPECTED = {
 }
 
 
+@pytest.fixture(scope="module")
+def examples(script_in, tmp_path_factory):
+    """All examples in one process."""
+    folder = tmp_path_factory.mktemp("examples")
+    return script_in(folder, "make_examples.py", "--quick", "--out", folder), folder
+
+
 @pytest.mark.parametrize("name", EXPECTED)
-def test_an_example_writes_its_report(script, tmp_path, name):
-    done = script("make_examples.py", name, "--quick", "--out", tmp_path / "out")
+def test_an_example_writes_its_report(examples, name):
+    done, folder = examples
     assert done.returncode == 0, done.stderr
     key, words = EXPECTED[name]
-    folder = tmp_path / "out" / name
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / name / "metrics.json").read_text())
     assert metrics[key]
     assert metrics["provenance"]["command"] == f"scripts/make_examples.py {name} --quick"
-    page = (folder / "index.html").read_text()
+    page = (folder / name / "index.html").read_text()
     assert words in page
-    assert page.count("data:image/png") == len(list(folder.glob("*.png"))) > 0
+    assert page.count("data:image/png") == len(list((folder / name).glob("*.png"))) > 0
 
 
-def test_an_unknown_example_is_refused(script):
-    done = script("make_examples.py", "galaxies")
-    assert done.returncode == 2
-    assert "there is no example galaxies; there are digits, gap, sequence, moons, bimodal" in done.stderr
+def test_an_unknown_example_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        make_examples.main(["galaxies"])
+    assert caught.value.code == 2
+    assert (
+        "there is no example galaxies; there are digits, gap, sequence, moons, bimodal"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_foreign_folder_is_left_alone(script, tmp_path):
+def test_a_foreign_folder_is_left_alone(capsys, tmp_path):
     (tmp_path / "out" / "moons").mkdir(parents=True)
     (tmp_path / "out" / "moons" / "mine.txt").write_text("mine")
-    done = script("make_examples.py", "moons", "--quick", "--out", tmp_path / "out")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert make_examples.main(["moons", "--quick", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert (tmp_path / "out" / "moons" / "mine.txt").read_text() == "mine"

@@ -11,26 +11,40 @@ from bayesian_layers.cli import main
 QUICK = ("--max-steps", "60", "--hidden", "4")
 
 
+def run(capsys, *arguments):
+    """The command line, in this process: the scripts add the environment alone, as the binary task shows."""
+    status = main(list(map(str, arguments)))
+    return status, *capsys.readouterr()
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_fit_summarize_predict(script, table, frame, tmp_path, task):
-    fitted = script("fit_posterior.py", table(task), "--target", task, "--out", "model", *QUICK)
-    assert fitted.returncode == 0, fitted.stderr
-    assert f"target `{task}`: {task}" in fitted.stderr
-    assert "ELBO -" in fitted.stderr
+def test_fit_summarize_predict(script, capsys, table, frame, tmp_path, monkeypatch, task):
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, command, *arguments):
+        if task != "binary":
+            return run(capsys, command, *arguments)
+        done = script(name, *arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    status, _, said = call("fit_posterior.py", "fit", table(task), "--target", task, "--out", "model", *QUICK)
+    assert status == 0, said
+    assert f"target `{task}`: {task}" in said
+    assert "ELBO -" in said
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
         "MODEL_CARD.md", "arrays.safetensors", "manifest.json", "posterior.json", "table.json",
     }  # fmt: skip
 
-    summary = script("summarize_posterior.py", "model", "--rows", "5")
-    assert summary.returncode == 0, summary.stderr
-    assert "0.weight[0, 0]" in summary.stdout
-    assert "KL weight 1" in summary.stdout
-    assert "age, pet=None, pet=cat, pet=dog" in summary.stdout
+    status, summary, said = call("summarize_posterior.py", "summarize", "model", "--rows", "5")
+    assert status == 0, said
+    assert "0.weight[0, 0]" in summary
+    assert "KL weight 1" in summary
+    assert "age, pet=None, pet=cat, pet=dog" in summary
 
     new = frame[["keen", "pet", "age"]].iloc[:7]  # another order of columns
     new.to_csv(tmp_path / "new.csv", index=False)
-    predicted = script("predict.py", "model", "new.csv", "--out", "predictions.csv")
-    assert predicted.returncode == 0, predicted.stderr
+    status, _, said = call("predict.py", "predict", "model", "new.csv", "--out", "predictions.csv")
+    assert status == 0, said
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert len(predictions) == 7
     if task == "regression":
@@ -40,8 +54,8 @@ def test_fit_summarize_predict(script, table, frame, tmp_path, task):
         assert 100 < predictions["aleatoric_std"][0] < 2000  # the units of the target
     else:
         assert set(predictions["predicted"]) <= set(frame[task])
-    printed = script("predict.py", "model", "new.csv")
-    assert printed.stdout == (tmp_path / "predictions.csv").read_text()
+    status, printed, _ = run(capsys, "predict", "model", "new.csv")
+    assert (status, printed) == (0, (tmp_path / "predictions.csv").read_text())
 
 
 def test_predictions_know_the_target(table, tmp_path, frame):
@@ -158,11 +172,13 @@ def test_wrong_words_of_the_command_line(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_class_names_that_are_formulas_are_escaped_in_predictions(script, table, tmp_path):
+def test_class_names_that_are_formulas_are_escaped_in_predictions(capsys, table, tmp_path):
     path = table("binary", binary=np.where(np.arange(80) % 2, "=1+1", "+SUM(A1)"))
     assert main(fit_arguments(path, "binary", tmp_path / "model")) == 0
     assert main(["predict", str(tmp_path / "model"), str(path), "--out", str(tmp_path / "out.csv")]) == 0
     assert set(pd.read_csv(tmp_path / "out.csv")["predicted"]) <= {"'=1+1", "'+SUM(A1)"}
-    printed = script("predict.py", "model", path.name)
-    assert printed.stdout == (tmp_path / "out.csv").read_text()
-    assert "leading apostrophe" in " ".join(script("predict.py", "--help").stdout.split())
+    capsys.readouterr()
+    assert run(capsys, "predict", tmp_path / "model", path)[1] == (tmp_path / "out.csv").read_text()
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "leading apostrophe" in " ".join(capsys.readouterr().out.split())
