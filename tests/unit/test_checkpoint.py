@@ -194,10 +194,9 @@ KILLS = """
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    mode, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     x, y = bl.datasets.parabola(50)
 
-    def run(name, checkpoint):
+    def run(mode, folder, name, checkpoint):
         with seeded(0):
             network = nn.Sequential(bl.Linear(2, 4), nn.Tanh(), bl.Linear(4, 1))
         model = bl.BayesianModel(network, bl.likelihoods.Bernoulli())
@@ -207,28 +206,33 @@ KILLS = """
         arrays = {key: value.numpy() for key, value in guide.state_dict().items()}
         np.savez(folder / name, history=result.history, elbo=result.elbo, **arrays)
 
-    def child(name, checkpoint):
+    def child(mode, folder, name, checkpoint):
         pid = os.fork()
         if pid == 0:
             try:
-                run(name, checkpoint)
+                run(mode, folder, name, checkpoint)
             finally:
                 os._exit(0 if (folder / f"{name}.npz").exists() else 1)
         return pid
 
-    assert os.waitpid(child("whole", None), 0)[1] == 0
-    checkpoint = bl.Checkpoint(folder / "checkpoint", every=0.0)
-    start = time.perf_counter()
-    assert os.waitpid(child("trial", bl.Checkpoint(folder / "other", every=0.0)), 0)[1] == 0
-    length = time.perf_counter() - start
-    moments, struck = random.Random(1), 0
-    for _ in range(kills):
-        pid = child("resumed", checkpoint)
-        time.sleep(moments.uniform(0.2, 0.6) * length)
-        os.kill(pid, signal.SIGKILL)
-        struck += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    assert os.waitpid(child("resumed", checkpoint), 0)[1] == 0
-    print(struck)
+    def struck(mode, folder, kills):
+        folder.mkdir()
+        assert os.waitpid(child(mode, folder, "whole", None), 0)[1] == 0
+        checkpoint = bl.Checkpoint(folder / "checkpoint", every=0.0)
+        start = time.perf_counter()
+        assert os.waitpid(child(mode, folder, "trial", bl.Checkpoint(folder / "other", every=0.0)), 0)[1] == 0
+        length = time.perf_counter() - start
+        moments, struck = random.Random(1), 0
+        for _ in range(kills):
+            pid = child(mode, folder, "resumed", checkpoint)
+            time.sleep(moments.uniform(0.2, 0.6) * length)
+            os.kill(pid, signal.SIGKILL)
+            struck += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        assert os.waitpid(child(mode, folder, "resumed", checkpoint), 0)[1] == 0
+        return struck
+
+    folder = Path(sys.argv[1])
+    print(struck("captured", folder / "captured", 3), struck("eager", folder / "eager", 2))
 """
 
 
@@ -239,17 +243,17 @@ def in_a_process(script, *words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize(("mode", "kills"), [("captured", 3), ("eager", 2)])
-def test_kill_minus_nine(tmp_path, mode, kills):
-    done = in_a_process(KILLS, mode, tmp_path, kills)
+def test_kill_minus_nine(tmp_path):
+    done = in_a_process(KILLS, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1, "no fit was killed"
-    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "resumed.npz") as resumed:
-        assert set(whole) == set(resumed)
-        for name in whole:
-            assert np.array_equal(whole[name], resumed[name]), name
-    leftovers = [path.name for path in tmp_path.iterdir() if path.name.endswith((".partial", ".previous"))]
-    assert leftovers == []
+    assert all(int(struck) >= 1 for struck in done.stdout.split()), "no fit was killed"
+    for folder in (tmp_path / "captured", tmp_path / "eager"):
+        with np.load(folder / "whole.npz") as whole, np.load(folder / "resumed.npz") as resumed:
+            assert set(whole) == set(resumed)
+            for name in whole:
+                assert np.array_equal(whole[name], resumed[name]), name
+        leftovers = [path.name for path in folder.iterdir() if path.name.endswith((".partial", ".previous"))]
+        assert leftovers == []
 
 
 def test_a_write_that_was_killed_between_its_renames(model, folder):
@@ -499,23 +503,35 @@ def test_a_signal_saves_and_stops_the_fit(model, folder, number, kind, capsys):
     assert [signal.getsignal(each) for each, _ in SIGNALS] == before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_a_signal_to_a_process(folder, number, status):
+def test_a_signal_to_a_process(tmp_path):
+    """Each signal to a fork of its own: as it ends, and what it writes to stderr."""
     script = """
-        import os, sys, torch
+        import os, signal, sys, torch
         import bayesian_layers as bl
         x, y = bl.datasets.parabola(50)
         torch.manual_seed(0)
         model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
-        def callback(progress):
-            if progress.step == 5:
-                os.kill(os.getpid(), int(sys.argv[2]))
-        bl.fit(model, x, y, max_steps=10, progress=False, checkpoint=sys.argv[1], callbacks=[callback])
+
+        def ended(number, folder):
+            def callback(progress):
+                if progress.step == 5:
+                    os.kill(os.getpid(), number)
+            pid = os.fork()
+            if pid == 0:
+                bl.fit(model, x, y, max_steps=10, progress=False, checkpoint=folder, callbacks=[callback])
+                sys.exit("the signal did not end the fit")
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        for number, folder in ((signal.SIGTERM, sys.argv[1]), (signal.SIGINT, sys.argv[2])):
+            print(ended(number, folder), flush=True)
     """
-    done = in_a_process(script, folder, int(number))
-    assert done.returncode == status
-    assert "stopped at step 5; saved in" in done.stderr
-    assert json.loads((folder / "checkpoint.json").read_text())["step"] == 5
+    folders = {signal.SIGTERM: tmp_path / "term", signal.SIGINT: tmp_path / "int"}
+    done = in_a_process(script, *folders.values())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["143", str(-signal.SIGINT)]
+    assert done.stderr.count("stopped at step 5; saved in") == 2
+    for folder in folders.values():
+        assert json.loads((folder / "checkpoint.json").read_text())["step"] == 5
 
 
 def test_a_second_signal_has_its_usual_effect(model, folder):
