@@ -1,4 +1,4 @@
-"""What the data of a fit looked like: names, shapes and types, never values."""
+"""Names, shapes and dtypes of the data of a fit, never values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import DataError, ShapeError, StorageError
+from .errors import DataError, NetworkError, ShapeError, StorageError
 from .saving.arrays import DTYPES
 from .saving.schema import MAX_CHARACTERS, Integer, ListOf, Record, String, optional
 
@@ -19,15 +19,15 @@ MAX_NAMES = 10_000  # that can be saved
 
 @dataclass(frozen=True)
 class ArraySchema:
-    """What one row of an array is.
+    """Shape and dtype of the rows of an array.
 
     Attributes:
-        shape: Its axes without that of the rows; ``()`` for one number a row.
-        dtype: Name of torch's type, such as ``float32``.
-        names: Names of the entries of the last axis, where they are known.
+        shape: Shape of one row; ``()`` for one number per row.
+        dtype: Name of torch's dtype, such as ``float32``.
+        names: Names of the entries of the last axis, if they are known.
 
     Raises:
-        DataError: If there are not as many names as entries.
+        DataError: If the number of names is not that of the entries, or a name cannot be saved.
 
     Example:
         >>> ArraySchema((2,), "float32", ("age", "income"))
@@ -51,37 +51,29 @@ class ArraySchema:
 
     @classmethod
     def of(cls, array: Tensor, names: tuple[str, ...] | None = None) -> ArraySchema:
-        """Describe the rows of a tensor.
-
-        Args:
-            array: Rows in front, ``(N, ...)``.
-            names: Names of the entries of the last axis.
-
-        Returns:
-            Shape and type of a row.
-        """
+        """Describe the rows of a tensor ``(N, ...)``."""
         return cls(tuple(array.shape[1:]), str(array.dtype).removeprefix("torch."), names)
 
     def spec(self) -> dict[str, Any]:
-        """Describe it in JSON's types."""
+        """Return a description in JSON's types."""
         names = None if self.names is None else list(self.names)
         return {"shape": list(self.shape), "dtype": self.dtype, "names": names}
 
     @classmethod
     def from_spec(cls, spec: Any) -> ArraySchema:
-        """Build what a checked :meth:`spec` describes."""
+        """Build the object that a checked :meth:`spec` describes."""
         names = None if spec["names"] is None else tuple(spec["names"])
         return cls(tuple(spec["shape"]), spec["dtype"], names)
 
 
 @dataclass(frozen=True)
 class DataSchema:
-    """What inputs and targets of a fit were.
+    """Names, shapes and dtypes of the inputs and targets of a fit.
 
     Attributes:
-        inputs: One a tensor of the network's inputs.
-        target: Of the targets, where there were some.
-        rows: Rows of the whole data set, where it is known.
+        inputs: One schema per input of the network.
+        target: The schema of the targets, if there were any.
+        rows: Number of rows of the whole data set, if it is known.
 
     Raises:
         DataError: If there is no input.
@@ -105,69 +97,40 @@ class DataSchema:
     def of(
         cls, x: Tensor | tuple[Tensor, ...], y: Tensor | None = None, rows: int | None = None
     ) -> DataSchema:
-        """Describe data, or one batch of them.
-
-        Args:
-            x: Inputs with N rows in front, or a tuple of inputs.
-            y: Targets, ``(N,)`` or ``(N, K)``.
-            rows: Rows of the whole data set; ``None`` for N.
-
-        Returns:
-            Names (none), shapes and types.
-        """
+        """Describe data, or one batch of them; ``rows`` is the number of rows of all, by default those of ``x``."""
         inputs = (x,) if isinstance(x, Tensor) else x
         target = None if y is None else ArraySchema.of(y)
         return cls(tuple(map(ArraySchema.of, inputs)), target, len(inputs[0]) if rows is None else rows)
 
     def named(self, input_names: tuple[str, ...]) -> DataSchema:
-        """Give the columns of the first input their names.
-
-        Args:
-            input_names: One an entry of its last axis.
-
-        Returns:
-            The same schema with names.
-
-        Raises:
-            DataError: If there are not as many names as entries.
-        """
+        """Return the same schema with names for the columns of the first input."""
         first = dataclasses.replace(self.inputs[0], names=tuple(input_names))
         return dataclasses.replace(self, inputs=(first, *self.inputs[1:]))
 
     @contextmanager
-    def explaining(self, x: Any) -> Iterator[None]:
-        """Say what the fit's inputs were, where the network fails of other ones.
-
-        Sequences may be longer and images larger than those of the fit, so only the network knows what it can take.
-
-        Args:
-            x: What it is called on: a tensor, a tuple of tensors, or something that gives them.
-
-        Yields:
-            Nothing.
-
-        Raises:
-            ShapeError: If a torch error came of inputs that have other rows than those of the fit.
-            RuntimeError: The network's own, if it came of inputs like the fit's.
-        """
+    def explain_errors(self, x: Any) -> Iterator[None]:
+        """Raise ShapeError if the network fails on inputs whose rows have another shape than in the fit."""
+        # Sequences may be longer and images larger than in the fit, so only the network can tell what it accepts.
         try:
             yield
-        except RuntimeError as error:
+        except NetworkError as error:
             for i, (part, known) in enumerate(zip(_tensors(x), self.inputs, strict=False)):
                 if tuple(part.shape[1:]) != known.shape:
                     name = f"x[{i}]" if isinstance(x, tuple) else "x"
-                    said = f"These are the rows of the fit; the network failed of others: {error}."
-                    raise ShapeError(name, ("N", *known.shape), part.shape, said) from error
+                    hint = (
+                        f"This is the shape used in the fit; on the other the network raised: {error.reason}."
+                    )
+                    raise ShapeError(name, ("N", *known.shape), part.shape, hint) from error
             raise
 
     def spec(self) -> dict[str, Any]:
-        """Describe it in JSON's types."""
+        """Return a description in JSON's types."""
         target = None if self.target is None else self.target.spec()
         return {"inputs": [each.spec() for each in self.inputs], "target": target, "rows": self.rows}
 
     @classmethod
     def from_spec(cls, spec: Any) -> DataSchema:
-        """Build what :meth:`spec` described; nothing in it is trusted."""
+        """Build the object that :meth:`spec` described, from untrusted data."""
         _SCHEMA.check(spec, "data")
         target = None if spec["target"] is None else ArraySchema.from_spec(spec["target"])
         try:

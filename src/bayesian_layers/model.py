@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor, nn
 
+from .arguments import check_draws
 from .errors import DataError, ShapeError, SiteError, StorageError
 from .layers import check_embeddings
 from .likelihoods import Likelihood, Prediction
@@ -184,6 +185,7 @@ class BayesianModel(nn.Module):
         Raises:
             SiteError: If a prior is improper.
         """
+        num_draws, seed = check_draws(num_draws, seed, least=1)
         sites = self.sites()
         draws: dict[str, list[Tensor]] = {name: [] for name in sites}
         for i in range(num_draws):

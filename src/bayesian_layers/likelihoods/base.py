@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..arguments import check_finite_tensor
+from ..arguments import check_finite_tensor, check_tensor
 from ..errors import DataError, ShapeError
 from ..priors import Site
 from ..saving import StoredFolder
@@ -153,6 +153,7 @@ class Likelihood(Storable, ABC):
         self._check_outputs(n, outputs)
         if y is None:
             return
+        check_tensor("y", y)
         expected = torch.Size((n, *self.target_shape(outputs)))
         if y.shape != expected:
             raise ShapeError("y", expected, y.shape, _hint(y, expected) or self._outputs_hint(y, n, outputs))

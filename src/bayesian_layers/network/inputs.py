@@ -61,11 +61,11 @@ def explain_errors(x: Inputs) -> Iterator[None]:
         raise
     except (RuntimeError, IndexError) as error:
         parts = named_parts(x)
-        shown = ", ".join(
-            f"`{name}` with rows of shape {tuple(part.shape[1:])}, {part.dtype}" for name, part in parts
+        rows = ", ".join(
+            f"`{name}` with rows {tuple(part.shape[1:])} of {part.dtype}" for name, part in parts
         )
         reason = str(error).strip().split("\n", 1)[0].removesuffix(".")
-        message = f"the network must accept the inputs; with {shown}, it raised: {reason}."
+        message = f"the network must accept the inputs; received {rows}, on which it raised: {reason}."
         if not all(part.is_floating_point() for _, part in parts):
             message += " Unless the integers are indices of an embedding, use x.float()."
         raise NetworkError(message, reason) from error

@@ -186,7 +186,7 @@ class Predictions(FittedModel):
         return fixed(self.model.network, self.source.mean())
 
     def _explaining(self, x: Rows) -> AbstractContextManager[None]:
-        return nullcontext() if self.data_schema is None else self.data_schema.explaining(x)
+        return nullcontext() if self.data_schema is None else self.data_schema.explain_errors(x)
 
     def _weights(self, num_draws: int, seed: int) -> WeightDraws:
         num_draws, seed = check_draws(num_draws, seed, least=1)

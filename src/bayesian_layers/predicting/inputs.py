@@ -83,10 +83,15 @@ def _check(block: Inputs, first: int) -> None:
                 )
 
 
-def _joined(parts: list[Inputs]) -> Inputs:
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if isinstance(first, tuple):
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
-    return torch.cat([part for part in parts if isinstance(part, Tensor)])
+def _joined(blocks: list[Inputs]) -> Inputs:
+    if len(blocks) == 1:
+        return blocks[0]
+    joined = []
+    for parts in zip(*map(named_parts, blocks), strict=True):
+        name, first = parts[0]
+        for _, part in parts:
+            if part.shape[1:] != first.shape[1:]:
+                hint = "All blocks must have rows of the same shape."
+                raise ShapeError(name, ("N", *first.shape[1:]), part.shape, hint)
+        joined.append(torch.cat([part for _, part in parts]))
+    return tuple(joined) if isinstance(blocks[0], tuple) else joined[0]

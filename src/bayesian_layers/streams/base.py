@@ -145,8 +145,3 @@ def check_finite(where: str, values: np.ndarray) -> None:
         raise DataError(
             f"{where} has {int((~finite).sum())} values that are NaN or infinite; remove or impute these rows"
         )
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise DataError if a value is not an integer of at least ``least``."""
-    check_integer(name, value, least=least)
