@@ -13,7 +13,7 @@ from bayesian_layers.errors import DataError, FitWarning, ShapeError, SiteError,
 from bayesian_layers.noise import seeded
 from bayesian_layers.refinement import Refinement, effective_sample_size, nested_rhat
 from bayesian_layers.refinement.hmc import State, StepSize, transition
-from bayesian_layers.refinement.record import WITHIN_A_MODE
+from bayesian_layers.refinement.record import WITHIN_MODES
 
 # Few chains and iterations, to be quick: what the record says of them is looked at elsewhere.
 few = pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")
@@ -84,7 +84,7 @@ def test_a_linear_regression_gets_its_exact_posterior(build, family):
     flat = torch.cat([draws["weight"].flatten(1), draws["bias"]], 1)
     with_one = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
     check_moments(flat, *conjugate(with_one, y, 0.5, 2.0))
-    assert refined.refinement.warnings == (WITHIN_A_MODE,)
+    assert refined.refinement.warnings == (WITHIN_MODES,)
 
 
 def test_a_noise_scale_gets_its_marginal(build):
@@ -351,7 +351,7 @@ FACTS = {
     ("changed", "said"),
     [
         ({}, None),
-        ({"rhat": 1.2}, "outputs still depend on where the chains began"),
+        ({"rhat": 1.2}, "outputs still depend on where the chains started"),
         ({"rhat": None, "weights_rhat": None, "num_chains": 8}, "8 chains are too few"),
         ({"weights_rhat": 1.2}, "single weights still depend"),
         ({"acceptance": 0.3}, "acceptance is 0.30"),
@@ -362,8 +362,8 @@ FACTS = {
     ],
 )
 def test_the_record_says_what_is_wrong(changed, said):
-    record = Refinement.judged(**FACTS | changed)
-    assert record.warnings[0] == WITHIN_A_MODE
+    record = Refinement.with_warnings(**FACTS | changed)
+    assert record.warnings[0] == WITHIN_MODES
     assert [said in text for text in record.warnings[1:]] == ([] if said is None else [True])
     assert ("PROBLEM" in record.describe()) == (said is not None)
 
@@ -382,8 +382,8 @@ def test_a_record_with_impossible_numbers_cannot_be_made(changed):
     "changed", [{"iterations": -1}, {"acceptance": 7}, {"warnings": [3]}, {"more": 1}, {"num_chains": 1}]
 )
 def test_a_damaged_record_is_refused(build, tmp_path, changed):
-    document = json.loads(json.dumps(Refinement.judged(**FACTS).spec()))
-    assert Refinement.from_spec(document) == Refinement.judged(**FACTS)
+    document = json.loads(json.dumps(Refinement.with_warnings(**FACTS).spec()))
+    assert Refinement.from_spec(document) == Refinement.with_warnings(**FACTS)
     with pytest.raises(StorageError):
         Refinement.from_spec(document | changed)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arguments import check_draws
 from ..draw_sources import DrawSource, Pruned
-from ..guides import FullRankNormal, LowRankNormal, MeanFieldNormal
+from ..guides import Guide
 from ..guides.layout import Layout
 from ..model import BayesianModel
 from ..priors import Prior
@@ -91,8 +91,9 @@ def _moments(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Means and standard deviations: exact if the guide is one Gaussian, otherwise those of draws."""
     guide = source.source if isinstance(source, Pruned) else source
-    if isinstance(guide, MeanFieldNormal | FullRankNormal | LowRankNormal):
-        flat = guide.loc, guide.variance().sqrt()
+    variance = guide.variance() if isinstance(guide, Guide) else None
+    if isinstance(guide, Guide) and variance is not None:
+        flat = guide.loc, variance.sqrt()
         mean, std = (layout.split(each.detach().double(), layout.random) for each in flat)
         return (source.masked(mean), source.masked(std)) if isinstance(source, Pruned) else (mean, std)
     draws = source.draw(num_draws, seed)

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo: many chains in one batch, with a step size that they find together."""
+"""Hamiltonian Monte Carlo: many chains in one batch, with one adaptive step size."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from torch import Tensor
 
 Density = Callable[[Tensor], tuple[Tensor, Tensor]]
 ACCEPTANCE = 0.8  # what the step size is adapted to
-_JITTER = 0.3  # so that no trajectory keeps coming back to where it began
-# Hoffman and Gelman's rate and decay. Their offset of 10 damps the noise of one chain's acceptance: many have little.
+_JITTER = 0.3  # of the step sizes, so that no trajectory always ends where it started
+# Hoffman and Gelman's rate and decay. Their offset of 10 damps the noise of the acceptance, which is small for many
+# chains.
 _GAMMA, _DECAY, _OFFSET = 0.05, 0.75, 10
-_DIVERGED = 1000.0  # nats by which the energy is off: the step is far too long for that place
+_DIVERGED = 1000.0  # error of the energy, in nats, above which a transition is divergent
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the chains stand.
+    """Positions of the chains, with log density and gradient there."""
 
-    Attributes:
-        position: Unconstrained, ``(S, P)``.
-        log_density: Nats, ``(S,)``.
-        gradient: Of the log density, ``(S, P)``.
-    """
-
-    position: Tensor
-    log_density: Tensor
-    gradient: Tensor
+    position: Tensor  # unconstrained, (S, P)
+    log_density: Tensor  # nats, (S,)
+    gradient: Tensor  # of the log density, (S, P)
 
     @classmethod
     def at(cls, density: Density, position: Tensor) -> State:
@@ -38,18 +33,12 @@ class State:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What one transition did.
-
-    Attributes:
-        state: Where the chains stand now.
-        acceptance: Probability with which each chain's proposal was accepted, ``(S,)``; 0 where it diverged.
-        divergent: Number of chains whose trajectory left what numbers can hold, or the energy's level.
-    """
+class Transition:
+    """Result of one transition."""
 
     state: State
-    acceptance: Tensor
-    divergent: int
+    acceptance: Tensor  # probability with which each chain's proposal was accepted, (S,); 0 where it diverged
+    divergent: int  # number of chains whose trajectory met a number that is not finite, or lost the energy
 
 
 def transition(
@@ -60,47 +49,28 @@ def transition(
     *,
     leapfrog_steps: int,
     generator: torch.Generator,
-) -> Moved:
-    r"""Move every chain by one trajectory, and accept or reject it chain by chain.
-
-    In the coordinates u / scale the masses are 1; with the gradient g of the log density and a step e,
-
-    .. math:: p \leftarrow p + \tfrac{e}{2} s g(u), \quad u \leftarrow u + e s p, \quad
-              p \leftarrow p + \tfrac{e}{2} s g(u)
-
-    A chain that meets a number which is not finite stays where it was, and touches no other.
-
-    Args:
-        density: Gives log densities and gradients.
-        state: Where the chains stand.
-        step_size: The step; each chain takes its own, up to 30 % longer or shorter.
-        scale: Square roots of the inverse masses, ``(P,)``.
-        leapfrog_steps: Steps of a trajectory.
-        generator: Of the randomness; its numbers are made on its own device.
-
-    Returns:
-        Where the chains stand afterwards.
-
-    References:
-        Duane et al. (1987), "Hybrid Monte Carlo"; Neal (2011), arXiv 1206.1901.
-    """
+) -> Transition:
+    """Move every chain by one trajectory, and accept or reject it per chain."""
+    # Leapfrog steps in the coordinates u / scale, in which the masses are 1; `scale` are square roots of the inverse
+    # masses, (P,). Each chain has a step size of its own, up to 30 % longer or shorter. A chain that meets a number
+    # that is not finite stays where it was and affects no other. Duane et al. (1987); Neal (2011), arXiv 1206.1901.
     noise, uniform = _random(state.position, generator)
     step = step_size * (1 + _JITTER * (2 * uniform[:, :1] - 1)) * scale
-    there, lost = state, torch.zeros_like(state.log_density, dtype=torch.bool)
+    there, failed = state, torch.zeros_like(state.log_density, dtype=torch.bool)
     momentum = noise + 0.5 * step * there.gradient
     for i in range(leapfrog_steps):
-        there, astray = _advance(density, there.position + step * momentum, state)
-        lost |= astray
+        there, not_finite = _advance(density, there.position + step * momentum, state)
+        failed |= not_finite
         momentum = momentum + (0.5 if i == leapfrog_steps - 1 else 1.0) * step * there.gradient
     gain = there.log_density - state.log_density + 0.5 * (noise.square() - momentum.square()).sum(1)
-    gain = gain.masked_fill(lost, -math.inf).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    gain = gain.masked_fill(failed, -math.inf).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
     acceptance = gain.clamp(max=0).exp()
     chosen = _choose(uniform[:, 1] < acceptance, there, state)
-    return Moved(chosen, acceptance, int((gain < -_DIVERGED).sum()))
+    return Transition(chosen, acceptance, int((gain < -_DIVERGED).sum()))
 
 
 def _advance(density: Density, position: Tensor, start: State) -> tuple[State, Tensor]:
-    """Evaluate a position; chains that are astray go on from their start, for there numbers are finite."""
+    """Evaluate a position; return which chains have numbers that are not finite, and put these back to their start."""
     there = State.at(density, torch.where(_finite(position), position, start.position))
     good = _finite(position) & _finite(there.gradient) & there.log_density.isfinite().unsqueeze(1)
     good = good.squeeze(1)
@@ -121,27 +91,14 @@ def _choose(first: Tensor, one: State, other: State) -> State:
 
 
 def _random(like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Momenta, and for each chain the jitter and the number that decides."""
+    """Draw momenta, ``(S, P)``, and uniform numbers for jitter and acceptance, ``(S, 2)``."""
     noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
     uniform = torch.rand(len(like), 2, generator=generator, dtype=like.dtype)
     return noise.to(like.device), uniform.to(like.device)
 
 
 class StepSize:
-    r"""Adapts the step size to a mean acceptance, by dual averaging.
-
-    .. math:: \log e_{t+1} = \mu - \frac{\sqrt t}{\gamma} \bar H_t, \quad
-              \bar H_t = \left(1 - \tfrac{1}{t + t_0}\right) \bar H_{t-1} + \tfrac{1}{t + t_0} (0.8 - a_t)
-
-    Args:
-        first: The step size to begin with.
-
-    Attributes:
-        value: The step size for the next transition.
-
-    References:
-        Hoffman & Gelman (2014), arXiv 1111.4246, section 3.2.
-    """
+    """Adapts the step size to a mean acceptance of 0.8 by dual averaging: Hoffman & Gelman (2014), section 3.2."""
 
     def __init__(self, first: float) -> None:
         self.value = first
@@ -151,7 +108,7 @@ class StepSize:
         self._average = 0.0
 
     def update(self, acceptance: float) -> None:
-        """Learn from a transition."""
+        """Adapt to the mean acceptance of a transition."""
         self._count += 1
         t = self._count
         rate = 1 / (t + _OFFSET)
@@ -161,6 +118,6 @@ class StepSize:
         self.value = math.exp(logarithm)
 
     def finalize(self) -> None:
-        """End the adaptation: from now on the step size is the average of the adapted ones."""
+        """End the adaptation: use the average of the adapted step sizes."""
         if self._count:
             self.value = math.exp(self._average)

@@ -1,45 +1,51 @@
-"""What a refinement says about itself."""
+"""`Refinement`: what a refinement did, and its convergence diagnostics."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..arguments import check_integer, is_number
 from ..errors import DataError, StorageError
-from ..saving.schema import Integer, ListOf, Number, Record, String, optional, show
+from ..saving.schema import Integer, ListOf, Number, Record, String, optional
 from .chains import superchain_size
+from .target import MONITORED_ROWS
 
-WITHIN_A_MODE = (
-    "this corrects the draws within the modes in which they began: a mode that the draws before did not know is "
-    "not found, and how much each mode counts stays as it was"
+WITHIN_MODES = (
+    "chains stay in the modes in which they start: modes that the draws before missed are not found, the relative "
+    "weights of modes are not re-estimated, and nested R-hat shows neither"
 )
 _RHAT = 1.1
 _ACCEPTANCE = (0.6, 0.95)
-_FEW, _HARDLY_MOVED = 100, 1.25  # effective draws; effective draws a chain
-_DIVERGENT = 0.01
+_LOW_ESS = 100  # effective draws
+_LOW_ESS_PER_CHAIN = 1.25  # 1 for chains that do not move
+_DIVERGENT = 0.01  # share of the transitions
+_MORE = "use more iterations or seconds"
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """How draws were moved to the posterior, and how far to trust them.
+    """How draws were moved to the posterior, and convergence diagnostics of the chains.
 
     Attributes:
-        iterations: Transitions that each chain made, those of the adaptation included.
-        seconds: Wall-clock seconds that they took, preparations included.
-        num_chains: Chains, and so draws.
-        leapfrog_steps: Gradients a transition.
-        step_size: After its adaptation, in deviations of the guide.
+        iterations: Transitions of each chain, those of the adaptation included.
+        seconds: Wall-clock seconds, preparations included.
+        num_chains: Number of chains, and so of draws.
+        leapfrog_steps: Gradients per transition.
+        step_size: After its adaptation, in standard deviations of the guide.
         acceptance: Mean probability with which proposals were accepted, after the adaptation.
-        rhat: Largest nested R-hat over the network's outputs at up to 16 rows of the data; ``None`` with too few
-            chains to tell.
-        weights_rhat: The same over up to 4096 entries of the weights.
-        effective_sample_size: Independent draws that all states after the adaptation are worth, for the
-            slowest of those outputs and the log density; a chain that does not move counts for one.
-        divergent: Share of those transitions that left what numbers can hold, or the energy's level.
-        warnings: Sentences on what to mind; the first is always that this corrects within a mode only.
+        rhat: Largest nested R-hat of the network's outputs at up to 16 rows of the data; ``None`` if there are too
+            few chains to compute it.
+        weights_rhat: The same for up to 4096 entries of the weights.
+        effective_sample_size: Effective sample size of all states after the adaptation, for the slowest of those
+            outputs and the log density; a chain that does not move counts for one draw.
+        divergent: Share of those transitions that diverged: they met a number that is not finite, or an energy error
+            above 1000 nats.
+        warnings: Sentences on what to be aware of; the first is always that chains stay within modes.
 
     Raises:
         DataError: If a number is out of its range.
@@ -59,78 +65,78 @@ class Refinement:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, kind, least, most in _RANGES:
+        check_integer("iterations", self.iterations, least=1)
+        check_integer("num_chains", self.num_chains, least=2)
+        check_integer("leapfrog_steps", self.leapfrog_steps, least=1)
+        for name, most in _LARGEST.items():
             value = getattr(self, name)
-            if value is None and name in _MAY_BE_MISSING:
+            if value is None and name in _OPTIONAL:
                 continue
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int if kind is int else int | float)
-                or not least <= value <= most
-            ):
-                raise DataError(
-                    f"`{name}` of a refinement must be a number from {least} to {most:g}; received {show(value)}"
-                )
+            if not is_number(value) or not 0 <= value <= most:
+                raise DataError(f"`{name}` must be a number from 0 to {most:g}; received {value!r}")
         if not isinstance(self.warnings, tuple) or not all(isinstance(each, str) for each in self.warnings):
-            raise DataError(f"`warnings` must be sentences; received {self.warnings!r}")
+            raise DataError(f"`warnings` must be a tuple of texts; received {self.warnings!r}")
 
     @classmethod
-    def judged(cls, notes: Sequence[str] = (), **facts: Any) -> Refinement:
-        """Make a record, and find what is to be said about it.
+    def with_warnings(cls, notes: Sequence[str] = (), **facts: Any) -> Refinement:
+        """Make a record with the warnings that its numbers give rise to.
 
         Args:
             notes: Further sentences.
             **facts: All attributes but ``warnings``.
 
         Returns:
-            The record with its warnings.
+            The record.
         """
-        return cls(**facts, warnings=(WITHIN_A_MODE, *notes, *cls(**facts).problems()))
+        return cls(**facts, warnings=(WITHIN_MODES, *notes, *cls(**facts).problems()))
 
     def problems(self) -> list[str]:
-        """Say what is wrong with the chains.
+        """List what the diagnostics show to be wrong.
 
         Returns:
-            Sentences; none where nothing is.
+            Sentences; none if nothing is wrong.
         """
-        more = "give it more iterations or seconds"
-        said = []
+        found = [*self._rhat_problems(), *self._sample_size_problems()]
+        if not _ACCEPTANCE[0] <= self.acceptance <= _ACCEPTANCE[1]:
+            found.append(f"the acceptance is {self.acceptance:.2f} and should be near 0.8: {_MORE}")
+        if self.divergent > _DIVERGENT:
+            found.append(
+                f"{100 * self.divergent:.0f} % of the transitions diverged and were rejected: the posterior has "
+                "regions that steps of this size cannot enter. Standardize the data, or use narrower priors"
+            )
+        return found
+
+    def _rhat_problems(self) -> list[str]:
         limit = max(_RHAT, math.sqrt(1 + 3 / max(superchain_size(self.num_chains), 1)))
         if self.rhat is None:
-            said.append(
-                f"{self.num_chains} chains are too few to tell whether they have forgotten where they began; "
-                "take 16 or more"
-            )
-        elif self.rhat > limit:
-            said.append(
-                f"the network's outputs still depend on where the chains began (nested R-hat {self.rhat:.2f}, above "
-                f"{limit:.2f}): {more}"
-            )
-        elif self.weights_rhat is not None and self.weights_rhat > limit:
-            said.append(
-                f"single weights still depend on where the chains began (nested R-hat {self.weights_rhat:.2f}, above "
-                f"{limit:.2f}), the network's outputs do not: predictions are sound, for the weights {more}"
-            )
-        if not _ACCEPTANCE[0] <= self.acceptance <= _ACCEPTANCE[1]:
-            said.append(f"the acceptance is {self.acceptance:.2f}, and should be near 0.8: {more}")
-        if self.effective_sample_size < _FEW:
-            said.append(
-                f"the effective sample size is {self.effective_sample_size:.0f}: {more}, or more chains"
-            )
-        elif self.effective_sample_size < _HARDLY_MOVED * self.num_chains:
-            said.append(
-                f"the chains have hardly moved since the step size was found (effective sample size "
-                f"{self.effective_sample_size:.0f} of {self.num_chains} chains): {more}"
-            )
-        if self.divergent > _DIVERGENT:
-            said.append(
-                f"{100 * self.divergent:.0f} % of the transitions diverged and were rejected: the posterior has "
-                "places that these steps cannot enter; standardize the data, or take tighter priors"
-            )
-        return said
+            return [
+                f"{self.num_chains} chains are too few to check whether they depend on their start; use 16 or more"
+            ]
+        if self.rhat > limit:
+            return [
+                "the network's outputs still depend on where the chains started (nested R-hat "
+                f"{self.rhat:.2f}, above {limit:.2f}): {_MORE}"
+            ]
+        if self.weights_rhat is not None and self.weights_rhat > limit:
+            return [
+                f"single weights still depend on where the chains started (nested R-hat {self.weights_rhat:.2f}, above "
+                f"{limit:.2f}). The network's outputs at the rows compared, up to {MONITORED_ROWS} of the data, do "
+                f"not; at other inputs they may. For these and for the weights, {_MORE}"
+            ]
+        return []
+
+    def _sample_size_problems(self) -> list[str]:
+        size = f"effective sample size is {self.effective_sample_size:.0f}"
+        if self.effective_sample_size < _LOW_ESS:
+            return [f"the {size}: {_MORE}, or more chains"]
+        if self.effective_sample_size < _LOW_ESS_PER_CHAIN * self.num_chains:
+            return [
+                f"the chains hardly moved after the adaptation: the {size} for {self.num_chains} chains: {_MORE}"
+            ]
+        return []
 
     def describe(self) -> str:
-        """Say in one line what was done and what came out.
+        """Summarize the refinement in one line.
 
         Returns:
             For instance ``refined by 60 iterations of 1000 chains: acceptance 0.79, nested R-hat 1.02, ESS 9100``.
@@ -147,16 +153,12 @@ class Refinement:
         return "\n".join([self.describe(), *(f"note: {each}" for each in self.warnings)])
 
     def spec(self) -> dict[str, Any]:
-        """Give the record in JSON's types.
-
-        Returns:
-            Attribute to value.
-        """
+        """Return the record in JSON's types."""
         return dataclasses.asdict(self) | {"warnings": list(self.warnings)}
 
     @classmethod
     def from_spec(cls, spec: Any) -> Refinement:
-        """Build what :meth:`spec` described; nothing in it is trusted."""
+        """Build the record that :meth:`spec` described; nothing in it is trusted."""
         known: dict[str, Any] = dict(_SCHEMA.check(spec, "refinement"))
         known["warnings"] = tuple(known["warnings"])
         try:
@@ -175,17 +177,10 @@ _SCHEMA = Record(
         "warnings": ListOf(String()),
     }
 )
-_MAX = 1.7976931348623157e308
-_RANGES = (
-    ("iterations", int, 1, _MAX),
-    ("seconds", float, 0, _MAX),
-    ("num_chains", int, 2, _MAX),
-    ("leapfrog_steps", int, 1, _MAX),
-    ("step_size", float, 0, _MAX),
-    ("acceptance", float, 0, 1),
-    ("rhat", float, 0, _MAX),
-    ("weights_rhat", float, 0, _MAX),
-    ("effective_sample_size", float, 0, _MAX),
-    ("divergent", float, 0, 1),
-)
-_MAY_BE_MISSING = {"rhat", "weights_rhat"}
+_LARGEST = {
+    **dict.fromkeys(
+        ("seconds", "step_size", "rhat", "weights_rhat", "effective_sample_size"), sys.float_info.max
+    ),
+    **dict.fromkeys(("acceptance", "divergent"), 1.0),
+}
+_OPTIONAL = {"rhat", "weights_rhat"}

@@ -1,4 +1,4 @@
-"""Refining draws: many short chains of HMC, one from each draw."""
+"""Refine draws: many short chains of HMC, one from each draw."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..arguments import check_integer, check_positive, check_tensor
 from ..draw_sources import DrawSource, StoredDraws
 from ..errors import DataError, ShapeError, SiteError
-from ..guides import Ensemble, MeanFieldNormal
-from ..guides.joint import JointNormal
+from ..guides import Guide
 from ..guides.layout import Layout
 from ..model import BayesianModel
 from ..network import Inputs, check_inputs, evaluating, num_rows
@@ -26,26 +26,15 @@ from .record import Refinement
 from .target import Target
 
 ITERATIONS = 60
-_STREAM = 17  # tells this stream from others of the same seed
+_STREAM = 17  # separates this random stream from others of the same seed
 _MASS_DRAWS = 1000
-_KEPT = 200  # iterations whose states count for the effective sample size: 13 MB for 1000 chains
+_MAX_RECORDED = 200  # iterations whose states count for the effective sample size: 13 MB for 1000 chains
 _ENTRIES = 4096
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a refinement was asked for.
-
-    Attributes:
-        seconds: Wall-clock seconds it may take, or ``None``.
-        iterations: Transitions a chain, or ``None``.
-        num_chains: Chains, at least 2.
-        seed: Of the starts and of the chains' randomness.
-        leapfrog_steps: Gradients a transition.
-
-    Raises:
-        DataError: If not exactly one of ``seconds`` and ``iterations`` is given, or a number is out of range.
-    """
+    """Arguments of ``Posterior.refine``; exactly one of ``seconds`` and ``iterations`` is given."""
 
     seconds: float | None
     iterations: int | None
@@ -57,26 +46,24 @@ class Settings:
         """Check the numbers."""
         if (self.seconds is None) == (self.iterations is None):
             raise DataError(
-                "a refinement ends after `seconds` or after `iterations`, one of them; received "
+                "exactly one of `seconds` and `iterations` must be given; received "
                 f"{self.seconds} and {self.iterations}"
             )
-        least = {"iterations": 1, "num_chains": 2, "seed": 0, "leapfrog_steps": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is None and name == "iterations":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise DataError(f"`{name}` must be a whole number, {smallest} or more; received {value!r}")
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise DataError(f"`seconds` must be a finite number above 0; received {self.seconds!r}")
+        if self.iterations is not None:
+            check_integer("iterations", self.iterations, least=1)
+        if self.seconds is not None:
+            check_positive("seconds", self.seconds)
+        check_integer("num_chains", self.num_chains, least=2)
+        check_integer("seed", self.seed, least=0)
+        check_integer("leapfrog_steps", self.leapfrog_steps, least=1)
 
     def adapting(self, done: int, elapsed: float) -> bool:
-        """Whether the next transition still belongs to the adaptation: the first half does."""
+        """Whether the next transition is part of the adaptation: those of the first half are."""
         if self.iterations is not None:
             return done < self.iterations // 2
         return self.seconds is not None and elapsed < self.seconds / 2
 
-    def enough(self, done: int, elapsed: float, last: float) -> bool:
+    def finished(self, done: int, elapsed: float, last: float) -> bool:
         """Whether there is no time for another transition; the first is always made."""
         if self.iterations is not None:
             return done >= self.iterations
@@ -94,86 +81,85 @@ def refine(
     progress: bool = False,
 ) -> tuple[dict[str, Tensor], Refinement]:
     """Move draws of a source to the posterior of a model."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     layout = Layout.of(model.sites())
     x, y = _check(model, layout, x, y)
     draws = source.draw(settings.num_chains, settings.seed)
-    start, point = (_flatten(layout, draws, names) for names in (layout.random, layout.points))
+    start, point = (layout.flat(draws, names) for names in (layout.random, layout.points))
     with seeded(settings.seed, _STREAM), evaluating(model.network), pyro.validation_enabled(False):
         target = Target(model, layout, point, x, y)
         _check_values(model, target, start, y)
         scale = _variances(source, layout, settings.seed).sqrt()
-        run = _Chains(target, start, scale, settings, begun)
+        chains = _Chains(target, start, scale, settings, started)
         with tqdm(total=settings.iterations, disable=not progress, desc="refine", unit="iteration") as bar:
-            run.go(bar)
-        record = run.record(notes)
+            chains.run(bar)
+        record = chains.record(notes)
     with torch.no_grad():
-        moved = layout.values(run.state.position, point)
-    return {name: draws[name] if name in layout.points else moved[name] for name in draws}, record
+        refined = layout.values(chains.state.position, point)
+    return {name: draws[name] if name in layout.points else refined[name] for name in draws}, record
 
 
 @dataclass
 class _Chains:
-    """Chains on their way."""
+    """The chains of a refinement, their step size, and what is recorded of them."""
 
     target: Target
     start: Tensor
     scale: Tensor
     settings: Settings
-    begun: float
+    started: float
     done: int = 0
-    kept: list[Tensor] = field(default_factory=list)
+    recorded: list[Tensor] = field(default_factory=list)
     accepted: list[float] = field(default_factory=list)
     divergent: int = 0
 
     def __post_init__(self) -> None:
-        # The step that a Normal takes shrinks so with the number of its dimensions; half of it, as weights correlate.
+        # For a Normal the best step size is proportional to this power of its dimension; half of it, as weights
+        # correlate.
         self.step = StepSize(0.5 * self.start.shape[1] ** -0.25)
         self.state = State.at(self.target, self.start)
 
     def elapsed(self) -> float:
-        return time.perf_counter() - self.begun
+        return time.perf_counter() - self.started
 
-    def go(self, bar: tqdm[Any]) -> None:
-        """Move until it is enough."""
+    def run(self, bar: tqdm[Any]) -> None:
+        """Move the chains until the iterations or seconds are over."""
         generator = stream(self.settings.seed, _STREAM)
         last, now = 0.0, self.elapsed()
-        while not self.settings.enough(self.done, now, last):
+        while not self.settings.finished(self.done, now, last):
             self._move(generator, adapting=self.settings.adapting(self.done, now))
             last, now = self.elapsed() - now, self.elapsed()
             bar.update()
             bar.set_postfix_str(f"acceptance {self.accepted[-1]:.2f}", refresh=False)
 
     def _move(self, generator: torch.Generator, *, adapting: bool) -> None:
-        if not adapting and not self.kept:
+        if not adapting and not self.recorded:
             self.step.finalize()
             self.accepted, self.divergent = [], 0
         steps = self.settings.leapfrog_steps
-        moved = transition(
+        result = transition(
             self.target, self.state, self.step.value, self.scale, leapfrog_steps=steps, generator=generator
         )
-        self.state = moved.state
-        self.accepted.append(float(moved.acceptance.mean()))
-        self.divergent += moved.divergent
+        self.state = result.state
+        self.accepted.append(float(result.acceptance.mean()))
+        self.divergent += result.divergent
         self.done += 1
         if adapting:
             self.step.update(self.accepted[-1])
         else:
-            self.kept = [*self.kept[1 - _KEPT :], self._watched()]
+            self.recorded = [*self.recorded[1 - _MAX_RECORDED :], self._monitored()]
 
-    def _watched(self) -> Tensor:
+    def _monitored(self) -> Tensor:
         f = self.target.function_values(self.state.position)
         return torch.cat([f, self.state.log_density.unsqueeze(1)], 1)
 
     def record(self, notes: Sequence[str]) -> Refinement:
-        """Judge the chains."""
-        watched = torch.stack(self.kept or [self._watched()])
+        """Compute the diagnostics."""
+        monitored = torch.stack(self.recorded or [self._monitored()])
         first, last = (self.target.function_values(each) for each in (self.start, self.state.position))
-        entries = (
-            torch.linspace(0, self.start.shape[1] - 1, min(self.start.shape[1], _ENTRIES)).round().long()
-        )
-        entries = entries.to(self.start.device)
-        return Refinement.judged(
+        size = self.start.shape[1]
+        entries = torch.linspace(0, size - 1, min(size, _ENTRIES)).round().long().to(self.start.device)
+        return Refinement.with_warnings(
             notes,
             iterations=self.done,
             seconds=self.elapsed(),
@@ -183,7 +169,7 @@ class _Chains:
             acceptance=sum(self.accepted) / len(self.accepted),
             rhat=_largest(nested_rhat(first, last)),
             weights_rhat=_largest(nested_rhat(self.start[:, entries], self.state.position[:, entries])),
-            effective_sample_size=float(effective_sample_size(watched).min()),
+            effective_sample_size=float(effective_sample_size(monitored).min()),
             divergent=self.divergent / (len(self.accepted) * len(self.start)),
         )
 
@@ -194,7 +180,9 @@ def _largest(values: Tensor) -> float | None:
 
 def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[Inputs, Tensor]:
     if model.likelihood is None:
-        raise SiteError("the model has no likelihood, so no posterior to refine; give one to BayesianModel")
+        raise SiteError(
+            "the model has no likelihood, so it has no posterior. Use BayesianModel(network, likelihood)."
+        )
     if not layout.random:
         raise SiteError("no parameter has a prior, so there is no posterior to refine, only point estimates")
     improper = [
@@ -202,17 +190,16 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
     ]
     if improper:
         raise SiteError(
-            f"{improper} have an improper prior, under which the posterior has no integral, so there is nothing for "
-            "chains to converge to; use the guide, or a proper prior such as bl.priors.Horseshoe"
+            f"{improper} have an improper prior, so the posterior has no integral and chains cannot converge to it. "
+            "Use the guide's draws, or a proper prior such as bl.priors.Horseshoe."
         )
     if layout.drawn:
         raise SiteError(
-            f"{list(layout.drawn)} are drawn from their prior and belong to no posterior, so chains cannot move them; "
-            "a network with a GaussianProcess is not refined. Use pyro.infer.NUTS, which moves all"
+            f"{list(layout.drawn)} are drawn from their prior, not from the posterior, so a network with a "
+            "GaussianProcess cannot be refined. Use pyro.infer.NUTS, which moves all sites."
         )
     x = check_inputs(x, model.network)
-    if not isinstance(y, Tensor):
-        raise TypeError(f"`y` must be a torch tensor; received {type(y).__name__}. Use torch.as_tensor.")
+    check_tensor("y", y)
     if y.dim() == 0 or len(y) != num_rows(x):
         raise ShapeError("y", (num_rows(x), "..."), y.shape, f"`x` has {num_rows(x)} rows.")
     return x, y.to((x[0] if isinstance(x, tuple) else x).device)
@@ -223,26 +210,14 @@ def _check_values(model: BayesianModel, target: Target, start: Tensor, y: Tensor
     likelihood.check(y, len(y), target.outputs(start))
 
 
-def _flatten(layout: Layout, draws: dict[str, Tensor], names: tuple[str, ...]) -> Tensor:
-    """The inverse of ``layout.values``: draws as rows of a flat vector, positive sites as logarithms."""
-    size = len(next(iter(draws.values())))
-    parts = [
-        (draws[name].log() if name in layout.positive else draws[name]).reshape(size, -1) for name in names
-    ]
-    return torch.cat(parts, 1) if parts else next(iter(draws.values())).new_empty(size, 0)
-
-
 @torch.no_grad()
 def _variances(source: DrawSource, layout: Layout, seed: int) -> Tensor:
-    """Inverse masses: the guide's own variances, else those of draws; inside a member, not between members."""
-    if isinstance(source, MeanFieldNormal | JointNormal):
-        found = source.variance()
-    elif isinstance(source, Ensemble):
-        found = source.log_weight.softmax(0) @ (2 * source.log_scale).exp()
-    else:
+    """Return the inverse masses: variances within the modes of the guide, or those of draws."""
+    found = source.variance_within_modes() if isinstance(source, Guide) else None
+    if found is None:
         draws = source.samples if isinstance(source, StoredDraws) else source.draw(_MASS_DRAWS, seed)
-        found = _flatten(layout, draws, layout.random).var(0)
-    # An entry that is the same in all draws says nothing about its scale.
+        found = layout.flat(draws, layout.random).var(0)
+    # The scale of an entry that is the same in all draws is not known.
     known = found > 0
     usual = float(found[known].mean()) if bool(known.any()) else 1.0
     return torch.where(known, found, usual)

@@ -1,4 +1,4 @@
-"""The density that chains move in: the model's own joint density, for many chains at once."""
+"""The joint density of a model, for many chains at once."""
 
 from __future__ import annotations
 
@@ -14,27 +14,17 @@ from ..handlers import LogLikelihood
 from ..model import BayesianModel
 from ..network import Inputs, call, num_rows, take_rows
 
-_NUMBERS = 2**22  # in the widest activation of one pass: 16 MiB in float32, of which backward keeps several
-_SHOWN = 16  # rows whose function values are watched
-_MOST_SHOWN = 64  # function values
+_NUMBERS = 2**22  # in the largest activation of one pass: 16 MiB in float32, of which backward keeps several
+MONITORED_ROWS = 16  # rows at which the network's outputs are monitored
+_MONITORED_VALUES = 64
 
 
 class Target:
-    r"""The unnormalized log density of the posterior over the flat unconstrained vector u, and its gradient.
+    """The unnormalized log density of the posterior over the flat unconstrained vector, and its gradient."""
 
-    .. math:: \log p(y \mid x, w(u)) + \log p(w(u)) + \log \left|\det \tfrac{\partial w}{\partial u}\right|
-
-    The first term is that of the model's own program; the other two together are the priors' densities on the
-    unconstrained axis, where positive sites (a noise scale, the scale of a prior) are logarithms. Point-estimated
-    entries stay where they are. All rows count in every call.
-
-    Args:
-        model: The model, in ``eval`` mode.
-        layout: Where its sites lie in the flat vectors.
-        point: Point-estimated entries of each chain, ``(S, Q)``, unconstrained.
-        x: Inputs.
-        y: Targets.
-    """
+    # The log likelihood, by the model's own program on all rows, plus the densities of the priors on the
+    # unconstrained axis, where positive sites (a noise scale, the scale of a prior) are logarithms. `point` has the
+    # point-estimated entries of each chain, (S, Q), which stay as they are.
 
     def __init__(self, model: BayesianModel, layout: Layout, point: Tensor, x: Inputs, y: Tensor) -> None:
         self._model = model
@@ -42,13 +32,13 @@ class Target:
         self._layout = layout
         self._point = point
         self._x, self._y = x, y
-        index = torch.linspace(0, num_rows(x) - 1, min(num_rows(x), _SHOWN)).round().long()
-        self._shown = take_rows(x, index.to(y.device))
+        index = torch.linspace(0, num_rows(x) - 1, min(num_rows(x), MONITORED_ROWS)).round().long()
+        self._monitored = take_rows(x, index.to(y.device))
         width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
         self._chains = max(1, _NUMBERS // (num_rows(x) * width))
 
     def __call__(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate."""
+        """Return the log density, ``(S,)``, and its gradient, ``(S, P)``."""
         pairs = zip(flat.split(self._chains), self._point.split(self._chains), strict=True)
         parts = [self._evaluate(each, point) for each, point in pairs]
         if len(parts) == 1:
@@ -68,11 +58,13 @@ class Target:
     def function_values(self, flat: Tensor) -> Tensor:
         """Evaluate the network at some of the rows, spread over the data."""
         f = self._outputs(flat, self._point).reshape(len(flat), -1)
-        return (f if f.shape[1] else flat)[:, :_MOST_SHOWN]  # a density without inputs has no outputs
+        return (f if f.shape[1] else flat)[
+            :, :_MONITORED_VALUES
+        ]  # a network without outputs is a density of its own
 
     @torch.no_grad()
     def outputs(self, flat: Tensor) -> torch.Size:
-        """Tell the shape of a row's outputs."""
+        """Return the shape of the outputs of a row."""
         f = self._outputs(flat[:1], self._point[:1])
         if f.dim() < 3:
             raise ShapeError(
@@ -83,17 +75,17 @@ class Target:
     def _outputs(self, flat: Tensor, point: Tensor) -> Tensor:
         values = self._layout.values(flat, point)
         names = [name for name, _ in self._model.network.named_parameters() if name in values]
-        f = call(self._model.network, _with_row_axis({name: values[name] for name in names}), self._shown)
+        f = call(self._model.network, _with_row_axis({name: values[name] for name in names}), self._monitored)
         return f if names else f.expand(len(flat), *f.shape)
 
 
 def _with_row_axis(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The axis of size 1 is the data plate's, which the network's rows take."""
+    """Add the axis of the data plate, which becomes that of the network's rows."""
     return {name: value.unsqueeze(1) for name, value in values.items()}
 
 
 class _LogLikelihoodPerDraw(LogLikelihood):
-    """Keeps the log likelihood of each draw: ``(S,)``."""
+    """Keeps the log likelihood per draw, ``(S,)``."""
 
     def _reduced(self, log_prob: Tensor) -> Tensor:
         return log_prob.sum(-1)
