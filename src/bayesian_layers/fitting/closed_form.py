@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..estimators.base import total_log_likelihood
-from ..guides import MeanFieldNormal
+from ..guides import Guide
 from ..guides.kl import FlatPriors
 from ..model import BayesianModel, output_shape
 from ..noise import stream
@@ -33,10 +33,10 @@ _TOLERANCE = 1e-3  # nats
 
 
 def solve(
-    model: BayesianModel, guide: object, batches: Batches, priors: FlatPriors, seed: int
+    model: BayesianModel, guide: Guide, batches: Batches, priors: FlatPriors, seed: int
 ) -> Convergence | None:
     """Set a mean-field guide to its optimum if the log likelihood is quadratic; return None otherwise."""
-    if type(guide) is not MeanFieldNormal or batches.num_batches != 1:
+    if not guide.is_mean_field or batches.num_batches != 1:
         return None
     trained = all(parameter.requires_grad for parameter in guide.parameters())
     if guide.layout.positive or guide.layout.drawn or not priors.are_normal or not trained:
@@ -51,7 +51,7 @@ def solve(
         return None
 
 
-def _small(guide: MeanFieldNormal, uses: int) -> bool:
+def _small(guide: Guide, uses: int) -> bool:
     size = len(guide.loc) + len(guide.point)
     return len(guide.loc) > 0 and size <= _MAX_ENTRIES and size**2 * uses <= _MAX_WORK
 
@@ -65,9 +65,7 @@ def _places(model: BayesianModel, batches: Batches, seed: int) -> int:
 class _Problem:
     """The negative log likelihood in double precision, as a function of all entries: random, then point-estimated."""
 
-    def __init__(
-        self, model: BayesianModel, guide: MeanFieldNormal, batch: Batch, priors: FlatPriors
-    ) -> None:
+    def __init__(self, model: BayesianModel, guide: Guide, batch: Batch, priors: FlatPriors) -> None:
         self._model = copy.deepcopy(model).double()
         self._batch = Batch(
             tuple(_double(part) for part in batch.x) if isinstance(batch.x, tuple) else _double(batch.x),
@@ -108,7 +106,7 @@ class _Problem:
         bends = (after - 2 * here + before).norm(), (far - here - 2.5 * (after - here)).norm()
         return bool(size > 0) and all(bool(bend < _MAX_BEND * size) for bend in bends)
 
-    def solve(self, guide: MeanFieldNormal) -> Convergence | None:
+    def solve(self, guide: Guide) -> Convergence | None:
         """Set the guide to the optimum."""
         size = len(self.start)
         here = self._gradients(self.start[None])
@@ -139,7 +137,7 @@ class _Problem:
     def _newton(slope: Tensor, factor: Tensor, unit: Tensor) -> Tensor:
         return unit * torch.cholesky_solve((unit * slope)[:, None], factor).squeeze(1)
 
-    def _gap(self, guide: MeanFieldNormal, factor: Tensor, unit: Tensor, variance: Tensor) -> float:
+    def _gap(self, guide: Guide, factor: Tensor, unit: Tensor, variance: Tensor) -> float:
         """Return the nats lost by rounding to the guide's dtype and by incomplete refinement."""
         loc = torch.cat([guide.loc, guide.point]).detach().double()
         slope = self._slope(loc)

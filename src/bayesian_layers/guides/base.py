@@ -41,6 +41,7 @@ class Guide(FlatSampler):
         layout: Where each site is in the flat vectors.
         init_scale: Standard deviation at which each random entry starts.
         loc: Means of the P entries that have a prior, ``(P,)``, unconstrained.
+        log_scale: Logarithms of scales of these entries, ``(P,)``: of standard deviations if they are independent.
         point: The Q point-estimated entries, ``(Q,)``, unconstrained.
 
     Raises:
@@ -86,6 +87,11 @@ class Guide(FlatSampler):
     def max_fan_in(self) -> int:
         """Inputs of the widest layer that a step of a fit changes; the larger, the smaller its steps must be."""
         return self.layout.max_fan_in
+
+    @property
+    def is_mean_field(self) -> bool:
+        """Whether the entries are independent Normals with means ``loc`` and standard deviations ``exp(log_scale)``."""
+        return False
 
     def variance(self) -> Tensor | None:
         """Return the variances of the entries, ``(P,)``, unconstrained, if q is one Gaussian; ``None`` otherwise."""

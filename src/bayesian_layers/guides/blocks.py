@@ -73,11 +73,15 @@ class BlockNormal(MeanFieldNormal):
             )
         self.factor = nn.Parameter(self.loc.detach().new_zeros(size))
         if init_scale is None:
-            with (
-                torch.no_grad()
-            ):  # at the prior: with smaller scales, means would be many standard deviations away
+            # At the prior: with smaller scales, means would be many standard deviations away.
+            with torch.no_grad():
                 for name, part in self.layout.split(self.log_scale, self.layout.random).items():
                     part.mul_(name not in self.layout.joint)
+
+    @property
+    def is_mean_field(self) -> bool:
+        """Whether there are no blocks."""
+        return not self.layout.joint
 
     def blocks(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return mean and Cholesky factor of the blocks of each site."""

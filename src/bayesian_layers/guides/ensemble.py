@@ -263,17 +263,6 @@ class Ensemble(Guide):
         # Uniform, not Categorical: its log density is 0 and it is reparameterized, as all ELBOs of Pyro require.
         uniform = pyro.sample("_member", dist.Uniform(zero, one), infer={"is_auxiliary": True})
         member = self._choose(uniform)
-        return {name: pyro.sample(name, q) for name, q in self._distributions(member).items()}
-
-    def _distributions(self, member: Tensor) -> dict[str, Any]:
-        """Build the distribution of each site under a member, or under each of several."""
-        layout = self.layout
-        loc, scale = (layout.split(flat[member], layout.random) for flat in (self.loc, self.log_scale.exp()))
-        point = layout.split(self.point[member], layout.points)
-        found = self._drawn_distributions()
-        for name, value in point.items():
-            found[name] = dist.Delta(layout.constrain(name, value), event_dim=len(layout.shapes[name]))
-        for name in loc:
-            family = dist.LogNormal if name in layout.positive else dist.Normal
-            found[name] = family(loc[name], scale[name]).to_event(len(layout.shapes[name]))
-        return {name: found[name] for name in layout.shapes}
+        loc, scale, point = self.loc[member], self.log_scale.exp()[member], self.point[member]
+        sites = self._independent_normals(loc, scale, point)
+        return {name: pyro.sample(name, q) for name, q in sites.items()}

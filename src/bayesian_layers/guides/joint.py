@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import CatTransform, ExpTransform, identity_transform
 
@@ -30,9 +30,6 @@ class Joint(Guide):
         init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
             the widest layer, between 0.02 and 0.1.
 
-    Attributes:
-        log_scale: Logarithms of the scales by which each entry is multiplied last, ``(P,)``.
-
     Raises:
         SiteError: If no site of the model has a prior.
     """
@@ -46,7 +43,6 @@ class Joint(Guide):
                 f"a {type(self).__name__} needs parameters with a prior; all of this model's are point-estimated. "
                 "Give them priors, or use MeanFieldNormal."
             )
-        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @abstractmethod
     def _flat_distribution(self) -> Any:
@@ -74,11 +70,10 @@ class Joint(Guide):
             **self.layout.split(flat, self.layout.random),
             **{name: self.layout.constrain(name, value) for name, value in points.items()},
         }
-        found = {
-            name: dist.Delta(value, event_dim=len(self.layout.shapes[name])) for name, value in values.items()
-        }
+        shapes = self.layout.shapes
+        found = {name: dist.Delta(value, event_dim=len(shapes[name])) for name, value in values.items()}
         found |= self._drawn_distributions()
-        return {name: pyro.sample(name, found[name]) for name in self.layout.shapes}
+        return {name: pyro.sample(name, found[name]) for name in shapes}
 
     def _constrained_distribution(self) -> Any:
         names, positive = self.layout.random, self.layout.positive

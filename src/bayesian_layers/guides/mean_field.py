@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..arguments import check_positive
 from ..model import BayesianModel
@@ -56,7 +56,6 @@ class MeanFieldNormal(Guide):
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None = None) -> None:
         super().__init__(model, init_scale=init_scale)
-        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     @classmethod
     def from_pretrained(
@@ -101,6 +100,11 @@ class MeanFieldNormal(Guide):
                 part.copy_((fraction * loc[name].abs()).clamp_min(floor).log())
         return guide
 
+    @property
+    def is_mean_field(self) -> bool:
+        """Whether all entries are independent."""
+        return True
+
     def _unconstrained(self, noise: Tensor) -> Tensor:
         return self.loc + self.log_scale.exp() * noise
 
@@ -142,14 +146,7 @@ class MeanFieldNormal(Guide):
         Returns:
             Site name to a Pyro distribution with the site's shape as event shape.
         """
-        layout = self.layout
-        locs, scales = (layout.split(flat, layout.random) for flat in (self.loc, self.log_scale.exp()))
-        points = layout.split(self.point, layout.points)
-        found = {name: _normal(locs[name], scales[name], name in layout.positive) for name in locs}
-        for name, point in points.items():
-            found[name] = dist.Delta(layout.constrain(name, point), event_dim=point.dim())
-        found |= self._drawn_distributions()
-        return {name: found[name] for name in layout.shapes}
+        return self._independent_normals(self.loc, self.log_scale.exp(), self.point)
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return mean and standard deviation of the sites that are Normal: neither positive nor point-estimated."""
@@ -162,8 +159,3 @@ class MeanFieldNormal(Guide):
 
     def _kl_groups(self, priors: FlatPriors) -> Tensor:
         return priors.cross_entropy(self.loc, self.variance(), self.point) - priors.sums(self.log_scale)
-
-
-def _normal(loc: Tensor, scale: Tensor, positive: bool) -> Any:
-    family = dist.LogNormal if positive else dist.Normal
-    return family(loc, scale).to_event(loc.dim())

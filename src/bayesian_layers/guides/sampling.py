@@ -46,6 +46,7 @@ class FlatSampler(DrawSource):
         self._store_name = _new_store_name()
         self.loc = nn.Parameter(flatten(sites, self.layout.random))
         self.point = nn.Parameter(flatten(sites, self.layout.points))
+        self.log_scale = nn.Parameter(torch.full_like(self.loc.detach(), self.init_scale).log())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy must not share its entry in Pyro's store with the original."""
@@ -177,6 +178,18 @@ class FlatSampler(DrawSource):
             raise SiteError(
                 f"the guide was made for another model: it has the sites {received}, the model has {expected}"
             )
+
+    def _independent_normals(self, loc: Tensor, scale: Tensor, point: Tensor) -> dict[str, Any]:
+        """Build the distribution of each site from flat vectors, ``(*batch, P)`` and ``(*batch, Q)``."""
+        layout = self.layout
+        locs, scales = (layout.split(flat, layout.random) for flat in (loc, scale))
+        found = self._drawn_distributions()
+        for name, value in layout.split(point, layout.points).items():
+            found[name] = dist.Delta(layout.constrain(name, value), event_dim=len(layout.shapes[name]))
+        for name in locs:
+            family = dist.LogNormal if name in layout.positive else dist.Normal
+            found[name] = family(locs[name], scales[name]).to_event(len(layout.shapes[name]))
+        return {name: found[name] for name in layout.shapes}
 
     def _drawn_distributions(self) -> dict[str, Any]:
         """Return the distributions of the sites that are drawn from their prior, for the Pyro program."""
