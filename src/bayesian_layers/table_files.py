@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ FLOATS = {"halffloat", "float", "double"}
 INTEGERS = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 REMOVE = "remove or impute these rows"
 _ROWS = 2**14  # per block
+_END = "\0end of the file"
 
 Path_ = str | os.PathLike[str]
 Columns = Mapping[str, np.ndarray]
@@ -33,10 +34,14 @@ def read_cells(path: Path_, separator: str) -> Iterator[list[str]]:
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             lines = _Lines(file)
-            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
             for cells in reader:
+                if cells == [_END]:
+                    break
                 if len(cells) <= 1 and not lines.last.strip():  # unlike a line with a quoted empty cell
                     continue
+                if lines.last == _END:
+                    raise csv.Error("a quote is not closed")
                 width = width or len(cells)
                 if len(cells) > width:
                     raise csv.Error(f"Expected {width} fields in line {reader.line_num}, saw {len(cells)}")
@@ -52,11 +57,11 @@ def read_cells(path: Path_, separator: str) -> Iterator[list[str]]:
 
 
 class _Lines:
-    """The lines of a file, with the last one that was read."""
+    """The lines of a file and ``_END``, which a quote that is not closed makes a part of a cell."""
 
     def __init__(self, file: Iterable[str]) -> None:
-        self._lines = iter(file)
-        self.last = ""
+        self._lines = chain(file, [_END])
+        self.last = ""  # the line that was read last
 
     def __iter__(self) -> _Lines:
         return self
@@ -72,7 +77,7 @@ def open_parquet(path: Path_) -> Any:
     try:
         return module.ParquetFile(os.fspath(path))
     except (OSError, ValueError) as error:  # Arrow's own errors are these
-        raise DataError(f"{path} must be a Parquet file; received another, or none ({error}).") from error
+        raise DataError(f"{path} is not a valid Parquet file: {error}.") from error
 
 
 def column_numbers(column: Any, where: str) -> np.ndarray:
@@ -107,6 +112,7 @@ def _kind(path: Path_) -> str:
 
 def _pyarrow(module: str) -> Any:
     try:
+        importlib.import_module("pyarrow")
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet") from error

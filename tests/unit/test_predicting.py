@@ -303,7 +303,7 @@ def test_bad_rows_are_named(posterior):
         ((X, X[:3]), bl.errors.ShapeError, r"`x\[1\]`"),
         ("x.txt", bl.errors.DataError, "must end in .parquet or .csv"),
         ("none.csv", bl.errors.DataError, "none.csv must be readable; received: No such file"),
-        ("none.parquet", bl.errors.DataError, "none.parquet must be a Parquet file"),
+        ("none.parquet", bl.errors.DataError, "none.parquet is not a valid Parquet file"),
     ],
 )
 def test_wrong_rows_are_refused(posterior, x, error, match):

@@ -295,7 +295,7 @@ def test_parquet_refuses_what_does_not_fit(table, tmp_path):
         streams.parquet(path, inputs=[], **options)
     (tmp_path / "text.parquet").write_text("hello")
     for wrong in ["text.parquet", "none.parquet"]:
-        with pytest.raises(errors.DataError, match="must be a Parquet file"):
+        with pytest.raises(errors.DataError, match="is not a valid Parquet file"):
             streams.parquet(tmp_path / wrong, inputs=["a"], **options)
 
 

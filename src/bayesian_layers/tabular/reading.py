@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError, TableError
+from ..errors import DataError, TableError
+from ..table_files import SEPARATORS, open_parquet, read_cells
 from .cells import FIRST_LINE, MISSING, import_pandas
 from .checks import check_unique
 
 if TYPE_CHECKING:
     import pandas
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_ROWS = 2**14  # that are converted together
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
 
 
@@ -27,8 +29,8 @@ def read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
         raise TableError(f"{path} must be a file, but does not exist. Check the path.")
     if path.suffix.lower() == ".parquet":
         frame = _read_parquet(path)
-    elif path.suffix.lower() in _SEPARATORS:
-        frame = _read_text(path, _SEPARATORS[path.suffix.lower()])
+    elif path.suffix.lower() in SEPARATORS:
+        frame = _read_text(path, SEPARATORS[path.suffix.lower()])
     else:
         raise TableError(f"{path} must end in .csv, .tsv or .parquet. Save the table as one of these.")
     if not len(frame):
@@ -37,57 +39,41 @@ def read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
 
 
 def _read_parquet(path: Path) -> pandas.DataFrame:
-    pandas = import_pandas()
+    import_pandas()  # or its extra is named
     try:
-        frame = pandas.read_parquet(path)
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet") from error
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} is not a valid Parquet file: {error}.") from error
+        with open_parquet(path) as file:
+            frame = file.read(use_pandas_metadata=True).to_pandas()
+    except (DataError, OSError, ValueError) as error:
+        raise TableError(str(error)) from error
     check_unique(map(str, frame.columns))
     return frame.reset_index(drop=True)
 
 
 def _read_text(path: Path, separator: str) -> pandas.DataFrame:
-    raw = _read_cells(path, separator)
-    names = [str(name) for name in raw.iloc[0]]
+    pandas = import_pandas()
+    try:
+        cells = read_cells(path, separator)
+        names = next(cells)
+        blocks = iter(lambda: list(islice(cells, _ROWS)), [])
+        raw = [pandas.DataFrame(block, dtype=str) for block in blocks]
+    except DataError as error:
+        raise TableError(str(error)) from error
     if "" in names:
         raise TableError(
             f"{path} must name all columns; column {names.index('') + 1} has no name. "
             "If that column contains row numbers, write the file without it (pandas: index=False)."
         )
     check_unique(names)
-    frame = raw.iloc[1:].reset_index(drop=True)
-    frame.columns = names
-    frame = import_pandas().DataFrame({name: _typed(frame[name]) for name in names})
+    text = (
+        pandas.concat(raw, ignore_index=True)
+        if raw
+        else pandas.DataFrame(columns=range(len(names)), dtype=str)
+    )
+    frame = pandas.DataFrame({name: _typed(text[i]) for i, name in enumerate(names)})
     # With a blank line, or a line break within quotes, row numbers do not give line numbers.
     if path.read_bytes().rstrip().count(b"\n") == len(frame):
         frame.attrs[FIRST_LINE] = 2
     return frame
-
-
-def _read_cells(path: Path, separator: str) -> pandas.DataFrame:
-    # Everything is read as text, and the header as a row: pandas would rename columns and guess types.
-    pandas = import_pandas()
-    options: dict[str, Any] = {
-        "header": None,
-        "dtype": str,
-        "na_filter": False,
-        "skipinitialspace": True,
-    }
-    try:
-        return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", compression=None, **options)
-    except OSError as error:
-        raise TableError(f"{path} must be readable; received: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} must be UTF-8 text; received {error.reason}. Save it as UTF-8.") from error
-    except pandas.errors.EmptyDataError as error:
-        raise TableError(f"{path} must have a header and rows; it is empty.") from error
-    except pandas.errors.ParserError as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise TableError(
-            f"{path} must have as many cells in each line as in its header: {reason}."
-        ) from error
 
 
 def _typed(series: Any) -> Any:
