@@ -56,6 +56,14 @@ def test_density_moments_and_kl_are_those_of_the_whole_gaussian(guide):
     torch.testing.assert_close(guide.kl_to(guide.flat_priors(model)), kl_divergence(other, prior))
 
 
+def test_the_posteriors_marginals_are_exact(guide):
+    guide, model = guide
+    ratios = bl.Posterior.from_guide(model, guide).signal_to_noise()
+    expected = guide.layout.split(guide.loc.abs() / whole(guide).stddev, guide.layout.random)
+    for name, ratio in ratios.items():
+        torch.testing.assert_close(ratio, expected[name].detach())
+
+
 def test_noise_and_draws_are_each_others_inverse_and_have_the_covariance(guide):
     guide, _ = guide
     noise = torch.eye(guide.own_noise_size, dtype=torch.float64)

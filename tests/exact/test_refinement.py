@@ -354,6 +354,10 @@ FACTS = {
         ({"rhat": 1.2}, "outputs still depend on where the chains started"),
         ({"rhat": None, "weights_rhat": None, "num_chains": 8}, "8 chains are too few"),
         ({"weights_rhat": 1.2}, "single weights still depend"),
+        (
+            {"weights_rhat": 1.2},
+            "outputs at the rows compared, up to 16 of the data, do not; at other inputs they may",
+        ),
         ({"acceptance": 0.3}, "acceptance is 0.30"),
         ({"acceptance": 0.99}, "acceptance is 0.99"),
         ({"effective_sample_size": 50.0, "num_chains": 20}, "effective sample size is 50"),

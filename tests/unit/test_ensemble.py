@@ -403,6 +403,15 @@ def test_the_density_is_the_mixtures(mixture):
     torch.testing.assert_close(mixture.log_density(flat), theirs)
 
 
+def test_the_variance_within_modes_is_the_mean_of_the_members(mixture, model):
+    expected = sum(
+        weight * alone(mixture, model, member).variance()
+        for member, weight in enumerate(mixture.log_weight.exp())
+    )
+    torch.testing.assert_close(mixture.variance_within_modes(), expected)
+    assert mixture.variance() is None
+
+
 def test_the_mean_is_the_heaviest_members(mixture, model):
     mean = alone(mixture, model, 1).mean()
     ours = mixture.mean()

@@ -222,6 +222,15 @@ def test_a_described_factor_takes_no_memory_before_it_is_checked(build):
     assert guide.factor.shape == (10**6, 10**6)
 
 
+def test_flat_vectors_are_the_inverse_of_values(model):
+    layout = MeanFieldNormal(model).layout
+    flat, point = (torch.linspace(-2, 2, 5 * size, dtype=torch.float64).view(5, size) for size in (11, 3))
+    values = layout.values(flat, point)
+    torch.testing.assert_close(layout.flat(values, layout.random), flat)
+    assert torch.equal(layout.flat(values, layout.points), point)
+    assert layout.flat(values, ()).shape == (5, 0)
+
+
 def test_mean_is_the_draw_without_noise(model):
     mean = MeanFieldNormal(model).mean()
     assert torch.equal(mean["0.weight"], model.network[0].weight)

@@ -22,9 +22,9 @@ class MatrixNormal(Mapped, JointNormal):
     .. math:: W = M + D \circ (A E B^\top), \quad E_{ij} \sim N(0, 1), \qquad
               \operatorname{Cov}[W_{ij}, W_{kl}] = D_{ij} D_{kl} (A A^\top)_{ik} (B B^\top)_{jl}
 
-    with A and B lower triangular and ones on their diagonals; ``row_factor`` and ``column_factor`` hold what is below.
-    A weight of more axes is a matrix of its first axis (outputs) by all others (inputs); a vector (a bias) is one
-    column. With D constant this is the matrix normal distribution; D gives each entry its own scale, so that the guide
+    where A and B are lower triangular with ones on their diagonals; ``row_factor`` and ``column_factor`` have the
+    entries below them. A weight of more axes is a matrix of its first axis (outputs) by all others (inputs); a vector
+    (a bias) is one column. With D constant this is the matrix normal distribution; D gives each entry its own scale, so that the guide
     starts as the :class:`MeanFieldNormal` of the same arguments. For a layer with R outputs and C inputs it has about
     :math:`(R^2 + C^2) / 2` numbers more, where :class:`FullRankNormal` has :math:`(R C)^2`. Sites are independent.
 
@@ -109,7 +109,7 @@ class MatrixNormal(Mapped, JointNormal):
         return self.log_scale.sum()
 
     def _factors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The matrices A and B of each site."""
+        """Return the matrices A and B of each site."""
         sizes = _sizes(self.layout)
         return (
             _unit_triangular(self.row_factor, [rows for rows, _ in sizes]),
@@ -117,25 +117,25 @@ class MatrixNormal(Mapped, JointNormal):
         )
 
     def _matrices(self, flat: Tensor) -> list[Tensor]:
-        """Cut flat vectors ``(*batch, P)`` into the matrix of each site, ``(*batch, R, C)``."""
+        """Split flat vectors ``(*batch, P)`` into the matrix of each site, ``(*batch, R, C)``."""
         sizes = _sizes(self.layout)
         parts = flat.split([rows * columns for rows, columns in sizes], dim=-1)
         return [part.unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def _sizes(layout: Layout) -> list[tuple[int, int]]:
-    """Rows and columns of each random site: its first axis, and all others; of a single number 1 and 1."""
+    """Return rows and columns of each random site: its first axis, and all others; 1 and 1 for a single number."""
     shapes = [layout.shapes[name] for name in layout.random]
     return [(shape[0], shape[1:].numel()) if shape else (1, 1) for shape in shapes]
 
 
 def _below(size: int) -> int:
-    """Entries below the diagonal of a square matrix."""
+    """Return the number of entries below the diagonal of a square matrix."""
     return size * (size - 1) // 2
 
 
 def _unit_triangular(flat: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Lower triangular matrices with ones on the diagonal, and these entries below it."""
+    """Build lower triangular matrices with ones on the diagonal and these entries below it."""
     found = []
     for size, part in zip(sizes, flat.split(list(map(_below, sizes))), strict=True):
         row, column = torch.tril_indices(size, size, -1, device=flat.device)

@@ -30,7 +30,7 @@ class FlatSampler(DrawSource):
     """The part of a :class:`Guide` that needs no density: its parameters, its draws and its Pyro program."""
 
     # Whether draws are made of products of matrices. These may round otherwise for another number of rows, so such
-    # draws are made in full blocks, wherever the draws that were asked for start and end.
+    # draws are made in full blocks, wherever the requested draws start and end.
     _MULTIPLIES_NOISE: ClassVar[bool] = False
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None) -> None:

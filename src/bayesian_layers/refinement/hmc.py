@@ -38,7 +38,9 @@ class Transition:
 
     state: State
     acceptance: Tensor  # probability with which each chain's proposal was accepted, (S,); 0 where it diverged
-    divergent: int  # number of chains whose trajectory met a number that is not finite, or lost the energy
+    divergent: (
+        int  # number of chains that met a number that is not finite, or an energy error above 1000 nats
+    )
 
 
 def transition(
