@@ -29,7 +29,7 @@ class Take(nn.Module):
         batch_first: Whether the entry is ``(N, T, ...)`` rather than ``(T, N, ...)``.
 
     Shape:
-        The input is a tuple. The output is its entry, or with ``step`` the entry without the time axis, ``(N, ...)``.
+        The output is the entry, or with ``step`` the entry without the time axis, ``(N, ...)``.
 
     Raises:
         DataError: If ``entry`` or ``step`` is not an integer.
@@ -55,10 +55,9 @@ class Take(nn.Module):
         """Take the entry of a tuple."""
         if not isinstance(results, tuple | list):
             raise DataError(f"Take needs a tuple; received {type(results).__name__}")
-        if not -len(results) <= self.entry < len(results):
-            raise DataError(
-                f"Take({self.entry}) needs a tuple with that entry; received {len(results)} entries"
-            )
+        n = len(results)
+        if not -n <= self.entry < n:
+            raise DataError(f"Take({self.entry}) needs a tuple with that entry; received {n} entries")
         taken = results[self.entry]
         if self.step is None:
             return taken

@@ -50,15 +50,9 @@ class MultiheadAttention(BayesianLayer, nn.MultiheadAttention):
     """``torch.nn.MultiheadAttention`` with priors on all its weights and biases, also of its output layer.
 
     Like torch's layer it returns a tuple and accepts masks; :class:`SelfAttention` makes it a layer with one input and
-    one output. The keys and values that ``add_bias_kv`` appends count as biases. Use
-    ``batch_first=True``, since the rows of ``x`` are the first axis.
-
-    Args: as ``torch.nn.MultiheadAttention``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    one output. The keys and values that ``add_bias_kv`` appends count as biases. Use ``batch_first=True``, since the
+    rows of ``x`` are the first axis.
+    The arguments are those of ``torch.nn.MultiheadAttention``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch
@@ -93,15 +87,8 @@ class MultiheadAttention(BayesianLayer, nn.MultiheadAttention):
 class TransformerEncoderLayer(BayesianLayer, nn.TransformerEncoderLayer):
     """``torch.nn.TransformerEncoderLayer`` with priors on its weights and biases.
 
-    Its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Use
-    ``batch_first=True``, since the rows of ``x`` are the first axis.
-
-    Args: as ``torch.nn.TransformerEncoderLayer``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    Its two layer normalisations are point estimates; ``bayesianize`` can give them priors. Use ``batch_first=True``.
+    The arguments are those of torch's layer, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch

@@ -37,12 +37,7 @@ class _GatedCell(BayesianLayer):
 class LSTMCell(_GatedCell, nn.LSTMCell):
     """``torch.nn.LSTMCell`` with priors on its weights and biases: one time step of an :class:`LSTM`.
 
-    Args: as ``torch.nn.LSTMCell``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.LSTMCell``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch
@@ -55,12 +50,7 @@ class LSTMCell(_GatedCell, nn.LSTMCell):
 class GRUCell(_GatedCell, nn.GRUCell):
     """``torch.nn.GRUCell`` with priors on its weights and biases: one time step of a :class:`GRU`.
 
-    Args: as ``torch.nn.GRUCell``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.GRUCell``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch
@@ -72,12 +62,7 @@ class GRUCell(_GatedCell, nn.GRUCell):
 class RNNCell(BayesianLayer, nn.RNNCell):
     """``torch.nn.RNNCell`` with priors on its weights and biases: one time step of an :class:`RNN`.
 
-    Args: as ``torch.nn.RNNCell``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.RNNCell``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch

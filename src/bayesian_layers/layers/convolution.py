@@ -41,24 +41,12 @@ class _Convolution(BayesianLayer):
 class Conv1d(_Convolution, nn.Conv1d):
     """``torch.nn.Conv1d`` with priors on its weight and bias: one draw of them for all rows and positions.
 
-    Args: as ``torch.nn.Conv1d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.Conv1d``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
     """
 
 
 class Conv2d(_Convolution, nn.Conv2d):
-    """``torch.nn.Conv2d`` with priors on its weight and bias: one draw of them for all rows and positions.
-
-    Args: as ``torch.nn.Conv2d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    """``torch.nn.Conv2d`` with priors on its weight and bias; see :class:`Conv1d`.
 
     Example:
         >>> import torch
@@ -68,12 +56,4 @@ class Conv2d(_Convolution, nn.Conv2d):
 
 
 class Conv3d(_Convolution, nn.Conv3d):
-    """``torch.nn.Conv3d`` with priors on its weight and bias: one draw of them for all rows and positions.
-
-    Args: as ``torch.nn.Conv3d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.Conv3d`` with priors on its weight and bias; see :class:`Conv1d`."""

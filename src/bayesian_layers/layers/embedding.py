@@ -12,15 +12,11 @@ from ..saving.schema import SCALE, Bool, Integer, Null, optional
 from .base import BayesianLayer, set_layer_priors
 
 ARGUMENTS = {
-    "num_embeddings": Integer(1, 2**31 - 1),
-    "embedding_dim": Integer(1, 2**31 - 1),
+    **dict.fromkeys(("num_embeddings", "embedding_dim"), Integer(1, 2**31 - 1)),
     "padding_idx": optional(Integer(0, 2**31 - 1)),
-    "max_norm": Null(),
+    **dict.fromkeys(("max_norm", "_weight"), Null()),
     "norm_type": SCALE,
-    "scale_grad_by_freq": Bool(),
-    "sparse": Bool(),
-    "_weight": Null(),
-    "_freeze": Bool(),
+    **dict.fromkeys(("scale_grad_by_freq", "sparse", "_freeze"), Bool()),
 }
 # Values and frozen parameters are stored with the parameters.
 READ = {"_weight": lambda _: None, "_freeze": lambda _: False}
@@ -68,10 +64,8 @@ class Embedding(BayesianLayer, nn.Embedding):
         *,
         prior: Prior | None = None,
     ) -> None:
-        sizes, gradients = (num_embeddings, embedding_dim), (scale_grad_by_freq, sparse)
-        super().__init__(
-            *sizes, padding_idx, max_norm, norm_type, *gradients, _weight, _freeze, device, dtype
-        )
+        sizes, options = (num_embeddings, embedding_dim), (max_norm, norm_type, scale_grad_by_freq, sparse)
+        super().__init__(*sizes, padding_idx, *options, _weight, _freeze, device, dtype)
         check_embeddings(self)
         set_layer_priors(self, prior, None)
 

@@ -21,15 +21,14 @@ Mean = Literal["zero", "linear"]
 _JITTER = 1e-6  # on the diagonal of K_ZZ, as a share of the variance
 _MOVE_UNIT = 0.1  # of a lengthscale: the unit of `inducing_moves`, which scales the optimizer's steps
 
-_COUNT, _INITIAL = Integer(1, 2**31 - 1), Null()  # learned values are in the arrays of a file
+_INITIAL = "inducing", "lengthscale", "variance"  # learned values are in the arrays of a file
 ARGUMENTS = {
-    "num_inducing": _COUNT,
-    "num_frequencies": _COUNT,
+    **dict.fromkeys(("num_inducing", "num_frequencies"), Integer(1, 2**31 - 1)),
     "kernel": String(KERNELS),
     "mean": String(get_args(Mean)),
-    **dict.fromkeys(("inducing", "lengthscale", "variance"), optional(_INITIAL)),
+    **dict.fromkeys(_INITIAL, optional(Null())),
 }
-READ = dict.fromkeys(("inducing", "lengthscale", "variance"), lambda _: None)
+READ = dict.fromkeys(_INITIAL, lambda _: None)
 
 
 class GaussianProcess(nn.Module):
@@ -40,9 +39,8 @@ class GaussianProcess(nn.Module):
 
     **The posterior is over v**, the whitened values of the functions at M inducing inputs Z: the values there are
     :math:`u = L v` with :math:`L L^\top = K_{ZZ} + \epsilon I`, and :math:`v \sim N(0, I)`. By default ``bl.fit`` uses
-    :class:`bayesian_layers.guides.BlockNormal`, with a full covariance of each function's values; independent Normals
-    would miss the standard deviation of the function by a factor. Z, the lengthscales (one per input) and the variance
-    are point estimates unless they have a prior; ``requires_grad_(False)`` on a parameter freezes it.
+    :class:`bayesian_layers.guides.BlockNormal`, with a full covariance of each function's values. Z, the lengthscales
+    and the variance are point estimates unless they have a prior; ``requires_grad_(False)`` freezes a parameter.
 
     **g is a function drawn from the prior**: its frequencies :math:`\omega` come from the kernel's spectral density
     (Normal, or Student t with :math:`2 \nu` degrees of freedom for a Matern kernel), its weights a, b are Normal.
@@ -50,17 +48,15 @@ class GaussianProcess(nn.Module):
     mean and covariance of the sparse process. F only affects how close to Gaussian they are. The K functions of a draw
     share their frequencies. The same input twice gives the same value (pathwise conditioning).
 
-    Called as a plain module, the layer is its mean function: its noise parameters are 0. A deep GP is
+    Called as a plain module, the layer is its mean function. A deep GP is
     ``nn.Sequential(bl.GaussianProcess(1, 2, mean="linear"), bl.GaussianProcess(2, 1))``, a deep kernel
-    ``nn.Sequential(nn.Linear(8, 2), bl.GaussianProcess(2, 1))``.
-
-    ``bl.fit`` only needs the values of the processes at single rows, and draws them from their Gaussian marginals
-    (``estimator="local"``): its steps draw no functions, unless a hyperparameter has a prior.
+    ``nn.Sequential(nn.Linear(8, 2), bl.GaussianProcess(2, 1))``. ``bl.fit`` draws the values at single rows from their
+    Gaussian marginals (``estimator="local"``) and no functions, unless a hyperparameter has a prior.
 
     Standardize inputs and targets. If the data are available, :meth:`from_data` starts from better inducing inputs and
-    lengthscales than the default design in a box. A step costs :math:`M^2 (M + N)`. The computation is in double
-    precision, whatever the dtype, because :math:`K_{ZZ}` has condition numbers up to :math:`M / \epsilon` with
-    :math:`\epsilon = 10^{-6} \sigma^2`; so the device must support it, which Apple's Metal does not.
+    lengthscales. A step costs :math:`M^2 (M + N)`. The computation is in double precision, whatever the dtype, because
+    :math:`K_{ZZ}` has condition numbers up to :math:`M / \epsilon` with :math:`\epsilon = 10^{-6} \sigma^2`; so the
+    device must support it, which Apple's Metal does not.
 
     Args:
         in_features: Inputs D.
@@ -151,9 +147,8 @@ class GaussianProcess(nn.Module):
         self.register_buffer("inducing_start", initial_inputs(inducing, num_inducing, in_features, like))
         self.register_buffer("inducing_unit", _MOVE_UNIT * self.log_lengthscale.detach().exp())
         self.inducing_moves = nn.Parameter(like.new_zeros(num_inducing, in_features))
-        self.log_variance = nn.Parameter(
-            log_parameter("variance", 1.0 if variance is None else variance, (), like)
-        )
+        start = 1.0 if variance is None else variance
+        self.log_variance = nn.Parameter(log_parameter("variance", start, (), like))
         if mean == "linear":
             self.mean_weight = nn.Parameter(nn.init.eye_(like.new_empty(out_features, in_features)))
         self.inducing_values = nn.Parameter(like.new_zeros(out_features, num_inducing))
@@ -161,11 +156,10 @@ class GaussianProcess(nn.Module):
         self.noise_frequencies = nn.Parameter(like.new_zeros(num_frequencies, in_features + DEGREES[kernel]))
         own: dict[str, Prior | None] = {
             "inducing_values": Whitened(),
-            "noise_weights": Noise(),
-            "noise_frequencies": Noise(),
+            **dict.fromkeys(("noise_weights", "noise_frequencies"), Noise()),
+            "log_lengthscale": normal_on_log("lengthscale_prior", lengthscale_prior),
+            "log_variance": normal_on_log("variance_prior", variance_prior),
         }
-        own["log_lengthscale"] = normal_on_log("lengthscale_prior", lengthscale_prior)
-        own["log_variance"] = normal_on_log("variance_prior", variance_prior)
         priors.set_priors(self, {name: own.get(name) for name, _ in self.named_parameters()})
 
     @classmethod
@@ -181,8 +175,7 @@ class GaussianProcess(nn.Module):
         r"""Make a layer for data: its inducing inputs are rows of the data, its lengthscales follow their spread.
 
         The first row is the farthest from the mean, each further one the farthest from the rows chosen so far, in
-        lengthscales. So the largest distance of a row to the nearest inducing input is at most twice the smallest
-        possible. If the data have no more than ``num_inducing`` different rows, all of these are chosen.
+        lengthscales: the largest distance from a row to its inducing input is at most twice the smallest possible.
 
         Args:
             x: Inputs of the layer, ``(N, D)``, which also determine device and dtype by default.

@@ -16,12 +16,11 @@ ARGUMENTS = dict.fromkeys(("in1_features", "in2_features"), Integer(1, 2**31 - 1
 class Linear(BayesianLayer, nn.Linear):
     r"""``torch.nn.Linear`` with priors on its weight and bias: :math:`f = x W^\top + b`.
 
-    A plain module: called by itself it is ``nn.Linear``. In a :class:`~bayesian_layers.BayesianModel` its
-    parameters are latent sites.
+    Called by itself it is ``nn.Linear``; in a :class:`~bayesian_layers.BayesianModel` its parameters are latent sites.
 
     Args: as ``torch.nn.Linear``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
+        prior: Prior of the weights; ``None`` is the library's default prior.
+        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
 
     Raises:
         TypeError: If a prior is not one of ``bl.priors``.
@@ -52,12 +51,7 @@ class Linear(BayesianLayer, nn.Linear):
 class Bilinear(BayesianLayer, nn.Bilinear):
     r"""``torch.nn.Bilinear`` with priors on its weight and bias: :math:`f_k = x_1^\top W_k x_2 + b_k`.
 
-    Args: as ``torch.nn.Bilinear``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.Bilinear``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     Example:
         >>> import torch

@@ -48,42 +48,17 @@ class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
 
 
 class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
-    """``torch.nn.BatchNorm2d`` whose scale and shift are point estimates unless they are given a prior.
-
-    A fit uses its running statistics and does not change them: pass data through the network in training mode first.
-
-    Args: as ``torch.nn.BatchNorm2d``, and:
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.BatchNorm2d`` with optional priors on its scale and shift; see :class:`BatchNorm1d`."""
 
 
 class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
-    """``torch.nn.BatchNorm3d`` whose scale and shift are point estimates unless they are given a prior.
-
-    A fit uses its running statistics and does not change them: pass data through the network in training mode first.
-
-    Args: as ``torch.nn.BatchNorm3d``, and:
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.BatchNorm3d`` with optional priors on its scale and shift; see :class:`BatchNorm1d`."""
 
 
 class GroupNorm(BayesianLayer, nn.GroupNorm):
     """``torch.nn.GroupNorm`` whose scale and shift are point estimates unless they are given a prior.
 
-    Args: as ``torch.nn.GroupNorm``, and:
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.GroupNorm``, and ``prior`` and ``bias_prior`` of :class:`BatchNorm1d`.
     """
 
     def __init__(
@@ -106,12 +81,7 @@ class GroupNorm(BayesianLayer, nn.GroupNorm):
 class LayerNorm(BayesianLayer, nn.LayerNorm):
     """``torch.nn.LayerNorm`` whose scale and shift are point estimates unless they are given a prior.
 
-    Args: as ``torch.nn.LayerNorm``, and:
-        prior: Prior of the scale; ``None`` makes it a point estimate.
-        bias_prior: Prior of the shift: by default the scale's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.LayerNorm``, and ``prior`` and ``bias_prior`` of :class:`BatchNorm1d`.
 
     Example:
         >>> from bayesian_layers import priors

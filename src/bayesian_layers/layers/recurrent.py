@@ -11,9 +11,8 @@ from ..priors import Prior
 from ..saving.schema import Bool, Integer, Number, String
 from .base import BayesianLayer, BiasPrior, set_layer_priors
 
-_SIZE = Integer(1, 2**31 - 1)
 ARGUMENTS = {
-    **dict.fromkeys(("input_size", "hidden_size"), _SIZE),
+    **dict.fromkeys(("input_size", "hidden_size"), Integer(1, 2**31 - 1)),
     **dict.fromkeys(("batch_first", "bidirectional"), Bool()),
     "num_layers": Integer(1, 1000),
     "nonlinearity": String(("tanh", "relu")),
@@ -32,16 +31,9 @@ MODULES = dict.fromkeys(("RNN", "LSTM", "GRU"), _modules)
 class LSTM(BayesianLayer, nn.LSTM):
     """``torch.nn.LSTM`` with priors on its weights and biases, drawn once for a sequence.
 
-    Like torch's layer it returns a tuple, of which :class:`Take` takes one entry, and accepts packed sequences.
-    Many draws go through time together. Use
-    ``batch_first=True``, since the rows of ``x`` are the first axis.
-
-    Args: as ``torch.nn.LSTM``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    Like torch's layer it returns a tuple, of which :class:`Take` takes one entry, and accepts packed sequences. Many
+    draws go through time together. Use ``batch_first=True``, since the rows of ``x`` are the first axis.
+    The arguments are those of ``torch.nn.LSTM``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
 
     References:
         Fortunato, Blundell & Vinyals (2017), "Bayesian recurrent neural networks", arXiv 1704.02798.
@@ -75,15 +67,7 @@ class LSTM(BayesianLayer, nn.LSTM):
 
 
 class GRU(BayesianLayer, nn.GRU):
-    """``torch.nn.GRU`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
-
-    Args: as ``torch.nn.GRU``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.GRU`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`."""
 
     def __init__(
         self,
@@ -106,15 +90,7 @@ class GRU(BayesianLayer, nn.GRU):
 
 
 class RNN(BayesianLayer, nn.RNN):
-    """``torch.nn.RNN`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`.
-
-    Args: as ``torch.nn.RNN``, and:
-        prior: Prior of the weights; ``None`` is the library's default prior.
-        bias_prior: Prior of the biases: by default the weights'; ``None`` makes them point estimates.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.RNN`` with priors on its weights and biases, drawn once for a sequence; see :class:`LSTM`."""
 
     def __init__(
         self,
@@ -132,8 +108,6 @@ class RNN(BayesianLayer, nn.RNN):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        sizes = input_size, hidden_size, num_layers
-        super().__init__(
-            *sizes, nonlinearity, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
-        )
+        sizes = input_size, hidden_size, num_layers, nonlinearity
+        super().__init__(*sizes, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype)
         set_layer_priors(self, prior, bias_prior)

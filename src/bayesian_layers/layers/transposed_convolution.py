@@ -36,10 +36,8 @@ class _TransposedConvolution(BayesianLayer):
         prior: Prior | None = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        sizes = kernel_size, stride, padding, output_padding
-        super().__init__(
-            in_channels, out_channels, *sizes, groups, bias, dilation, padding_mode, device, dtype
-        )
+        sizes, options = (kernel_size, stride, padding, output_padding), (dilation, padding_mode)
+        super().__init__(in_channels, out_channels, *sizes, groups, bias, *options, device, dtype)
         set_layer_priors(self, prior, bias_prior)
 
 
@@ -47,27 +45,12 @@ class ConvTranspose1d(_TransposedConvolution, nn.ConvTranspose1d):
     """``torch.nn.ConvTranspose1d`` with priors on its weight and bias: one draw for all rows and positions.
 
     The first axis of the weight is the input channels; priors with ``scale="fan_in"`` treat it as the output channels.
-
-    Args: as ``torch.nn.ConvTranspose1d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    The arguments are those of ``torch.nn.ConvTranspose1d``, and ``prior`` and ``bias_prior`` of :class:`Linear`.
     """
 
 
 class ConvTranspose2d(_TransposedConvolution, nn.ConvTranspose2d):
-    """``torch.nn.ConvTranspose2d`` with priors on its weight and bias: one draw for all rows and positions.
-
-    The first axis of the weight is the input channels; priors with ``scale="fan_in"`` treat it as the output channels.
-
-    Args: as ``torch.nn.ConvTranspose2d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
+    """``torch.nn.ConvTranspose2d`` with priors on its weight and bias; see :class:`ConvTranspose1d`.
 
     Example:
         >>> import torch
@@ -77,14 +60,4 @@ class ConvTranspose2d(_TransposedConvolution, nn.ConvTranspose2d):
 
 
 class ConvTranspose3d(_TransposedConvolution, nn.ConvTranspose3d):
-    """``torch.nn.ConvTranspose3d`` with priors on its weight and bias: one draw for all rows and positions.
-
-    The first axis of the weight is the input channels; priors with ``scale="fan_in"`` treat it as the output channels.
-
-    Args: as ``torch.nn.ConvTranspose3d``, and:
-        prior: Prior of the weight; ``None`` is the library's default prior.
-        bias_prior: Prior of the bias: by default the weight's; ``None`` makes it a point estimate.
-
-    Raises:
-        TypeError: If a prior is not one of ``bl.priors``.
-    """
+    """``torch.nn.ConvTranspose3d`` with priors on its weight and bias; see :class:`ConvTranspose1d`."""

@@ -41,22 +41,10 @@ class MADE(Reversible):
     prior, and their KL is 0.
 
     Args:
-        features: Entries K of a vector.
-        hidden: Widths of the network's hidden layers.
-        context: Entries C of the context, 0 for none.
+        features: Entries K of a vector, 1 or more.
         reverse: Whether the order runs from the last entry to the first.
-        device: Device of the parameters.
-        dtype: Floating type of the parameters.
-        prior: Prior of the network's weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
-            weights and biases point estimates.
-        bias_prior: Prior of the network's biases: by default the weights'; ``None`` makes them point estimates.
 
-    Shape:
-        As :class:`RealNVP`.
-
-    Raises:
-        DataError: If a size is not an integer or too small.
-        TypeError: If a prior is not one of ``bl.priors``.
+    The other arguments, the shapes and the exceptions are those of :class:`RealNVP`.
 
     References:
         Germain, Gregor, Murray & Larochelle (2015), "MADE: Masked autoencoder for distribution estimation", arXiv
@@ -115,26 +103,13 @@ class MADE(Reversible):
 class MAF(ReversibleStack):
     """Masked autoregressive flow: :class:`MADE` layers in sequence, with alternating orders.
 
-    Its density is fast to evaluate, by one pass through each network, and slow to sample from, by K passes. The layer
-    starts as the identity.
+    Its density is fast to evaluate, by one pass through each network, and slow to sample from, by K passes.
 
     Args:
         features: Entries K of a vector; with one, the density of x given the context is Normal.
-        hidden: Widths of the hidden layers of each network.
         layers: Number of :class:`MADE` layers.
-        context: Entries C of the context, 0 for none.
-        device: Device of the parameters.
-        dtype: Floating type of the parameters.
-        prior: Prior of the networks' weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
-            weights and biases point estimates.
-        bias_prior: Prior of the networks' biases: by default the weights'; ``None`` makes them point estimates.
 
-    Shape:
-        As :class:`RealNVP`.
-
-    Raises:
-        DataError: If a size is not an integer or too small.
-        TypeError: If a prior is not one of ``bl.priors``.
+    The other arguments, the shapes and the exceptions are those of :class:`RealNVP`.
 
     References:
         Papamakarios, Pavlakou & Murray (2017), "Masked autoregressive flow for density estimation", arXiv 1705.07057.

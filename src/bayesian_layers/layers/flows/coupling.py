@@ -50,7 +50,7 @@ class RealNVP(ReversibleStack):
         determinant, ``(*batch,)``. The same holds for :meth:`inverse`.
 
     Raises:
-        DataError: If a size is not an integer or too small.
+        DataError: If a size is not an integer or out of range.
         TypeError: If a prior is not one of ``bl.priors``.
 
     References:

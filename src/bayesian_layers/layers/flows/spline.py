@@ -39,28 +39,14 @@ class NeuralSpline(ReversibleStack):
 
     g maps each entry by its own spline between -bound and bound, and is the identity outside. So the densities can
     have many shapes, also for one number: with one feature the spline depends on the context only. It is a
-    :class:`RealNVP` with a spline after each affine map. The inverse costs as much as the forward pass. The layer
-    starts as the identity. The coupling networks are Bayesian by default.
+    :class:`RealNVP` with a spline after each affine map.
 
     Args:
-        features: Entries K of a vector.
-        hidden: Widths of the hidden layers of each coupling's network.
-        layers: Number of couplings.
+        features: Entries K of a vector, 1 or more.
         bins: Number of pieces of each spline, from 2 to 999.
-        bound: End of the splines; standardize the data, so that most are inside.
-        context: Entries C of the context, 0 for none.
-        device: Device of the parameters.
-        dtype: Floating type of the parameters.
-        prior: Prior of the networks' weights; ``None`` is a Normal with a learned scale; ``"point"`` makes
-            weights and biases point estimates.
-        bias_prior: Prior of the networks' biases: by default the weights'; ``None`` makes them point estimates.
+        bound: End of the splines, above 0; standardize the data, so that most are inside.
 
-    Shape:
-        As :class:`RealNVP`.
-
-    Raises:
-        DataError: If a size is not an integer or out of range, or ``bound`` is not above 0.
-        TypeError: If a prior is not one of ``bl.priors``.
+    The other arguments, the shapes and the exceptions are those of :class:`RealNVP`.
 
     References:
         Durkan, Bekasov, Murray & Papamakarios (2019), "Neural spline flows", arXiv 1906.04032.
