@@ -37,66 +37,35 @@ class Prior(Storable, ABC):
     .. math:: \mathrm{KL}(q \| p) = \mathrm{KL}(q \| r) - E_q[\log p(u) - \log r(u)], \quad r \text{ the reference}.
 
     The nearer the reference, the less noise; the estimate is unbiased for any reference.
+
+    In all methods ``like`` is any tensor with the parameter's shape, dtype and device, ``scale`` the product of the
+    values of the sites :meth:`hypers`, ``(*batch, *first axes)`` (``None`` without them), and ``u`` unconstrained
+    values, ``(*batch, *shape)``. Densities are in nats, entry by entry.
     """
 
     FAMILY: ClassVar = "bl.priors"
     kl: Literal["normal", "expected", "sampled"] = "normal"
     proper = True  # whether the density has an integral, so that there are draws
     positive = False  # whether values must be positive
-    drawn = (
-        False  # whether guides draw it from the prior and learn nothing: the base noise of a random function
-    )
+    drawn = False  # whether guides draw it from the prior and learn nothing, as the base noise of a random function
     joint = False  # whether the entries along the last axis belong together, in a full covariance
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
-        """List the latent sites whose product is the scale of the prior.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-
-        Returns:
-            Suffix of the site's name, which follows the parameter's, to the site: of shape ``()`` for one scale, or of
-            the parameter's first axes for one scale each; empty for a prior with a fixed scale.
-        """
+        """Return the latent sites whose product is the scale of the prior; none if it is fixed."""
+        # By the suffix that follows the parameter's name. Their shape is `()` for one scale, or the parameter's first
+        # axes for one scale each.
         return {}
 
     @abstractmethod
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the reference's mean and standard deviation, of the logarithm for a positive parameter.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
-
-        Returns:
-            Mean with the parameter's shape, and standard deviation ``(*batch, *shape)``; both may be
-            expanded views.
-        """
+        """Return the reference's mean, ``shape``, and standard deviation, ``(*batch, *shape)``, perhaps expanded."""
 
     def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density of unconstrained values, entry by entry: of logarithms for a positive parameter.
-
-        Args:
-            u: Unconstrained values, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
-
-        Returns:
-            Nats, ``(*batch, *shape)``.
-        """
+        """Compute the log density of unconstrained values: of logarithms for a positive parameter."""
         return self._log_reference(u, like, scale)
 
     def log_ratio(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Compute the log density less that of the reference, entry by entry.
-
-        Args:
-            u: Unconstrained values, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
-
-        Returns:
-            Nats, ``(*batch, *shape)``; 0 where the prior is the reference.
-        """
+        """Compute the log density less that of the reference."""
         if self.kl == "normal":
             return torch.zeros_like(u)
         return self.log_density(u, like, scale) - self._log_reference(u, like, scale)
@@ -106,74 +75,28 @@ class Prior(Storable, ABC):
         return torch.distributions.Normal(*self.unconstrained(like, scale), validate_args=False).log_prob(u)
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Turn standard normal noise into draws.
-
-        Args:
-            noise: Standard normal, ``(*batch, *shape)``.
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
-
-        Returns:
-            Unconstrained values, ``(*batch, *shape)``.
-
-        Raises:
-            SiteError: If the prior is improper.
-        """
+        """Turn standard normal noise into draws of unconstrained values; raise SiteError if the prior is improper."""
         loc, std = self.unconstrained(like, scale)
         return loc + std * noise
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
-        r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry.
-
-        Only priors whose ``kl`` is ``"expected"`` have it.
-
-        Args:
-            loc: Means.
-            variance: Variances, in the shape of ``loc``.
-
-        Returns:
-            Nats, in the shape of ``loc``; gradients flow to both.
-
-        Raises:
-            NotImplementedError: If there is no closed form.
-        """
+        r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry."""
+        # Only priors whose `kl` is "expected" have it; gradients flow to both arguments.
         raise NotImplementedError(f"E[log p] under a Normal has no closed form for {self}")
 
     def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:
-        """Build the distribution of a parameter.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-            scale: Product of the values of the sites :meth:`hypers`, ``(*batch, *first axes)``; ``None`` without them.
-
-        Returns:
-            A Pyro distribution with batch shape ``batch`` and the parameter's shape as event shape.
-        """
+        """Build the Pyro distribution of a parameter, with batch shape ``batch`` and event shape ``shape``."""
         if self.kl != "normal":
             return PriorDistribution(self, like, scale)
         family = dist.LogNormal if self.positive else dist.Normal
         return family(*self.unconstrained(like, scale)).to_event(like.dim())
 
     def arrays(self, like: Tensor) -> dict[str, Tensor]:
-        """Return the arrays that a file must hold in addition to :meth:`spec`.
-
-        Args:
-            like: Any tensor with the parameter's shape, dtype and device.
-
-        Returns:
-            Constructor argument to its value; empty for most priors.
-        """
+        """Return the arrays that a file must hold in addition to :meth:`spec`, by constructor argument."""
         return {}
 
     def with_arrays(self, arrays: Mapping[str, Tensor]) -> Prior:
-        """Return this prior with the arrays that were stored for it.
-
-        Args:
-            arrays: What :meth:`arrays` returned when the prior was saved.
-
-        Returns:
-            The prior; it is itself where it has none.
-        """
+        """Return this prior with the arrays that :meth:`arrays` returned when it was saved."""
         return self
 
     @classmethod

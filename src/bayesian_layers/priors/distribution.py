@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
 import torch
@@ -12,29 +12,8 @@ from torch.distributions import Independent, Normal, constraints, register_kl
 
 from ..errors import SiteError
 
-
-class Density(Protocol):
-    """What of a :class:`~bayesian_layers.priors.Prior` the distribution needs; arguments are explained there."""
-
-    kl: Any
-    proper: bool
-    positive: bool
-
-    def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the reference's mean and standard deviation."""
-        ...
-
-    def log_density(self, u: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Return the log density of unconstrained values."""
-        ...
-
-    def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Return unconstrained draws made of standard normal noise."""
-        ...
-
-    def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
-        """Return the mean of the log density under a Normal."""
-        ...
+if TYPE_CHECKING:
+    from .base import Prior
 
 
 class PriorDistribution(dist.TorchDistribution):
@@ -43,7 +22,7 @@ class PriorDistribution(dist.TorchDistribution):
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore
     has_rsample = False
 
-    def __init__(self, prior: Density, like: Tensor, scale: Tensor | None = None) -> None:
+    def __init__(self, prior: Prior, like: Tensor, scale: Tensor | None = None) -> None:
         self.prior = prior
         self._like, self._scale = like.detach(), scale
         batch = prior.unconstrained(like, scale)[1].shape[: -like.dim() or None]
@@ -84,7 +63,7 @@ class PriorDistribution(dist.TorchDistribution):
         return u.exp() if self.prior.positive else u
 
 
-def no_draws(prior: Density) -> str:
+def no_draws(prior: Prior) -> str:
     """Return the message about draws from an improper prior."""
     return (
         f"the prior {prior} is improper, so there are no draws from it and no chains on it; fit a guide with bl.fit or "

@@ -22,13 +22,9 @@ class ElementwiseNormal(Prior):
 
     Two priors are equal if their numbers are. Tensors are copied and never written to.
 
-    Args:
+    Attributes:
         loc: Means, of the parameter's shape.
         scale: Standard deviations above 0, of the same shape.
-
-    Attributes:
-        loc: Means.
-        scale: Standard deviations.
 
     Raises:
         DataError: If a mean is not finite or a standard deviation not finite and positive.
@@ -68,8 +64,7 @@ class ElementwiseNormal(Prior):
 
     def arrays(self, like: Tensor) -> dict[str, Tensor]:
         """Return ``loc`` and ``scale``; see :meth:`Prior.arrays`."""
-        loc, scale = self.unconstrained(like)
-        return {"loc": loc, "scale": scale}
+        return dict(zip(("loc", "scale"), self.unconstrained(like), strict=True))
 
     def with_arrays(self, arrays: Mapping[str, Tensor]) -> ElementwiseNormal:
         """Return a prior with these arrays; see :meth:`Prior.with_arrays`."""
@@ -129,7 +124,8 @@ def from_posterior(posterior: protocols.Posterior) -> nn.Module:
     """
     network = copy.deepcopy(posterior.model.network)
     sites, means = posterior.model.sites(), posterior.source.mean()
-    moments = _moments(posterior, [name for name, site in sites.items() if _is_real(site.prior)])
+    priors = {name: site.prior for name, site in sites.items() if site.prior is not None}
+    moments = _moments(posterior, [n for n, p in priors.items() if not p.positive and not p.drawn])
     replaced: dict[int, Prior] = {}
     for name, parameter in network.named_parameters():
         if name in sites:
@@ -140,12 +136,8 @@ def from_posterior(posterior: protocols.Posterior) -> nn.Module:
     return network.train()
 
 
-def _is_real(prior: protocols.Prior | None) -> bool:
-    return prior is not None and not prior.positive and not prior.drawn
-
-
 def _moments(posterior: protocols.Posterior, names: Collection[str]) -> protocols.Moments:
-    """Mean and standard deviation of sites, exact where the guide has them in closed form."""
+    """Return mean and standard deviation of sites, exact where the guide has them in closed form."""
     known = posterior.source.moments() or {}
     draws = {} if known.keys() >= set(names) else posterior.sample(_DRAWS, 0)
     return {n: known[n] if n in known else (draws[n].mean(0), draws[n].std(0)) for n in names}

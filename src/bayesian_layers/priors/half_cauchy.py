@@ -20,13 +20,9 @@ from .base import Prior, not_needed
 class HalfCauchy(Prior):
     r"""Half-Cauchy priors for positive parameters, :math:`p(\tau) = \frac{2}{\pi b (1 + \tau^2 / b^2)}`.
 
-    It has much mass near 0 and a heavy tail. The density of the logarithm is that of the hyperbolic secant, with
-    standard deviation :math:`\pi / 2`:
-
-    .. math:: p(\log \tau) = \frac{1}{\pi \cosh(\log \tau - \log b)}
-
-    which is symmetric around :math:`\log b`. :math:`E_q[\log \cosh]` has no closed form; the KL is estimated on the
-    draws of each step, relative to the Normal :math:`N(\log b, (\pi / 2)^2)`.
+    It has much mass near 0 and a heavy tail. The density of the logarithm is
+    :math:`p(\log \tau) = 1 / (\pi \cosh(\log \tau - \log b))`, with standard deviation :math:`\pi / 2`. The KL has
+    no closed form; it is estimated on the draws of each step, relative to :math:`N(\log b, (\pi / 2)^2)`.
 
     Attributes:
         scale: The median b, above 0.

@@ -21,15 +21,14 @@ class Horseshoe(Prior):
     .. math:: w_{kd} \sim N(0, (\tau_k \upsilon)^2), \quad \tau_k \sim C^+(0, \text{unit\_scale}), \quad
               \upsilon \sim C^+(0, \text{layer\_scale})
 
-    A unit k is a row of the parameter: all weights into one output of a layer, or one entry of a bias. A scale near
-    0 switches its whole unit off, and the heavy tail allows large scales for units that are needed. The scales are
-    the latent sites ``<name>.unit_scale`` ``(K,)`` and ``<name>.layer_scale`` ``()``, for which the guide has
-    log-normals; given them the KL of the weights is in closed form.
+    A unit k is an entry of the parameter's first axis: all weights into one output of a layer, or one entry of a bias.
+    A scale near 0 switches its whole unit off, and the heavy tail allows large scales for units that are needed. The
+    scales are the latent sites ``<name>.unit_scale`` ``(K,)`` and ``<name>.layer_scale`` ``()``, for which the guide
+    has log-normals; given them the KL of the weights is in closed form.
 
     The parameters are the weights themselves (the centred form): mean field treats a weight and its scale as
     independent, which loses some of what Ghosh et al. gain from :math:`w = \tau \upsilon \beta`. A
-    ``bl.guides.FullRankNormal`` has their covariance. In layers whose first axis is not that of the outputs
-    (transposed convolutions, embeddings) a unit is an entry of that axis.
+    ``bl.guides.FullRankNormal`` has their covariance.
 
     Attributes:
         unit_scale: Median of the units' scales, above 0.
@@ -60,14 +59,10 @@ class Horseshoe(Prior):
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
         """Return the sites of the scales; see :meth:`Prior.hypers`."""
-        units, layer = like.detach().new_empty(like.shape[:1]), like.detach().new_empty(())
+        scales = {"unit_scale": (like.shape[:1], self.unit_scale), "layer_scale": ((), self.layer_scale)}
         return {
-            "unit_scale": Site(
-                filled(units, self.unit_scale).contiguous(), HalfCauchy(self.unit_scale), positive=True
-            ),
-            "layer_scale": Site(
-                filled(layer, self.layer_scale).contiguous(), HalfCauchy(self.layer_scale), positive=True
-            ),
+            name: Site(like.detach().new_full(shape, scale), HalfCauchy(scale), positive=True)
+            for name, (shape, scale) in scales.items()
         }
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,8 @@ from ._numbers import filled
 from .base import Prior, not_needed
 from .distribution import no_draws
 
-_LOG_CONSTANT = -0.5 * (
-    1 + 0.57721566490153286 + math.log(4 * math.pi)
-)  # with Euler's constant: see LogUniform
+_EULER = 0.57721566490153286
+_LOG_CONSTANT = -0.5 * (1 + _EULER + math.log(4 * math.pi))  # with which the least KL is 0
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,9 @@ class LogUniform(Prior):
     0 as it grows. Weights that the data do not constrain have :math:`\alpha \to \infty` and can be pruned:
     ``posterior.sparsity()``, ``posterior.prune()``. With ``estimator="local"`` gradients have the least noise.
 
-    The prior is improper: it has no integral. The density is :math:`C / |w_j|` with C such that the least KL is 0, and
-    the ELBO is defined up to this constant only: do not compare it with that of another prior. There are no draws from
-    it, and the posterior itself has no integral either (a pole at 0), so the prior predictive distribution, NUTS and
-    ``refine`` are refused, and k-hat is 1 or more. The guide is not an approximation of a proper posterior.
+    The prior and the posterior are improper: they have no integral (a pole at 0). So the guide does not approximate a
+    proper posterior, the prior predictive distribution, NUTS and ``refine`` are refused, and k-hat is 1 or more. The
+    density is :math:`C / |w_j|` with C such that the least KL is 0: do not compare the ELBO with that of another prior.
 
     .. math:: \mathrm{KL} = 2 \int_0^z D(t) \, dt, \quad z = |\text{loc}| / (\sqrt 2\,\text{scale}) = (2 \alpha)^{-1/2}
 
@@ -66,7 +64,8 @@ class LogUniform(Prior):
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
         """Compute its mean under a Normal; see :meth:`Prior.expected_log_density`."""
-        return -_divergence(loc, variance) - 0.5 * (variance.log() + math.log(2 * math.pi * math.e))
+        divergence = _Divergence.apply(0.5 * loc.square() / variance)
+        return -divergence - 0.5 * (variance.log() + math.log(2 * math.pi * math.e))
 
     def from_normal(self, noise: Tensor, like: Tensor, scale: Tensor | None = None) -> Tensor:
         """Raise SiteError: there are no draws."""
@@ -75,16 +74,12 @@ class LogUniform(Prior):
 
 # H(t) of `_Divergence`, by least squares on value and slope over 0 < x < 1e6; its error is tested in tests/exact.
 _HALFWAY = 1.5
-_GROWTH = 4 * math.exp(0.57721566490153286)
+_GROWTH = 4 * math.exp(_EULER)
 _COEFFICIENTS = (
     -1.01916505, 1.25835841, -0.248358957, 0.213121187, -0.507779409, -0.0911200921, -0.315263715, 0.324469942,
     0.595618535, -0.656780669, -2.10565277, 2.42268238, 5.47043579, -2.99569028, -7.63198961, 1.56506598, 5.09796099,
     -0.225179411, -1.3641185,
 )  # fmt: skip
-
-
-def _divergence(loc: Tensor, variance: Tensor) -> Tensor:
-    return _Divergence.apply(0.5 * loc.square() / variance)
 
 
 class _Divergence(torch.autograd.Function):

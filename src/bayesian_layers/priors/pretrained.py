@@ -18,8 +18,7 @@ from .parameter_priors import get_priors, set_priors_by_id
 def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
     r"""Centre priors at a network's present weights: :math:`w_j \sim N(\hat w_j, \text{scale}^2)`.
 
-    What a pretrained network has learned is then where its Bayesian version comes from: with
-    ``bl.guides.MeanFieldNormal.from_pretrained`` as the guide this is MOPED. Parameters that are point estimates
+    With ``bl.guides.MeanFieldNormal.from_pretrained`` as the guide this is MOPED. Parameters that are point estimates
     or frozen stay so.
 
     Args:
@@ -51,14 +50,10 @@ def around(network: nn.Module, scale: float = 1.0) -> nn.Module:
     for module in network.modules():
         own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
         for name, prior in get_priors(module).items():
-            if name in own and _is_of_weights(prior):
+            if name in own and prior is not None and not (prior.positive or prior.drawn or prior.joint):
                 value = own[name].detach()
                 found[id(own[name])] = ElementwiseNormal(value, torch.full_like(value, float(scale)))
     if not found:
         raise SiteError("no parameter of the network has a prior to replace: bl.bayesianize(network) first")
     set_priors_by_id(network, found)
     return network
-
-
-def _is_of_weights(prior: Prior | None) -> bool:
-    return prior is not None and not prior.positive and not prior.drawn and not prior.joint
