@@ -15,6 +15,14 @@ axis of outputs is the last one, or, with ``output_axis="first"``, the first of 
 Targets have the shape of the outputs with every m entries reduced to one, without a last axis of size 1: ``(N,)`` for
 ``(N, m)``, ``(N, K)`` for ``(N, m K)``, ``(N, T)`` for ``(N, T, m)``. For classes the axis of classes is removed:
 ``(N, T)`` for ``(N, T, K)``. All targets of a row are one event, whose log density is their sum.
+
+**Parameters.** A positive parameter, such as ``noise_scale``, is a number; ``"learned"`` for a point estimate, a site
+of the same name that is kept in the guide; or a ``bl.priors.LogNormal``, with a log-normal guide. Arguments that are
+invalid raise DataError.
+
+**Soft clipping.** Beyond a bound, outputs that are logarithms or logits grow logarithmically
+(:func:`~bayesian_layers.likelihoods.special.soft_clip`), so what they stand for, or its reciprocal, grows linearly
+instead of exponentially: nothing overflows, and the gradient is never 0.
 """
 
 from .base import Likelihood

@@ -48,9 +48,6 @@ class Likelihood(Storable, ABC):
 
         Args:
             like: A tensor with the dtype and device to use.
-
-        Returns:
-            Name to site; empty for most likelihoods.
         """
         return {}
 
@@ -68,16 +65,7 @@ class Likelihood(Storable, ABC):
         """
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute mean and variance of the targets for each draw.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            output_axes: Number of the last axes that belong to one row.
-            **latents: Values of :meth:`sites`, as in :meth:`distribution`.
-
-        Returns:
-            Mean and variance, each of shape ``(*batch, *shape of y)``.
-        """
+        """Return mean and variance of :meth:`distribution`, each ``(*batch, *shape of y)``."""
         y = self.distribution(f, output_axes=output_axes, **latents)
         return y.mean, y.variance
 
@@ -86,10 +74,6 @@ class Likelihood(Storable, ABC):
 
         Args:
             outputs: Shape of a row's outputs.
-
-        Returns:
-            The same shape with the outputs of each target reduced to one entry, without a last axis of size 1; for
-            classes, without the axis of classes.
         """
         each = self.outputs_per_target
         if each == "classes":
@@ -99,14 +83,7 @@ class Likelihood(Storable, ABC):
         return tuple(shape[:-1] if shape[-1] == 1 else shape)
 
     def scaled_targets(self, y: Tensor) -> dict[str, Tensor]:
-        """Return the quantity that has unit scale if priors of unit scale suit the targets.
-
-        Args:
-            y: Targets, which :meth:`check_values` accepts.
-
-        Returns:
-            Its name to its values; empty if the scale of the targets does not matter.
-        """
+        """Return the quantity that has unit scale if priors of unit scale suit the targets ``y``, by name, if any."""
         return {"y": y} if self.unit_scale else {}
 
     @property
@@ -119,17 +96,7 @@ class Likelihood(Storable, ABC):
         return type(self).__name__
 
     def check(self, y: Tensor, rows: int, outputs: Sequence[int]) -> None:
-        """Validate targets against the shape of the outputs.
-
-        Args:
-            y: Targets.
-            rows: Number of rows N of the inputs.
-            outputs: Shape of a row's outputs.
-
-        Raises:
-            ShapeError: As in :meth:`check_shapes`.
-            DataError: As in :meth:`check_values`.
-        """
+        """Validate targets for N rows of inputs and outputs of a shape per row, by the two methods below."""
         self.check_shapes(torch.empty(rows, *outputs, device="meta"), y, output_axes=len(outputs))
         self.check_values(y, outputs)
 
@@ -139,7 +106,7 @@ class Likelihood(Storable, ABC):
         Args:
             f: Network output, ``(*batch, N, *axes)``.
             y: Targets, or ``None``.
-            output_axes: Number of the last axes of ``f`` that belong to one row.
+            output_axes: Number of the last axes that belong to one row.
 
         Raises:
             ShapeError: If ``f`` has no axes after the rows, its number of outputs is not a multiple of
@@ -179,32 +146,12 @@ class Likelihood(Storable, ABC):
         return f'{needs} If they are on the {other} axis of {tuple(outputs)}, pass output_axis="{other}".'
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
-        """Validate the shape of targets, and convert them to the dtype that the distribution needs.
-
-        Args:
-            f: Network output, ``(*batch, N, *axes)``.
-            y: Targets of any dtype, or ``None``.
-            output_axes: Number of the last axes of ``f`` that belong to one row.
-
-        Returns:
-            The targets, or ``None``.
-
-        Raises:
-            ShapeError: As in :meth:`check_shapes`.
-        """
+        """Call :meth:`check_shapes`, and convert targets, if any, to the dtype that the distribution needs."""
         self.check_shapes(f, y, output_axes=output_axes)
         return None if y is None else y.to(f.dtype)
 
     def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
-        """Validate that targets are in the support of the distribution; by default, that they are finite.
-
-        Args:
-            y: Targets.
-            outputs: Shape of a row's outputs.
-
-        Raises:
-            DataError: If a target is out of range or not finite.
-        """
+        """Raise DataError unless targets are in the support of the distribution; by default, unless they are finite."""
         check_finite_tensor("y", y)
 
 

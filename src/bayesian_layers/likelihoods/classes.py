@@ -12,16 +12,15 @@ from torch import Tensor
 from ..arguments import check_choice
 from ..errors import DataError
 from ..saving.schema import String
-from .base import Likelihood, check_targets, squeeze_last
+from .base import Likelihood, check_targets
+from .one_output import OneOutput
 from .several import AXES
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(OneOutput):
     r"""Two classes, or several independent labels: :math:`P(y_k = 1 \mid x, w) = \sigma(f_k(x))`.
 
-    It needs one output per target, the logit. ``y`` holds 0 and 1, of any dtype, in the shape of the outputs without a
-    last axis of size 1: ``(N,)`` for one output, ``(N, K)`` for K, ``(N, T)`` or ``(N, 1, H, W)`` for sequences and
-    images.
+    It needs one output per target, the logit. ``y`` holds 0 and 1, of any dtype; shapes are those of :class:`Normal`.
 
     Example:
         >>> import torch
@@ -32,11 +31,9 @@ class Bernoulli(Likelihood):
     ARGUMENTS: ClassVar = {}
     unit_scale: ClassVar[bool] = False
 
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the labels; see :meth:`Likelihood.distribution`."""
-        logits, event_dim = squeeze_last(f, output_axes)
+    def _per_target(self, f: Tensor) -> Any:
         # Labels are floats, as in losses. Their values are checked once, before a fit, not at every step.
-        return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
+        return dist.Bernoulli(logits=f, validate_args=False)
 
     def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
         """Validate that labels are 0 or 1."""
@@ -54,9 +51,6 @@ class Categorical(Likelihood):
     Attributes:
         class_axis: The axis of a row's outputs that holds the classes: ``"last"``, or ``"first"`` as in torch's
             convolutions, ``(N, K, H, W)``.
-
-    Raises:
-        DataError: If ``class_axis`` is not one of these.
 
     Example:
         >>> import torch

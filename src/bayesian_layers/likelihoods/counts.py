@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma, constraints
 
-from ..priors import Site
-from .base import Likelihood, check_targets, squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .base import check_targets
+from .one_output import POSITIVE, OneOutput, Positive
 from .special import incomplete_beta, log_gamma_ratio, soft_clip
 from .univariate import Univariate
 
@@ -87,7 +86,7 @@ class GammaPoisson(Univariate):
             return torch.poisson(Gamma(size, size).sample() * self.mean)
 
 
-class Counts(Likelihood):
+class Counts(OneOutput):
     """A likelihood of integers from 0, one output per target."""
 
     unit_scale: ClassVar[bool] = False
@@ -95,28 +94,22 @@ class Counts(Likelihood):
     def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
         """Validate that targets are counts."""
         counts = torch.isfinite(y) & (y >= 0) & (y == y.floor()) if y.is_floating_point() else y >= 0
-        check_targets(
-            y,
-            counts,
-            "counts, that is integers from 0",
-            "Convert rates to counts; for positive amounts use bl.likelihoods.Gamma",
-        )
+        hint = "Convert rates to counts; for positive amounts use bl.likelihoods.Gamma"
+        check_targets(y, counts, "counts, that is integers from 0", hint)
 
 
 @dataclass(frozen=True)
 class Poisson(Counts):
     r"""Counts whose variance equals their mean: :math:`y_k \mid x, w \sim \text{Poisson}(e^{f_k(x)})`.
 
-    It needs one output per target, the logarithm of the rate; shapes are those of :class:`Normal`. If counts have
-    different exposures, let the network add the logarithm of the exposure to its output. Beyond :math:`f = \pm 20` the
-    rate, or its reciprocal, grows linearly instead of exponentially
-    (:func:`~bayesian_layers.likelihoods.special.soft_clip`), so nothing overflows.
+    It needs one output per target, the logarithm of the rate, softly clipped at :math:`\pm 20`; shapes are those of
+    :class:`Normal`. If counts have different exposures, let the network add the logarithm of the exposure to its
+    output.
 
     References:
         McCullagh & Nelder (1989), "Generalized Linear Models".
 
     Example:
-        >>> import torch
         >>> mean, variance = Poisson().moments(torch.full((1, 5, 1), 2.0).log())
         >>> mean.unique(), variance.unique()
         (tensor([2.]), tensor([2.]))
@@ -124,10 +117,8 @@ class Poisson(Counts):
 
     ARGUMENTS: ClassVar = {}
 
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
-        log_rate, event_dim = squeeze_last(f, output_axes)
-        return LogPoisson(soft_clip(log_rate, LOG_RATE_BOUND)).to_event(event_dim)
+    def _per_target(self, f: Tensor) -> Any:
+        return LogPoisson(soft_clip(f, LOG_RATE_BOUND))
 
 
 @dataclass(frozen=True)
@@ -138,38 +129,22 @@ class NegativeBinomial(Counts):
         \left(\frac{\alpha m}{1 + \alpha m}\right)^y (1 + \alpha m)^{-1 / \alpha}
 
     It needs one output per target, the logarithm of the mean, clipped as that of :class:`Poisson`, which is the limit
-    :math:`\alpha \to 0`. Near that limit the textbook formula loses all digits in float32; this implementation does
-    not.
+    :math:`\alpha \to 0` and is computed accurately.
 
     Attributes:
-        dispersion: :math:`\alpha`, the squared coefficient of variation of the rates: a number; ``"learned"`` for a
-            point estimate (site ``dispersion``, initially 1); or a ``bl.priors.LogNormal``.
-
-    Raises:
-        DataError: If ``dispersion`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
+        dispersion: :math:`\alpha`, the squared coefficient of variation of the rates; initially 1 if ``"learned"``.
 
     References:
         Hilbe (2011), "Negative Binomial Regression": the form NB2.
 
     Example:
-        >>> import torch
         >>> NegativeBinomial(dispersion=0.5).moments(torch.full((1, 5, 1), 2.0).log())[1].unique()
         tensor([4.])
     """
 
     ARGUMENTS: ClassVar = {"dispersion": POSITIVE}
-
+    PARAMETERS: ClassVar = {"dispersion": ("the excess variance over the squared mean", 1.0)}
     dispersion: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("dispersion", self.dispersion, "the excess variance over the squared mean")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the site ``dispersion``, unless its value is fixed."""
-        return positive_site("dispersion", self.dispersion, like)
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the counts; see :meth:`Likelihood.distribution`."""
-        log_mean, event_dim = squeeze_last(f, output_axes)
-        dispersion = for_targets(latents.get("dispersion", self.dispersion), event_dim)
-        return GammaPoisson(soft_clip(log_mean, LOG_RATE_BOUND), dispersion).to_event(event_dim)
+    def _per_target(self, f: Tensor, dispersion: Any) -> Any:
+        return GammaPoisson(soft_clip(f, LOG_RATE_BOUND), dispersion)

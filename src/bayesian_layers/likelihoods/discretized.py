@@ -97,23 +97,17 @@ class DiscretizedMixtureOfLogistics(Mixture):
         M_c = \tfrac{L - 1}2 (1 + m_c),\; S_c = \tfrac{L - 1}2 s_c,
 
     where the lower edge of 0 is :math:`-\infty` and the upper edge of L - 1 is :math:`\infty`. It needs 3 C outputs per
-    target: C logits of the weights :math:`\pi`, C means m minus their :meth:`anchors`, which cover -1 to 1
-    over the range of y, and C logarithms of scales s in the same unit, clipped as those of
-    :class:`~bayesian_layers.likelihoods.HeteroscedasticNormal`.
+    target, as :class:`~bayesian_layers.likelihoods.MixtureOfLogistics` does; means m and scales s are in units in which
+    the range of y is -1 to 1.
 
     Images ``(N, channels, H, W)`` need outputs ``(N, 3 C channels, H, W)`` with ``output_axis="first"``. Each channel
-    of a pixel has a separate mixture, independent of the others given the network's output. The coupling of channels
-    in PixelCNN++ is not part of it: where it matters, give the earlier channels to the network as inputs. Mean and
-    standard deviation are sums over all L levels, so ``predict`` takes L times the work of ``log_prob``.
+    of a pixel has a separate mixture, without PixelCNN++'s coupling of channels: where it matters, give the earlier
+    channels to the network as inputs. ``predict`` sums over all L levels, L times the work of ``log_prob``.
 
     Attributes:
         components: Number of components C.
         levels: Number of integers L, 256 for bytes.
-        output_axis: The axis of a row's outputs that holds the outputs of a target: ``"last"`` or ``"first"``.
-
-    Raises:
-        DataError: If ``components`` is not a positive integer, ``levels`` is not an integer from 2 to 65,536, or
-            ``output_axis`` is invalid.
+        output_axis: The axis of outputs in a row, ``"last"`` or ``"first"``.
 
     References:
         Salimans, Karpathy, Chen & Kingma (2017), "PixelCNN++", arXiv 1701.05517.

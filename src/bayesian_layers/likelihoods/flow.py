@@ -22,12 +22,10 @@ class Flow(Likelihood):
     .. math:: y = t_w^{-1}(z;\, f_w(x)), \quad z \sim N(0, I), \qquad
               \log p(y \mid x, w) = \log N(t_w(y; f); 0, I) + \log\left|\det \tfrac{\partial t_w}{\partial y}\right|
 
-    It is regression with noise of any shape, which may depend on x; a Normal likelihood is the flow that only shifts
-    and scales. The network needs as many outputs as the ``context`` of the flow; ``y`` has the features of the flow on
-    its last axis: ``(N, K)``, ``(N,)`` for one feature, ``(N, T, K)`` for sequences. For a density of y alone, without
-    inputs, use the network ``bl.NoContext()`` and a flow with ``context=0``.
-
-    For example, to fit the density of two moons, evaluate it at points g and draw from it::
+    It is regression with noise of any shape, which may depend on x. The network needs as many outputs as the
+    ``context`` of the flow; ``y`` has the features of the flow on its last axis: ``(N, K)``, ``(N,)`` for one feature,
+    ``(N, T, K)`` for sequences. For a density of y alone, without inputs, use the network ``bl.NoContext()`` and a flow
+    with ``context=0``. For example, to fit such a density, evaluate it at points g and draw from it::
 
         model = bl.BayesianModel(bl.NoContext(), bl.likelihoods.Flow(bl.RealNVP(2, prior="point")))
         posterior = bl.fit(model, y, y, particles=1).posterior  # x is not used
@@ -36,16 +34,13 @@ class Flow(Likelihood):
     The parameters of the flow are sites of the model: ``flow.<parameter>``, such as ``flow.steps.0.network.0.weight``.
     Those with a prior are Bayesian, the others are point estimates (all of them in ``bl.RealNVP(2, prior="point")``).
 
-    Mean and variance have no closed form. They are computed from 64 fixed points of noise (more above 16 features)
-    with mean 0 and identity covariance, so they are exact if the flow is affine in the noise, and otherwise accurate
-    to a few percent of the standard deviation. Densities, draws, and the quantiles of one feature are exact.
+    Mean and variance are computed from 64 fixed points of noise (more above 16 features): exactly if the flow is
+    affine in the noise, otherwise to a few percent of the standard deviation. Densities, draws, and the quantiles of
+    one feature are exact.
 
     Args:
         flow: A reversible layer, such as :class:`~bayesian_layers.RealNVP`. One feature needs
             :class:`~bayesian_layers.NeuralSpline` for noise that is not Normal.
-
-    Attributes:
-        program: A module whose only child is the flow, so that its parameters have the names of the sites.
 
     Raises:
         TypeError: If ``flow`` is not a reversible layer.
@@ -108,10 +103,6 @@ class Flow(Likelihood):
         """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
         return FlowDistribution(self.program, latents, f, output_axes).to_event(output_axes - 1)
 
-    def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute mean and variance of the targets from fixed points of noise."""
-        return FlowDistribution(self.program, latents, f, output_axes).moments()
-
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
         """Return the shape of a row's targets; see :meth:`Likelihood.target_shape`."""
         features = self.flow.features
@@ -119,11 +110,10 @@ class Flow(Likelihood):
 
     def check_shapes(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> None:
         """Validate that outputs have the size of the flow's context, and that targets match them."""
-        if f.shape[-1] != self.flow.context:
-            hint = (
-                f"The flow has context={self.flow.context}; for a density without inputs use bl.NoContext()."
-            )
-            raise ShapeError("network(x)", ("...", self.flow.context), f.shape, hint)
+        size = self.flow.context
+        if f.shape[-1] != size:
+            hint = f"The flow has context={size}; for a density without inputs use bl.NoContext()."
+            raise ShapeError("network(x)", ("...", size), f.shape, hint)
         super().check_shapes(f, y, output_axes=output_axes)
 
 

@@ -81,14 +81,15 @@ class FlowDistribution(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The mean over the fixed points of noise."""
-        return self.moments()[0]
+        return self._moments[0]
 
     @property
     def variance(self) -> Tensor:
         """The variance over the fixed points of noise."""
-        return self.moments()[1]
+        return self._moments[1]
 
-    def moments(self) -> tuple[Tensor, Tensor]:
+    @functools.cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
         """Compute mean and variance over fixed points of noise that have mean 0 and identity covariance."""
         points = _points(self._features).to(self._context)
         shape = *self.batch_shape, self._features
@@ -114,19 +115,15 @@ class FlowDistribution(TorchDistribution):
             for name, value in self._values.items()
         }
         vectors, context = (each.flatten(first, first + count - 1) for each in (vectors, context))
-        many = vmap(
-            functools.partial(self._call, inverse=inverse),
-            in_dims=(self._batched, first, first),
-            out_dims=first,
-        )
+        call = functools.partial(self._call, inverse=inverse)
+        many = vmap(call, in_dims=(self._batched, first, first), out_dims=first)
         image, log_det = many(values, vectors, context)
         return image.unflatten(first, self._draws), log_det.unflatten(first, self._draws)
 
     def _call(
         self, values: Mapping[str, Tensor], vectors: Tensor, context: Tensor, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        program = self._arguments[0]
-        return functional_call(program, dict(values), (vectors, context, inverse))
+        return functional_call(self._arguments[0], dict(values), (vectors, context, inverse))
 
     def _vectors(self, value: Tensor) -> Tensor:
         return value if self._features > 1 else value.unsqueeze(-1)

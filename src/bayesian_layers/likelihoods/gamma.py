@@ -10,9 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..lazy_imports import scipy_special
-from ..priors import Site
-from .base import squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .one_output import POSITIVE, Positive
 from .positive_targets import LOG_BOUND, PositiveTargets
 from .special import log_gamma_constant, soft_clip
 from .univariate import Univariate
@@ -72,19 +70,13 @@ class Gamma(PositiveTargets):
     .. math:: p(y) = \frac{k^k}{\Gamma(k)\, y} \left(\frac ym\right)^k e^{-k y / m}, \qquad k = 1 / \phi,\; m = e^{f(x)}
 
     It suits amounts, durations and rates whose noise grows in proportion to their mean. It needs one output per
-    target, the logarithm of the mean; shapes are those of :class:`Normal`. For :math:`\phi = 1` it is an exponential
-    distribution, for :math:`\phi > 1` the density is unbounded at 0, and for small :math:`\phi` it is close to a
-    Normal with standard deviation :math:`\sqrt\phi\, m`. Targets must not be standardized, which would make them
-    negative; priors of unit scale expect :math:`\log y` of unit scale, so divide targets by their geometric mean.
-    Beyond :math:`f = \pm 30` the mean, or its reciprocal, grows linearly instead of exponentially
-    (:func:`~bayesian_layers.likelihoods.special.soft_clip`), so nothing overflows.
+    target, the logarithm of the mean, softly clipped at :math:`\pm 30`; shapes are those of :class:`Normal`. For
+    :math:`\phi = 1` it is an exponential distribution, for :math:`\phi > 1` the density is unbounded at 0, and for
+    small :math:`\phi` it is close to a Normal with standard deviation :math:`\sqrt\phi\, m`. Do not standardize
+    targets, but divide them by their geometric mean, as for :class:`LogNormal`.
 
     Attributes:
-        dispersion: :math:`\phi`, the squared coefficient of variation: a number; ``"learned"`` for a point estimate
-            (site ``dispersion``, initially 1); or a ``bl.priors.LogNormal``.
-
-    Raises:
-        DataError: If ``dispersion`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
+        dispersion: :math:`\phi`, the squared coefficient of variation; initially 1 if ``"learned"``.
 
     References:
         McCullagh & Nelder (1989), "Generalized Linear Models", chapter 8: data with constant coefficient of variation.
@@ -96,18 +88,8 @@ class Gamma(PositiveTargets):
     """
 
     ARGUMENTS: ClassVar = {"dispersion": POSITIVE}
-
+    PARAMETERS: ClassVar = {"dispersion": ("the squared coefficient of variation", 1.0)}
     dispersion: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("dispersion", self.dispersion, "the squared coefficient of variation")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the site ``dispersion``, unless its value is fixed."""
-        return positive_site("dispersion", self.dispersion, like)
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
-        log_mean, event_dim = squeeze_last(f, output_axes)
-        dispersion = for_targets(latents.get("dispersion", self.dispersion), event_dim)
-        return MeanGamma(soft_clip(log_mean, LOG_BOUND), dispersion).to_event(event_dim)
+    def _per_target(self, f: Tensor, dispersion: Any) -> Any:
+        return MeanGamma(soft_clip(f, LOG_BOUND), dispersion)

@@ -8,9 +8,7 @@ from typing import Any, ClassVar
 import pyro.distributions as dist
 from torch import Tensor
 
-from ..priors import Site
-from .base import squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .one_output import POSITIVE, Positive
 from .positive_targets import LOG_BOUND, PositiveTargets
 from .special import soft_clip
 
@@ -23,18 +21,12 @@ class LogNormal(PositiveTargets):
         E[y] = e^{f + s^2 / 2}, \quad \operatorname{Var}[y] = (e^{s^2} - 1)\, E[y]^2
 
     It suits amounts whose noise is multiplicative, with heavier tails than :class:`Gamma`. It needs one output per
-    target, the logarithm of the median; shapes are those of :class:`Normal`. It is :class:`Normal` for the logarithm
-    of the targets, with densities and predictions in the units of ``y``. Targets must not be standardized, which would
-    make them negative; priors of unit scale expect :math:`\log y` of unit scale, so divide targets by their geometric
-    mean. Beyond :math:`f = \pm 30` the median, or its reciprocal, grows linearly instead of exponentially
-    (:func:`~bayesian_layers.likelihoods.special.soft_clip`), so moments do not overflow.
+    target, the logarithm of the median, softly clipped at :math:`\pm 30`; shapes are those of :class:`Normal`.
+    Densities and predictions are in the units of ``y``. Do not standardize targets, which would make them negative, but
+    divide them by their geometric mean: priors of unit scale expect :math:`\log y` of unit scale.
 
     Attributes:
-        noise_scale: Standard deviation s of :math:`\log y`, without unit: a number; ``"learned"`` for a point estimate
-            (site ``noise_scale``, initially 1); or a ``bl.priors.LogNormal``.
-
-    Raises:
-        DataError: If ``noise_scale`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
+        noise_scale: Standard deviation s of :math:`\log y`, without unit; initially 1 if ``"learned"``.
 
     References:
         Limpert, Stahel & Abbt (2001), "Log-normal distributions across the sciences", BioScience 51.
@@ -47,20 +39,8 @@ class LogNormal(PositiveTargets):
     """
 
     ARGUMENTS: ClassVar = {"noise_scale": POSITIVE}
-
+    PARAMETERS: ClassVar = {"noise_scale": ("the standard deviation of the logarithm", 1.0)}
     noise_scale: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("noise_scale", self.noise_scale, "the standard deviation of the logarithm")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the site ``noise_scale``, unless its value is fixed."""
-        return positive_site("noise_scale", self.noise_scale, like)
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
-        log_median, event_dim = squeeze_last(f, output_axes)
-        scale = for_targets(latents.get("noise_scale", self.noise_scale), event_dim)
-        return dist.LogNormal(soft_clip(log_median, LOG_BOUND), scale, validate_args=False).to_event(
-            event_dim
-        )
+    def _per_target(self, f: Tensor, noise_scale: Any) -> Any:
+        return dist.LogNormal(soft_clip(f, LOG_BOUND), noise_scale, validate_args=False)

@@ -81,16 +81,13 @@ class MixtureOfNormals(Mixture):
     r"""Real targets with several modes: :math:`p(y \mid x, w) = \sum_c \pi_c(x)\, N(y; m_c(x), \sigma_c(x)^2)`.
 
     This is a mixture density network. It needs 3 C outputs per target: C logits of the weights :math:`\pi`, C means m
-    minus their :meth:`~Mixture.anchors`, and C logarithms of standard deviations, the latter two in the units of ``y``;
-    logarithms are clipped as those of :class:`~bayesian_layers.likelihoods.HeteroscedasticNormal`. Components may be
-    exchanged in another fit, so interpret the mixture, not single components.
+    minus their :meth:`~Mixture.anchors`, and C logarithms of standard deviations, softly clipped at :math:`\pm 10`; the
+    latter two are in the units of ``y``. Components may be exchanged in another fit, so interpret the mixture, not
+    single components.
 
     Attributes:
         components: Number of components C.
-        output_axis: The axis of a row's outputs that holds the outputs of a target: ``"last"`` or ``"first"``.
-
-    Raises:
-        DataError: If ``components`` is not a positive integer, or ``output_axis`` is invalid.
+        output_axis: The axis of outputs in a row, ``"last"`` or ``"first"``.
 
     References:
         Bishop (1994), "Mixture density networks", Aston University NCRG/94/004.
@@ -114,16 +111,12 @@ class MixtureOfNormals(Mixture):
 class MixtureOfLogistics(Mixture):
     r"""Real targets with several modes: :math:`P(y \le t \mid x, w) = \sum_c \pi_c(x)\, \sigma((t - m_c(x)) / s_c(x))`.
 
-    It is like :class:`MixtureOfNormals` with heavier tails. It needs 3 C outputs per target: C logits of the weights
-    :math:`\pi_c`, C means m minus their :meth:`~Mixture.anchors`, and C logarithms of the scales s of the logistics,
-    whose standard deviations are :math:`1.8138\, s`.
+    It is like :class:`MixtureOfNormals` with heavier tails: the last C outputs are logarithms of the scales s of
+    logistics, whose standard deviations are :math:`1.8138\, s`.
 
     Attributes:
         components: Number of components C.
-        output_axis: The axis of a row's outputs that holds the outputs of a target: ``"last"`` or ``"first"``.
-
-    Raises:
-        DataError: If ``components`` is not a positive integer, or ``output_axis`` is invalid.
+        output_axis: The axis of outputs in a row, ``"last"`` or ``"first"``.
 
     References:
         Salimans, Karpathy, Chen & Kingma (2017), "PixelCNN++", arXiv 1701.05517, without the discretization.

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Literal
 import pyro.distributions as dist
 from torch import Tensor
 
-from ..priors import Site
-from .base import Likelihood, squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .one_output import POSITIVE, OneOutput, Positive
 from .several import OUTPUT_AXIS, SeveralOutputs
 from .special import soft_clip
 
@@ -29,7 +27,7 @@ class NarrowNormal(dist.Normal):
 
 
 @dataclass(frozen=True)
-class Normal(Likelihood):
+class Normal(OneOutput):
     r"""Real targets with Normal noise: :math:`y_k \mid x, w \sim N(f_k(x), \text{noise\_scale}^2)`.
 
     It needs one output per target; all targets have the same scale. ``y`` has the shape of the outputs without a last
@@ -37,12 +35,7 @@ class Normal(Likelihood):
     ``(N, C, H, W)`` for images.
 
     Attributes:
-        noise_scale: Standard deviation of the noise, in the units of ``y``: a number; ``"learned"`` for a point
-            estimate (site ``noise_scale``, kept in the guide, initially 1); or a ``bl.priors.LogNormal``, with a
-            log-normal guide.
-
-    Raises:
-        DataError: If ``noise_scale`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
+        noise_scale: Standard deviation of the noise, in the units of ``y``; initially 1 if ``"learned"``.
 
     Example:
         >>> import torch
@@ -51,21 +44,11 @@ class Normal(Likelihood):
     """
 
     ARGUMENTS: ClassVar = {"noise_scale": POSITIVE}
-
+    PARAMETERS: ClassVar = {"noise_scale": ("a standard deviation", 1.0)}
     noise_scale: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("noise_scale", self.noise_scale, "a standard deviation")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the site ``noise_scale``, unless its value is fixed."""
-        return positive_site("noise_scale", self.noise_scale, like)
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
-        mean, event_dim = squeeze_last(f, output_axes)
-        scale = for_targets(latents.get("noise_scale", self.noise_scale), event_dim)
-        return dist.Normal(mean, scale).to_event(event_dim)
+    def _per_target(self, f: Tensor, noise_scale: Any) -> Any:
+        return dist.Normal(f, noise_scale)
 
 
 @dataclass(frozen=True)
@@ -73,17 +56,12 @@ class HeteroscedasticNormal(SeveralOutputs):
     r"""Real targets with Normal noise that depends on the input: :math:`y \mid x, w \sim N(m(x), \sigma(x)^2)`.
 
     It needs two outputs per target, :math:`(m, \log \sigma)`: the mean, and the logarithm of the standard deviation,
-    both in the units of ``y``. Four things keep a fit stable. The logarithm needs no constraint. It starts near 0,
-    which is right for standardized targets. Beyond :math:`\pm 10` the standard deviation, or its reciprocal, grows
-    linearly instead of exponentially (:func:`~bayesian_layers.likelihoods.special.soft_clip`), so density and gradient
-    are finite and the gradient is never 0. And the priors of the weights prevent :math:`\sigma \to 0` at a target,
-    where the density is unbounded.
+    both in the units of ``y``. The logarithm starts near 0, which is right for standardized targets, and is softly
+    clipped at :math:`\pm 10`. The priors of the weights prevent :math:`\sigma \to 0` at a target, where the density is
+    unbounded.
 
     Attributes:
-        output_axis: The axis of a row's outputs that holds the outputs of a target: ``"last"`` or ``"first"``.
-
-    Raises:
-        DataError: If ``output_axis`` is invalid.
+        output_axis: The axis of outputs in a row, ``"last"`` or ``"first"``.
 
     References:
         Nix & Weigend (1994), "Estimating the mean and variance of the target probability distribution", IEEE ICNN;

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .base import Likelihood, check_targets
+from .base import check_targets
+from .one_output import OneOutput
 
 LOG_BOUND = 30.0  # for outputs that are logarithms: numbers up to 1e13 are exact, and squares do not overflow
 
 
-class PositiveTargets(Likelihood):
+class PositiveTargets(OneOutput):
     """A likelihood of positive targets, with one output per target on the scale of their logarithm."""
 
     def scaled_targets(self, y: Tensor) -> dict[str, Tensor]:

@@ -16,18 +16,14 @@ from .base import Likelihood
 class Prediction:
     r"""Moments of the predictive distribution, in the shape and the units of ``y``.
 
-    By the law of total variance
-    :math:`\operatorname{Var}[y] = \operatorname{Var}_w[E[y \mid w]] + E_w[\operatorname{Var}[y \mid w]]`, so
-    ``std**2 == epistemic_std**2 + aleatoric_std**2``. For classes ``mean`` is the probability and
-    ``epistemic_std`` its standard deviation over the draws of the weights.
+    By the law of total variance,
+    :math:`\operatorname{Var}[y] = \operatorname{Var}_w[E[y \mid w]] + E_w[\operatorname{Var}[y \mid w]]`,
+    ``std**2 == epistemic_std**2 + aleatoric_std**2``.
 
     Attributes:
         mean: Predictive mean; ``P(y = 1)`` for Bernoulli; probabilities ``(*shape of y, K)`` for Categorical.
         epistemic_std: Standard deviation due to uncertainty about the weights.
         aleatoric_std: Standard deviation that would remain if the weights were known.
-
-    Raises:
-        ShapeError: If the fields differ in shape.
 
     References:
         Kendall & Gal (2017), arXiv 1703.04977.

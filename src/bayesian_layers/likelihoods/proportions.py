@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 import pyro.distributions as dist
 from torch import Tensor
 
-from ..priors import Site
-from .base import Likelihood, check_targets, squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .base import check_targets
+from .one_output import POSITIVE, OneOutput, Positive
 from .special import incomplete_beta, soft_clip
 from .univariate import off_the_border
 
 _LOGIT_BOUND = 20.0  # means of 2e-9 and 1 - 2e-9
-_INITIAL_PRECISION = 10.0
 
 
 class BetaWithCDF(dist.Beta):
@@ -33,21 +31,16 @@ class BetaWithCDF(dist.Beta):
 
 
 @dataclass(frozen=True)
-class Beta(Likelihood):
+class Beta(OneOutput):
     r"""Proportions: :math:`y_k \mid x, w \sim \text{Beta}(\phi m, \phi (1 - m))` with :math:`m = \sigma(f_k(x))`.
 
     .. math:: E[y] = m, \qquad \operatorname{Var}[y] = \frac{m (1 - m)}{1 + \phi}
 
-    It needs one output per target, the logit of the mean. Targets are strictly between 0 and 1; shapes are those of
-    :class:`Normal`. Beyond :math:`f = \pm 20` the logit grows logarithmically
-    (:func:`~bayesian_layers.likelihoods.special.soft_clip`), because m would round to 0 or 1.
+    It needs one output per target, the logit of the mean, softly clipped at :math:`\pm 20`. Targets are strictly
+    between 0 and 1; shapes are those of :class:`Normal`.
 
     Attributes:
-        precision: :math:`\phi`: a number; ``"learned"`` for a point estimate (site ``precision``, initially 10); or a
-            ``bl.priors.LogNormal``.
-
-    Raises:
-        DataError: If ``precision`` is not a finite positive number, ``"learned"`` or a ``bl.priors.LogNormal``.
+        precision: :math:`\phi`; initially 10 if ``"learned"``.
 
     References:
         Ferrari & Cribari-Neto (2004), "Beta regression for modelling rates and proportions", J. Appl. Stat. 31.
@@ -59,24 +52,14 @@ class Beta(Likelihood):
     """
 
     ARGUMENTS: ClassVar = {"precision": POSITIVE}
+    PARAMETERS: ClassVar = {"precision": ("the precision", 10.0)}
     unit_scale: ClassVar[bool] = False
     precision: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("precision", self.precision, "the precision")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the site ``precision``, unless its value is fixed."""
-        return positive_site("precision", self.precision, like, _INITIAL_PRECISION)
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the proportions; see :meth:`Likelihood.distribution`."""
-        logit, event_dim = squeeze_last(f, output_axes)
-        logit = soft_clip(logit, _LOGIT_BOUND)
-        precision = for_targets(latents.get("precision", self.precision), event_dim)
-        return BetaWithCDF(
-            precision * logit.sigmoid(), precision * (-logit).sigmoid(), validate_args=False
-        ).to_event(event_dim)
+    def _per_target(self, f: Tensor, precision: Any) -> Any:
+        logit = soft_clip(f, _LOGIT_BOUND)
+        mean, rest = logit.sigmoid(), (-logit).sigmoid()
+        return BetaWithCDF(precision * mean, precision * rest, validate_args=False)
 
     def observed(self, f: Tensor, y: Tensor | None, *, output_axes: int = 1) -> Tensor | None:
         """Validate and convert targets; those that round to 0 or 1 move inside, as they would have no density."""
@@ -85,10 +68,6 @@ class Beta(Likelihood):
 
     def check_values(self, y: Tensor, outputs: Sequence[int]) -> None:
         """Validate that targets are strictly between 0 and 1."""
-        check_targets(
-            y,
-            (y > 0) & (y < 1),
-            "strictly between 0 and 1",
-            "If 0 and 1 come from rounding, replace all N targets by (y * (N - 1) + 0.5) / N "
-            "(Smithson & Verkuilen 2006)",
-        )
+        formula = "(y * (N - 1) + 0.5) / N (Smithson & Verkuilen 2006)"
+        hint = f"If 0 and 1 come from rounding, replace all N targets by {formula}"
+        check_targets(y, (y > 0) & (y < 1), "strictly between 0 and 1", hint)

@@ -17,15 +17,7 @@ OUTPUT_AXIS = {"output_axis": String(AXES)}  # its schema in a file
 
 @dataclass(frozen=True)
 class SeveralOutputs(Likelihood):
-    """A likelihood with m outputs per target; :mod:`bayesian_layers.likelihoods` describes their layout.
-
-    Attributes:
-        output_axis: The axis of a row's outputs that holds them: ``"last"``, or ``"first"`` as in torch's
-            convolutions, ``(N, m C, H, W)``.
-
-    Raises:
-        DataError: If ``output_axis`` is not one of these.
-    """
+    """A likelihood with m outputs per target; :mod:`bayesian_layers.likelihoods` describes their layout."""
 
     output_axis: Literal["last", "first"] = field(default="last", kw_only=True)
 

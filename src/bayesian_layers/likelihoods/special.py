@@ -18,15 +18,8 @@ def soft_clip(value: Tensor, bound: float) -> Tensor:
 
     .. math:: r(v) = v \text{ for } |v| \le b, \quad \operatorname{sign}(v)\,(b + \log(1 + |v| - b)) \text{ beyond},
 
-    so :math:`e^{r(v)}` grows linearly beyond the bound and does not overflow. Unlike a clamp, the function has a
-    gradient everywhere, so saturated parameters can still recover.
-
-    Args:
-        value: Tensor of any shape.
-        bound: The bound b.
-
-    Returns:
-        Tensor of the same shape; the function is increasing, with a continuous slope.
+    so :math:`e^{r(v)}` grows linearly beyond the bound b and does not overflow. Unlike a clamp, the function has a
+    gradient everywhere, so saturated parameters can still recover; it is increasing, with a continuous slope.
 
     Example:
         >>> soft_clip(torch.tensor([-3.0, 10.0, 1e6]), 10.0)
@@ -65,8 +58,6 @@ def _remainder(z: Tensor) -> Tensor:
 def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, complement: Tensor) -> Tensor:
     """Compute the regularized incomplete beta function, the CDF of a Beta, in ``float64`` and without gradients."""
     # The complement 1 - x is an argument because callers know it to more digits than the difference has near x = 1.
-    dtype, device = x.dtype, x.device
-    arrays = [each.double().cpu().numpy() for each in torch.broadcast_tensors(a, b, x, complement)]
-    a, b, x, complement = arrays
-    found = np.where(x < 0.5, scipy_special().betainc(a, b, x), scipy_special().betaincc(b, a, complement))
-    return torch.from_numpy(found).to(device, dtype)
+    i, j, p, q = (each.double().cpu().numpy() for each in torch.broadcast_tensors(a, b, x, complement))
+    found = np.where(p < 0.5, scipy_special().betainc(i, j, p), scipy_special().betaincc(j, i, q))
+    return torch.from_numpy(found).to(x)

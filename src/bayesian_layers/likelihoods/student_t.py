@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, FitWarning
-from ..priors import Site
-from .base import Likelihood, squeeze_last
-from .parameters import POSITIVE, Positive, check_positive, for_targets, positive_site
+from .one_output import POSITIVE, OneOutput, Positive
 from .special import incomplete_beta, log_gamma_ratio
 
 _INITIAL_DF = 4.0
@@ -41,7 +39,7 @@ class HeavyTailed(dist.StudentT):
 
 
 @dataclass(frozen=True)
-class StudentT(Likelihood):
+class StudentT(OneOutput):
     r"""Real targets with outliers: :math:`(y_k - f_k(x)) / s \mid x, w` has Student's t with :math:`\nu` degrees.
 
     .. math:: p(y) = \frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2) \sqrt{\nu \pi}\, s}
@@ -53,45 +51,27 @@ class StudentT(Likelihood):
     ``log_prob`` in ``bl.predictive`` always exist.
 
     Attributes:
-        df: Degrees of freedom :math:`\nu`: a number; ``"learned"`` for a point estimate (site ``df``, initially 4); or
-            a ``bl.priors.LogNormal``.
-        noise_scale: Scale s in the units of ``y``, which for large df is the standard deviation of the noise: a number;
-            ``"learned"`` (site ``noise_scale``, initially 1); or a ``bl.priors.LogNormal``.
-
-    Raises:
-        DataError: If ``df`` or ``noise_scale`` is not a finite positive number, ``"learned"`` or a
-            ``bl.priors.LogNormal``.
+        df: Degrees of freedom :math:`\nu`; initially 4 if ``"learned"``.
+        noise_scale: Scale s in the units of ``y``, for large df the standard deviation; initially 1 if ``"learned"``.
 
     References:
         Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution", J. Am. Stat. Assoc. 84.
 
     Example:
-        >>> import torch
         >>> StudentT(df=4.0, noise_scale=1.0).moments(torch.zeros(1, 5, 1))[1].unique()
         tensor([2.])
     """
 
     ARGUMENTS: ClassVar = {"df": POSITIVE, "noise_scale": POSITIVE}
-
+    PARAMETERS: ClassVar = {
+        "noise_scale": ("the scale of the noise", 1.0),
+        "df": ("the number of degrees of freedom", _INITIAL_DF),
+    }
     df: Positive = _INITIAL_DF
     noise_scale: Positive = "learned"
 
-    def __post_init__(self) -> None:
-        check_positive("df", self.df, "the number of degrees of freedom")
-        check_positive("noise_scale", self.noise_scale, "the scale of the noise")
-
-    def sites(self, like: Tensor) -> dict[str, Site]:
-        """Return the sites ``noise_scale`` and ``df``, unless their values are fixed."""
-        scale = positive_site("noise_scale", self.noise_scale, like)
-        return {**scale, **positive_site("df", self.df, like, _INITIAL_DF)}
-
-    def distribution(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> Any:
-        """Build the distribution of the targets; see :meth:`Likelihood.distribution`."""
-        median, event_dim = squeeze_last(f, output_axes)
-        df, scale = (
-            for_targets(latents.get(name, getattr(self, name)), event_dim) for name in ("df", "noise_scale")
-        )
-        return HeavyTailed(df, median, scale, validate_args=False).to_event(event_dim)
+    def _per_target(self, f: Tensor, df: Any, noise_scale: Any) -> Any:
+        return HeavyTailed(df, f, noise_scale, validate_args=False)
 
     def moments(self, f: Tensor, *, output_axes: int = 1, **latents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and variance of the targets for each draw; see :meth:`Likelihood.moments`."""

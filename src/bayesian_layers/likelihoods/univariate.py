@@ -31,8 +31,7 @@ class Univariate(TorchDistribution):
 
 def open_uniform(shape: Sequence[int], like: Tensor) -> Tensor:
     """Draw uniform numbers strictly between 0 and 1; torch's can be 0, where quantile functions are infinite."""
-    u = torch.rand(tuple(shape), dtype=like.dtype, device=like.device)
-    return off_the_border(u)
+    return off_the_border(torch.rand(tuple(shape), dtype=like.dtype, device=like.device))
 
 
 def off_the_border(y: Tensor) -> Tensor:
