@@ -11,18 +11,7 @@ from ._checks import classification
 
 
 def accuracy(y: Any, probabilities: Any) -> float:
-    r"""Fraction of rows whose most probable class is the label, :math:`\frac1N\sum_n [\arg\max_k p_{nk} = y_n]`.
-
-    Args:
-        y: Labels, shape ``(N,)``.
-        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
-
-    Returns:
-        A number between 0 and 1.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability.
+    r"""Return the fraction of rows with the right predicted class, :math:`\frac1N\sum_n [\arg\max_k p_{nk} = y_n]`.
 
     Example:
         >>> accuracy([0, 1, 1, 1], [0.2, 0.9, 0.4, 0.6])
@@ -33,21 +22,10 @@ def accuracy(y: Any, probabilities: Any) -> float:
 
 
 def nll(y: Any, probabilities: Any) -> float:
-    r"""Mean negative log probability of the labels, :math:`-\frac1N\sum_n \log p_{n y_n}`, in nats per row.
+    r"""Return the mean negative log probability of labels, :math:`-\frac1N\sum_n \log p_{n y_n}`, in nats per row.
 
     Probabilities are not clipped: if a label has probability 0, the result is ``inf``, without a warning. (In
     ``float32`` a sigmoid is exactly 1 for logits from 17 on.)
-
-    Args:
-        y: Labels, shape ``(N,)``.
-        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
-
-    Returns:
-        Nats per row, 0 or more, possibly ``inf``.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability.
 
     References:
         Good (1952), "Rational decisions", J. R. Stat. Soc. B 14: the logarithmic score.
@@ -63,22 +41,11 @@ def nll(y: Any, probabilities: Any) -> float:
 
 
 def brier(y: Any, probabilities: Any) -> float:
-    r"""Mean squared distance between probabilities and outcomes, dimensionless.
+    r"""Return the mean squared distance between probabilities and outcomes, dimensionless; 0 is perfect.
 
     For two classes, ``probabilities`` of shape ``(N,)``: :math:`\frac1N\sum_n (p_n - y_n)^2`, from 0 to 1.
     For ``(N, K)``, Brier's own definition: :math:`\frac1N\sum_n\sum_k (p_{nk} - [y_n = k])^2`, from 0 to 2;
     for the same two-class prediction written with K = 2 it is twice the first.
-
-    Args:
-        y: Labels, shape ``(N,)``.
-        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
-
-    Returns:
-        The score; 0 is perfect.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability.
 
     References:
         Brier (1950), "Verification of forecasts expressed in terms of probability", Mon. Weather Rev. 78.
@@ -93,23 +60,11 @@ def brier(y: Any, probabilities: Any) -> float:
 
 
 def ece(y: Any, probabilities: Any, bins: int = 15) -> float:
-    r"""Expected calibration error: the mean distance between confidence and accuracy.
+    r"""Return the expected calibration error, the mean distance between confidence and accuracy, from 0 to 1.
 
     Rows are sorted by confidence (the probability of the predicted class) into ``bins`` bins :math:`B_b` of equal width
-    over :math:`(0, 1]`, each closed on the right:
+    over :math:`(0, 1]`, each closed on the right (with two classes the lower half stays empty):
     :math:`\sum_b \frac{|B_b|}{N}\,|\text{accuracy}(B_b) - \text{mean confidence}(B_b)|`.
-
-    Args:
-        y: Labels, shape ``(N,)``.
-        probabilities: P(y = 1), shape ``(N,)``, or all classes, ``(N, K)``.
-        bins: Number of bins. With two classes the confidence is above 0.5, so the lower half stays empty.
-
-    Returns:
-        A number between 0 and 1.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability, or ``bins`` is not a positive integer.
 
     References:
         Guo, Pleiss, Sun & Weinberger (2017), arXiv 1706.04599, equation 3.

@@ -24,10 +24,6 @@ class CoverageCurve:
         shares: Fractions of the N targets inside the intervals, ``(L,)``.
         stderr: Standard error of each fraction under the hypothesis that the intervals are calibrated, ``(L,)``.
         count: Number of targets N.
-
-    Raises:
-        ShapeError: If ``shares`` or ``stderr`` does not have the shape of ``levels``.
-        DataError: If the levels are not strictly increasing between 0 and 1.
     """
 
     levels: np.ndarray
@@ -56,38 +52,18 @@ class CoverageCurve:
         return float(np.mean(self.shares - self.levels))
 
     def band(self, level: float = 0.95) -> float:
-        """Compute the simultaneous band around the diagonal in which the curve of calibrated intervals lies.
-
-        Args:
-            level: Probability that it lies inside at all levels.
-
-        Returns:
-            Half the width of the band.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Return half the width of the band around the diagonal that holds calibrated curves with this probability."""
         return float(scipy_stats().kstwo.isf(1 - check_fraction("level", level), self.count))
 
     def verdict(self, level: float = 0.05) -> str:
-        """Describe the result of the test in words.
-
-        Args:
-            level: Probability of a false alarm if the intervals are calibrated.
-
-        Returns:
-            ``too narrow (over-confident)``, ``too wide (under-confident)`` or ``calibrated, as far as this shows``.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Return too narrow (over-confident), too wide (under-confident), or calibrated as far as this shows."""
         if self.p_value >= check_fraction("level", level):
             return "calibrated, as far as this shows"
         return "too narrow (over-confident)" if self.off < 0 else "too wide (under-confident)"
 
 
 def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
-    r"""Compute the coverage of central intervals at several levels from probability integral transforms.
+    r"""Return the coverage of central intervals at several levels from probability integral transforms.
 
     A target is inside the central interval at level c if :math:`|2 p_n - 1| \le c`.
 
@@ -95,11 +71,7 @@ def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
         probabilities: Results of :func:`pit`, :func:`pit_normal` or :func:`pit_discrete`, ``(N,)``.
         levels: Levels between 0 and 1, strictly increasing, ``(L,)``.
 
-    Returns:
-        Fractions of targets inside, with their standard errors.
-
     Raises:
-        ShapeError: If an argument does not have exactly one axis.
         DataError: If a number is out of range.
 
     Example:
@@ -114,16 +86,13 @@ def coverage_curve(probabilities: Any, levels: Any = LEVELS) -> CoverageCurve:
 
 
 def interval_coverage_curve(y: Any, lower: Any, upper: Any, levels: Any) -> CoverageCurve:
-    """Compute the coverage of given intervals at several levels.
+    """Return the coverage of given intervals at several levels.
 
     Args:
         y: Targets, ``(N,)``.
         lower: Lower ends, ``(L, N)``; ``-inf`` leaves that side open.
         upper: Upper ends, ``(L, N)``.
         levels: Levels of the intervals, strictly increasing, ``(L,)``.
-
-    Returns:
-        Fractions of targets inside, with their standard errors.
 
     Raises:
         ShapeError: If the shapes do not fit each other.

@@ -29,9 +29,6 @@ class EceInterval:
         level: Confidence level of the interval.
         expected: Mean of ``ece`` if all probabilities were right.
         p_value: Probability that ``ece`` would then be at least as large; small if the probabilities are miscalibrated.
-
-    Raises:
-        DataError: If the ends are in the wrong order.
     """
 
     ece: float
@@ -54,30 +51,21 @@ class EceInterval:
 def ece_interval(
     y: Any, probabilities: Any, bins: int = 15, *, level: float = 0.95, num_draws: int = 1000, seed: int = 0
 ) -> EceInterval:
-    r"""Estimate the expected calibration error with a confidence interval and a test of calibration.
+    r"""Return the expected calibration error with a confidence interval and a test of calibration.
 
-    Noise in each bin makes the plain estimate too large, and the bias grows with the number of bins; the bootstrap
-    doubles it. Here the interval comes from inverting a test instead: for each of many true errors, whose gaps are
-    proportional to the observed ones (on the other side where a probability would leave [0, 1]), labels are drawn, and
-    the interval consists of the errors under which the observed one is not among the ``1 - level`` most extreme. With
-    a true error of 0 the probabilities are right, which gives ``expected`` and the p-value. There is no closed form,
-    since the error is a mean of absolute values. Probabilities and bins are treated as fixed.
+    Noise in each bin makes the plain estimate too large; the bootstrap doubles this bias. Here the interval comes from
+    inverting a test instead: for each of many true errors, whose gaps are proportional to the observed ones (on the
+    other side where a probability would leave [0, 1]), labels are drawn, and the interval consists of the errors under
+    which the observed one is not among the ``1 - level`` most extreme. A true error of 0 gives ``expected`` and the
+    p-value. Probabilities and bins are treated as fixed.
 
     Args:
-        y: Labels, ``(N,)``.
-        probabilities: P(y = 1), ``(N,)``, or all classes, ``(N, K)``.
+        y: Labels.
+        probabilities: Probabilities of the classes.
         bins: Number of bins B, as for ``ece``.
         level: Confidence level of the interval.
-        num_draws: Draws of labels for each of 61 errors, 100 or more; only counts per bin are drawn, so the cost does
-            not depend on N.
+        num_draws: Draws of labels for each of 61 errors, 100 or more; the cost does not depend on N.
         seed: Seed of the draws.
-
-    Returns:
-        The error with its interval and p-value.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability, or a number is out of range.
 
     References:
         Broecker & Smith (2007), Weather and Forecasting 22, for labels drawn from the probabilities.

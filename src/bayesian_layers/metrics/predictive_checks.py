@@ -23,9 +23,6 @@ class PredictiveCheck:
         names: Names of the J statistics.
         observed: Statistics of the observed data, ``(J,)``, each in its units.
         replicated: Statistics of S simulated data sets, ``(S, J)``.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
     """
 
     names: tuple[str, ...]
@@ -52,9 +49,8 @@ class PredictiveCheck:
     @property
     def surprising(self) -> tuple[str, ...]:
         """Names of the statistics with a tail probability below 2.5 % or above 97.5 %."""
-        return tuple(
-            n for n, p in zip(self.names, self.tail_probability, strict=True) if not 0.025 <= p <= 0.975
-        )
+        tails = zip(self.names, self.tail_probability, strict=True)
+        return tuple(name for name, tail in tails if not 0.025 <= tail <= 0.975)
 
     def __str__(self) -> str:
         low, middle, high = np.quantile(self.replicated, [0.025, 0.5, 0.975], axis=0)
@@ -68,7 +64,7 @@ class PredictiveCheck:
 
 
 def predictive_check(y: Any, y_rep: Any, statistics: Mapping[str, Statistic] = STATISTICS) -> PredictiveCheck:
-    r"""Compare statistics of the data with those of data sets drawn from a prior or posterior predictive distribution.
+    r"""Return statistics of the data, and those of data sets drawn from a prior or posterior predictive distribution.
 
     .. math:: P(T(y^{rep}) > T(y)) + \tfrac12 P(T(y^{rep}) = T(y))
 
@@ -76,9 +72,6 @@ def predictive_check(y: Any, y_rep: Any, statistics: Mapping[str, Statistic] = S
         y: Targets, ``(N,)``.
         y_rep: Data sets drawn from the predictive distribution, noise included, ``(S, N)``.
         statistics: Name of each statistic to a function from ``(N,)`` to one number.
-
-    Returns:
-        The statistics, with the tail probabilities of those of the data.
 
     Raises:
         ShapeError: If the shapes do not fit each other.

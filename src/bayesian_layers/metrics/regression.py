@@ -13,18 +13,7 @@ from ._checks import draws_and_rows, numeric_array, standardized, vectors
 
 
 def rmse(y: Any, mean: Any) -> float:
-    r"""Root mean squared error, :math:`\sqrt{\frac1N\sum_n (y_n - m_n)^2}`, in the units of ``y``.
-
-    Args:
-        y: Targets, shape ``(N,)``.
-        mean: Predictive means, shape ``(N,)``.
-
-    Returns:
-        The error, 0 or more.
-
-    Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite.
+    r"""Return the root mean squared error, :math:`\sqrt{\frac1N\sum_n (y_n - m_n)^2}`, in the units of ``y``.
 
     Example:
         >>> rmse([0.0, 0.0], [1.0, 7.0])
@@ -35,22 +24,13 @@ def rmse(y: Any, mean: Any) -> float:
 
 
 def coverage(y: Any, lower: Any, upper: Any) -> float:
-    r"""Fraction of targets inside closed intervals, :math:`\frac1N\sum_n [l_n \le y_n \le u_n]`.
+    r"""Return the fraction of targets inside closed intervals, :math:`\frac1N\sum_n [l_n \le y_n \le u_n]`.
 
-    Calibrated intervals at a level cover that fraction of new targets. If they cover more, they are too wide; if
-    they cover less, too narrow.
-
-    Args:
-        y: Targets, shape ``(N,)``.
-        lower: Lower ends, shape ``(N,)``; ``-inf`` leaves that side open.
-        upper: Upper ends, shape ``(N,)``; ``inf`` leaves that side open.
-
-    Returns:
-        A number between 0 and 1.
+    The ends have shape ``(N,)``; an infinite one leaves that side open. Calibrated intervals at a level cover that
+    fraction of new targets. If they cover more, they are too wide; if they cover less, too narrow.
 
     Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is NaN, a target infinite, or a lower end above its upper end.
+        DataError: If a lower end is above its upper end, or a value is invalid.
 
     Example:
         >>> coverage([1.0, 2.0, 3.0, 9.0], [0.0, 2.0, 0.0, 0.0], [1.0, 4.0, 2.0, 8.0])
@@ -66,24 +46,14 @@ def coverage(y: Any, lower: Any, upper: Any) -> float:
 
 
 def crps(y: Any, draws: Any) -> float:
-    r"""Mean continuous ranked probability score of the empirical distribution of draws, in the units of ``y``.
+    r"""Return the mean continuous ranked probability score of draws, as an empirical distribution, in units of ``y``.
 
     Exactly :math:`\int (F_S(t) - [y \le t])^2\,dt = \frac1S\sum_s |x_s - y| -
     \frac1{2S^2}\sum_{s,t} |x_s - x_t|` for the step function :math:`F_S` of the S draws, averaged over
     rows. The double sum is :math:`2\sum_s (2s - S - 1)\,x_{(s)}` over sorted draws, s = 1..S, so the cost is
-    O(S log S) per row. With few draws the score is too large: its expectation exceeds that of infinitely many by the
-    mean distance of two draws over 2S. The scores per row, without this bias, are ``bl.predictive.crps``.
-
-    Args:
-        y: Targets, shape ``(N,)``.
-        draws: Draws from the predictive distribution (noise included), shape ``(S, N)``.
-
-    Returns:
-        The score, 0 or more; for one draw, the mean absolute error.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is NaN or infinite.
+    O(S log S) per row. For one draw it is the mean absolute error. With few draws the score is too large: its
+    expectation exceeds that of infinitely many by the mean distance of two draws over 2S. The scores per row, without
+    this bias, are ``bl.predictive.crps``.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102, equations 20 and 21.
@@ -101,21 +71,9 @@ def crps(y: Any, draws: Any) -> float:
 
 
 def crps_normal(y: Any, mean: Any, std: Any) -> float:
-    r"""Mean continuous ranked probability score of Normal predictions, in the units of ``y``.
+    r"""Return the mean continuous ranked probability score of Normal predictions, in the units of ``y``.
 
     .. math:: \sigma\left(z\,(2\Phi(z) - 1) + 2\varphi(z) - 1/\sqrt{\pi}\right),\quad z = (y - m)/\sigma
-
-    Args:
-        y: Targets, shape ``(N,)``.
-        mean: Predictive means, shape ``(N,)``.
-        std: Predictive standard deviations, shape ``(N,)``, or one number for all rows.
-
-    Returns:
-        The score, above 0.
-
-    Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a standard deviation not positive.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102, section 4.2.
@@ -131,24 +89,12 @@ def crps_normal(y: Any, mean: Any, std: Any) -> float:
 
 
 def normal_nll(y: Any, mean: Any, std: Any) -> float:
-    r"""Mean negative log density of targets under Normal predictions, in nats per row.
+    r"""Return the mean negative log density of targets under Normal predictions, in nats per row.
 
     .. math:: \tfrac12\log 2\pi + \log\sigma + \tfrac12 z^2,\quad z = (y - m)/\sigma
 
     It is the logarithm of a density, so it may be negative and depends on the units of ``y``: in units c times as
     large it is lower by log c.
-
-    Args:
-        y: Targets, shape ``(N,)``.
-        mean: Predictive means, shape ``(N,)``.
-        std: Predictive standard deviations, shape ``(N,)``, or one number for all rows.
-
-    Returns:
-        Nats per row.
-
-    Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a standard deviation not positive.
 
     References:
         Gneiting & Raftery (2007), J. Am. Stat. Assoc. 102, section 4.1: the logarithmic score.
@@ -162,19 +108,15 @@ def normal_nll(y: Any, mean: Any, std: Any) -> float:
 
 
 def mixture_nll(log_prob: Any) -> float:
-    r"""Mean negative log of the probability averaged over draws, in nats per row.
+    r"""Return the mean negative log of the probability averaged over draws, in nats per row.
 
     .. math:: -\frac1N\sum_n \log\frac1S\sum_s \exp \ell_{sn}
 
     The analogue of :func:`nll` for the mixture of S predictions that draws from a posterior define. It is finite where
-    the exponentials underflow or overflow.
+    the exponentials underflow or overflow, and ``inf`` if some row has probability 0 under every draw.
 
     Args:
-        log_prob: Log probability (or density) of each target under each draw, shape ``(S, N)``;
-            ``-inf`` is probability 0.
-
-    Returns:
-        Nats per row; ``inf`` if some row has probability 0 under every draw.
+        log_prob: Log probability (or density) of each target under each draw, ``(S, N)``; ``-inf`` is probability 0.
 
     Raises:
         ShapeError: If there are not two axes, or one is empty.

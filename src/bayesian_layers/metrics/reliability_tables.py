@@ -29,9 +29,6 @@ class Reliability:
         level: Confidence level of each interval.
         event: Class whose probability is assessed; ``None`` for the predicted class, whose probability is the
             confidence.
-
-    Raises:
-        ShapeError: If there is not one number per bin.
     """
 
     edges: np.ndarray
@@ -77,27 +74,16 @@ class Reliability:
         each bin that is not empty, as nothing was fitted to these labels. The approximation is good if each bin expects
         at least about five events and five non-events. The p-value is 0 if an event of probability 0 occurred.
         """
-        free = (self.count > 0) & (self.stderr > 0)
-        certain = (self.count > 0) & (self.stderr == 0)
-        if np.any(np.abs(self.frequency - self.confidence)[certain] > 0):
+        gaps, free = self.frequency - self.confidence, self.stderr > 0
+        if np.any(np.abs(gaps[self.stderr == 0]) > 0):
             return 0.0
         if not free.any():
             return 1.0
-        z = (self.frequency - self.confidence)[free] / self.stderr[free]
+        z = gaps[free] / self.stderr[free]
         return float(scipy_special().chdtrc(free.sum(), z @ z))
 
     def verdict(self, level: float = 0.05) -> str:
-        """Describe the result of the test in words.
-
-        Args:
-            level: Probability of a false alarm if the probabilities are right.
-
-        Returns:
-            ``over-confident``, ``under-confident`` or ``calibrated, as far as this shows``.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Return ``over-confident``, ``under-confident`` or ``calibrated, as far as this shows``."""
         if self.p_value >= check_fraction("level", level):
             return "calibrated, as far as this shows"
         return "over-confident" if self.overconfidence > 0 else "under-confident"
@@ -106,22 +92,15 @@ class Reliability:
 def reliability(
     y: Any, probabilities: Any, bins: int = 15, *, event: int | None = None, level: float = 0.95
 ) -> Reliability:
-    r"""Tabulate the frequency of the predicted class, or of one class, against its predicted probability.
+    r"""Return the frequency of the predicted class, or of one class, in bins of its predicted probability.
 
     Args:
-        y: Labels, ``(N,)``.
-        probabilities: P(y = 1), ``(N,)``, or all classes, ``(N, K)``.
+        y: Labels.
+        probabilities: Probabilities of the classes.
         bins: Number of bins B of equal width over (0, 1].
         event: Class whose probability is assessed; for two classes 1 is usual and uses all of [0, 1]. ``None`` assesses
             the confidence, that is the probability of the predicted class, as ``ece`` does.
         level: Confidence level of the error bars.
-
-    Returns:
-        Confidence, frequency, count and error bars of each bin.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is not a label or not a probability, or a number is out of range.
 
     References:
         Murphy & Winkler (1977), Appl. Statist. 26; Guo et al. (2017), arXiv 1706.04599.
@@ -133,7 +112,8 @@ def reliability(
     """
     bins, level = check_integer("bins", bins, least=1), check_fraction("level", level)
     p, occurred = _event(y, probabilities, event)
-    index = _bins(p, bins)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    index = np.searchsorted(edges[1:-1], p, side="left")
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean, share, variance = (
@@ -143,9 +123,7 @@ def reliability(
         full = count > 0
         lower[full], upper[full] = _wilson_interval((share * count)[full], count[full], level)
         stderr = np.sqrt(variance / count)
-    return Reliability(
-        np.linspace(0.0, 1.0, bins + 1), mean, share, count, stderr, lower, upper, level, event
-    )
+    return Reliability(edges, mean, share, count, stderr, lower, upper, level, event)
 
 
 def _event(y: Any, probabilities: Any, event: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -166,7 +144,3 @@ def _wilson_interval(
     center = (share + weight / 2) / (1 + weight)
     half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
     return np.clip(center - half, 0.0, 1.0), np.clip(center + half, 0.0, 1.0)
-
-
-def _bins(p: np.ndarray, bins: int) -> np.ndarray:
-    return np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], p, side="left")

@@ -18,24 +18,13 @@ _INSIDE = 2.0**-53
 
 
 def pit(y: Any, draws: Any, seed: int = 0) -> np.ndarray:
-    r"""Compute randomized probability integral transforms of targets from their ranks among draws.
+    r"""Return randomized probability integral transforms of targets, ``(N,)``, from their ranks among draws.
 
     .. math:: p_n = \frac{\#\{s: x_{sn} < y_n\} + u_n\,(\#\{s: x_{sn} = y_n\} + 1)}{S + 1},\qquad u_n \sim U(0, 1)
 
     If target and draws come from the same distribution, discrete or continuous, the transforms are exactly uniform for
-    every S. If too many are near 0 and 1, the draws are too narrow; if too many are near one half, too wide.
-
-    Args:
-        y: Targets, ``(N,)``.
-        draws: Draws from the predictive distribution (noise included), ``(S, N)``.
-        seed: Seed of the :math:`u_n`; number n depends only on ``(seed, n)``.
-
-    Returns:
-        Numbers strictly between 0 and 1, ``(N,)``.
-
-    Raises:
-        ShapeError: If the shapes do not fit each other.
-        DataError: If a value is NaN or infinite, or ``seed`` is not an integer from 0.
+    every S, and strictly between 0 and 1. If too many are near 0 and 1, the draws are too narrow; if too many are near
+    one half, too wide.
 
     References:
         Dawid (1984), J. R. Stat. Soc. A 147; Czado, Gneiting & Held (2009), Biometrics 65, for counts.
@@ -52,19 +41,7 @@ def pit(y: Any, draws: Any, seed: int = 0) -> np.ndarray:
 
 
 def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
-    r"""Compute probability integral transforms under Normal predictions, :math:`\Phi((y_n - m_n)/\sigma_n)`.
-
-    Args:
-        y: Targets, ``(N,)``.
-        mean: Predictive means, ``(N,)``.
-        std: Predictive standard deviations, ``(N,)``, or one number for all rows.
-
-    Returns:
-        Numbers strictly between 0 and 1, ``(N,)``.
-
-    Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is NaN or infinite, or a standard deviation not positive.
+    r"""Return probability integral transforms under Normal predictions, :math:`\Phi((y_n - m_n)/\sigma_n)`, ``(N,)``.
 
     Example:
         >>> pit_normal([0.0, 1.0], [0.0, 0.0], 1.0).round(3)
@@ -75,19 +52,15 @@ def pit_normal(y: Any, mean: Any, std: Any) -> np.ndarray:
 
 
 def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
-    r"""Compute randomized transforms of discrete targets from their CDFs, :math:`F(y^-) + u\,(F(y) - F(y^-))`.
+    r"""Return randomized transforms of discrete targets from their CDFs, :math:`F(y^-) + u\,(F(y) - F(y^-))`, ``(N,)``.
 
     Args:
         below: :math:`P(Y < y_n)`, ``(N,)``; for labels 0 and 1: 0 where the label is 0, else P(y = 0).
         at_most: :math:`P(Y \le y_n)`, ``(N,)``.
-        seed: Seed of the u; number n depends only on ``(seed, n)``.
-
-    Returns:
-        Numbers strictly between 0 and 1, ``(N,)``.
+        seed: Seed of the u.
 
     Raises:
-        ShapeError: If the shapes differ.
-        DataError: If a value is not a probability, ``below`` exceeds ``at_most``, or ``seed`` is not an integer from 0.
+        DataError: If a value is not a probability, ``below`` exceeds ``at_most``, or ``seed`` is invalid.
 
     References:
         Czado, Gneiting & Held (2009), Biometrics 65.
@@ -123,9 +96,6 @@ class PitHistogram:
         upper: Upper end of the band.
         level: Simultaneous level of the band.
         uniformity: Tests of uniformity, which do not depend on the bins.
-
-    Raises:
-        ShapeError: If there is not one count per bin.
     """
 
     edges: np.ndarray
@@ -151,19 +121,12 @@ class PitHistogram:
         return self.uniformity.p_value
 
     def verdict(self, level: float = 0.05) -> str:
-        """Describe the results of the tests in words; see :meth:`Uniformity.verdict`.
-
-        Args:
-            level: Probability of any false alarm if the predictions are calibrated.
-
-        Returns:
-            A few words.
-        """
+        """Describe the results of the tests in words; see :meth:`Uniformity.verdict`."""
         return self.uniformity.verdict(level)
 
 
 def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> PitHistogram:
-    """Compute the histogram of probability integral transforms in bins of equal width, with a simultaneous band.
+    """Return the histogram of probability integral transforms in bins of equal width, with a simultaneous band.
 
     The band excludes each bin's binomial count with probability ``(1 - level) / bins`` (Bonferroni), so the whole
     histogram of calibrated predictions is inside with probability ``level`` or slightly more.
@@ -172,13 +135,6 @@ def pit_histogram(probabilities: Any, bins: int = 20, level: float = 0.95) -> Pi
         probabilities: Numbers strictly between 0 and 1, such as results of :func:`pit`, ``(N,)``.
         bins: Number of bins B, 2 or more.
         level: Level of the band.
-
-    Returns:
-        Counts, band and tests.
-
-    Raises:
-        ShapeError: If ``probabilities`` does not have exactly one axis.
-        DataError: If a number is out of range.
 
     Example:
         >>> import numpy as np

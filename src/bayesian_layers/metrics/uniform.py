@@ -20,7 +20,9 @@ _TESTS = 3  # of a verdict: bias, width and shape
 class Uniformity:
     r"""Tests of whether probabilities :math:`p_n = P(Y \le y_n)` are uniform, as those of calibrated predictions are.
 
-    They refer to :math:`z_n = \Phi^{-1}(p_n)`, which is standard normal if the predictions are calibrated.
+    They refer to :math:`z_n = \Phi^{-1}(p_n)`, which is standard normal if the predictions are calibrated. The
+    ``level`` of a method is the probability that any of the three tests (bias, width, shape) raises a false alarm if
+    the predictions are calibrated; each test has a third of it.
 
     Attributes:
         count: Number of probabilities N.
@@ -29,9 +31,6 @@ class Uniformity:
         shift: Mean of z. Positive: observations exceed predictions on average.
         spread: Standard deviation of z. Above 1: predictive distributions are too narrow; below 1: too wide.
         spread_p_value: Two-sided p-value of the chi-square test that the spread is 1.
-
-    Raises:
-        DataError: If a p-value is not between 0 and 1, or there are fewer than 2 probabilities.
     """
 
     count: int
@@ -49,60 +48,19 @@ class Uniformity:
             )
 
     def is_biased(self, level: float = 0.05) -> bool:
-        """Check whether the predictions are significantly biased.
-
-        Args:
-            level: Probability that any of the three tests (bias, width, shape) raises a false alarm if the predictions
-                are calibrated; each test has a third of it.
-
-        Returns:
-            Whether the test of symmetry rejects.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Check whether the predictions are significantly biased: the test of symmetry rejects."""
         return self.symmetry_p_value < _each(level)
 
     def is_too_narrow(self, level: float = 0.05) -> bool:
-        """Check whether the predictive distributions are significantly too narrow.
-
-        Args:
-            level: As in :meth:`is_biased`.
-
-        Returns:
-            Whether the spread is significantly above 1.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Check whether the predictive distributions are too narrow: the spread is significantly above 1."""
         return self.spread > 1 and self.spread_p_value < _each(level)
 
     def is_too_wide(self, level: float = 0.05) -> bool:
-        """Check whether the predictive distributions are significantly too wide.
-
-        Args:
-            level: As in :meth:`is_biased`.
-
-        Returns:
-            Whether the spread is significantly below 1.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Check whether the predictive distributions are too wide: the spread is significantly below 1."""
         return self.spread < 1 and self.spread_p_value < _each(level)
 
     def verdict(self, level: float = 0.05) -> str:
-        """Describe the results of the tests in words.
-
-        Args:
-            level: As in :meth:`is_biased`.
-
-        Returns:
-            For instance ``too narrow (over-confident), biased downwards``, or ``calibrated, as far as this shows``.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Describe the results in words, such as ``too narrow (over-confident), biased downwards``."""
         found = []
         if self.is_too_narrow(level):
             found.append("too narrow (over-confident)")
@@ -121,7 +79,7 @@ def _each(level: float) -> float:
 
 
 def uniformity(probabilities: Any) -> Uniformity:
-    r"""Test whether probability integral transforms are uniform, and distinguish bias from wrong width.
+    r"""Return tests of whether probability integral transforms are uniform, which distinguish bias from wrong width.
 
     There are three tests.
 
@@ -139,11 +97,7 @@ def uniformity(probabilities: Any) -> Uniformity:
     Args:
         probabilities: Numbers strictly between 0 and 1, such as results of :func:`pit`, ``(N,)``; N at least 2.
 
-    Returns:
-        The tests, with the shift and spread that show in which direction the predictions are wrong.
-
     Raises:
-        ShapeError: If ``probabilities`` does not have exactly one axis.
         DataError: If a number is not strictly between 0 and 1, or there are fewer than 2.
 
     References:
