@@ -136,7 +136,7 @@ def _disagrees(estimator: PerRow, model: BayesianModel, guide: Guide, x: Inputs,
         return f"rewriting the layers failed ({str(error).splitlines()[0]})"
     if all(close(*pair) for pair in zip(ours, plain, strict=True)):
         return ""
-    return "with its layers rewritten the network gave a different result; it uses a weight where tracing does not see it"
+    return "with its layers rewritten the network gave a different result: tracing missed a use of a weight"
 
 
 def _value_and_gradient(

@@ -24,9 +24,10 @@ class MatrixNormal(Mapped, JointNormal):
 
     where A and B are lower triangular with ones on their diagonals; ``row_factor`` and ``column_factor`` have the
     entries below them. A weight of more axes is a matrix of its first axis (outputs) by all others (inputs); a vector
-    (a bias) is one column. With D constant this is the matrix normal distribution; D gives each entry its own scale, so that the guide
-    starts as the :class:`MeanFieldNormal` of the same arguments. For a layer with R outputs and C inputs it has about
-    :math:`(R^2 + C^2) / 2` numbers more, where :class:`FullRankNormal` has :math:`(R C)^2`. Sites are independent.
+    (a bias) is one column. With D constant this is the matrix normal distribution; D gives each entry its own scale, so
+    that the guide starts as the :class:`MeanFieldNormal` of the same arguments. For a layer with R outputs and C inputs
+    it has about :math:`(R^2 + C^2) / 2` numbers more, where :class:`FullRankNormal` has :math:`(R C)^2`. Sites are
+    independent.
 
     Args:
         model: The model that the guide is for; it is only read.
