@@ -20,20 +20,10 @@ from .kl import FlatPriors
 
 
 class Joint(Guide):
-    r"""One density over the flat vector of all random entries.
+    """One density over the flat vector of all random entries."""
 
-    The Pyro program draws the auxiliary site ``_joint``, the flat vector of the sites' values; each site is a ``Delta``
-    at its part of it.
-
-    Args:
-        model: The model that the guide is for; it is only read.
-        init_scale: Standard deviation at which each entry starts, above 0; ``None`` for one over the inputs of
-            the widest layer, between 0.02 and 0.1.
-
-    Raises:
-        SiteError: If no site of the model has a prior.
-    """
-
+    # The Pyro program draws the auxiliary site `_joint`, the flat vector of the sites' values; each site is a Delta
+    # at its part of it.
     _MULTIPLIES_NOISE: ClassVar[bool] = True
 
     def __init__(self, model: BayesianModel, *, init_scale: float | None) -> None:
@@ -85,7 +75,7 @@ class Joint(Guide):
 
 
 class JointNormal(Joint):
-    """One Gaussian over the flat vector of all random entries; see :class:`Joint`."""
+    """One Gaussian over the flat vector of all random entries."""
 
     @abstractmethod
     def variance(self) -> Tensor:
