@@ -6,6 +6,7 @@ import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -23,30 +24,18 @@ _NOTES = "parameter_notes"
 
 @dataclass(frozen=True)
 class BayesianizeRow:
-    """How one parameter of a network is treated.
+    """How one parameter of a network is treated."""
 
-    Attributes:
-        name: Name of the parameter and of its site.
-        shape: Shape of the parameter.
-        status: ``"prior"``, ``"point estimate"`` or ``"frozen"``.
-        prior: Prior of the parameter, or ``None``.
-        reason: Why the parameter has this status.
-    """
-
-    name: str
+    name: str  # of the parameter and of its site
     shape: tuple[int, ...]
-    status: str
+    status: Literal["prior", "point estimate", "frozen"]
     prior: Prior | None
-    reason: str
+    reason: str  # why the parameter has this status
 
 
 @dataclass(frozen=True)
 class BayesianizeReport:
-    """A table with one row per parameter, which ``print`` shows.
-
-    Attributes:
-        rows: The rows, in the order of ``named_parameters()``.
-    """
+    """A table with one row per parameter, in the order of ``named_parameters()``, which ``print`` shows."""
 
     rows: tuple[BayesianizeRow, ...]
 
@@ -55,13 +44,8 @@ class BayesianizeReport:
             (row.name, "x".join(map(str, row.shape)) or "scalar", str(row.prior or row.status), row.reason)
             for row in self.rows
         ]
-        widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
-        return "\n".join(
-            "  ".join(
-                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]
-            ).rstrip()
-            for line in lines
-        )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def bayesianize(
@@ -71,10 +55,9 @@ def bayesianize(
     only: Selectors | None = None,
     skip: Selectors | None = None,
 ) -> nn.Module:
-    """Put priors on the parameters of any network.
+    """Put priors on the parameters of a deep copy of any network, with the same classes, names, ties and values.
 
-    ``network`` is not changed. The result is a deep copy with the same classes, parameter names, ties and values, whose
-    modules hold the priors. A parameter is a point estimate if ``only`` or ``skip`` exclude it, or if it belongs to a
+    A parameter is a point estimate if ``only`` or ``skip`` exclude it, or if it belongs to a
     normalisation layer and neither ``only`` nor a pattern of ``prior`` names it. Frozen parameters stay frozen, and
     layers that already have priors keep them. :func:`bayesianize_report` shows the result for each parameter.
 
@@ -84,9 +67,8 @@ def bayesianize(
             matched against names of parameters and of modules, to priors: the first pattern that matches decides.
             ``None`` in the mapping makes a parameter a point estimate, and so does no match. The pattern ``"*"``
             matches everything but normalisation layers.
-        only: The parameters that get a prior. A selector is a shell pattern matched against names of parameters and of
-            modules (``"2.*"``, ``"head"``, ``"*.bias"``), a module of ``network``, or a class of modules; several
-            selectors are passed as a list.
+        only: The parameters that get a prior: a shell pattern as in ``prior`` (``"2.*"``, ``"head"``, ``"*.bias"``), a
+            module of ``network``, a class of modules, or a list of these.
         skip: Parameters that get no prior, even if ``only`` selects them.
 
     Returns:
@@ -132,14 +114,7 @@ def bayesianize(
 
 
 def bayesianize_report(network: nn.Module) -> BayesianizeReport:
-    """Report for each parameter of a network whether it has a prior, and why.
-
-    Args:
-        network: Any module: a result of :func:`bayesianize`, or one with the library's layers.
-
-    Returns:
-        A report that prints as a table.
-    """
+    """Report for each parameter of a network whether it has a prior, and why; the report prints as a table."""
     by_id = priors_by_id(network)
     rows = []
     for name, parameter in network.named_parameters():
@@ -200,9 +175,8 @@ def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 def _matches(network: nn.Module, selectors: Selectors, argument: str) -> set[str]:
     """Return the names of the parameters that at least one selector matches."""
-    several = [selectors] if isinstance(selectors, str | nn.Module | type) else list(selectors)
     found: set[str] = set()
-    for selector in several:
+    for selector in [selectors] if isinstance(selectors, str | nn.Module | type) else selectors:
         names = set(_matched_by(network, selector))
         if not names:
             raise SiteError(

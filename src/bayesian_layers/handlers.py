@@ -52,10 +52,9 @@ class _ScaleLatent(Messenger):
         if msg["is_observed"]:
             return
         self.names.add(msg["name"])
-        if isinstance(self.weights, Mapping):
-            msg["scale"] = msg["scale"] * self.weights.get(msg["name"], 1.0)
-        else:
-            msg["scale"] = msg["scale"] * self.weights
+        weights = self.weights
+        weight = weights.get(msg["name"], 1.0) if isinstance(weights, Mapping) else weights
+        msg["scale"] = msg["scale"] * weight
 
 
 class _Tempered(nn.Module):
@@ -82,8 +81,7 @@ def temper(program: Callable[..., Any], kl_weight: float | Mapping[str, float]) 
 
     Args:
         program: A Pyro model or guide.
-        kl_weight: One weight for all latent sites, or a mapping from site name to weight; other sites
-            keep weight 1. Weights are 0 or more.
+        kl_weight: One weight for all latent sites, or a mapping from site name to weight; other sites keep weight 1.
 
     Returns:
         A Pyro program that takes the same arguments and returns the same value.
@@ -111,6 +109,4 @@ def check_kl_weight(kl_weight: float | Mapping[str, float], sites: set[str] | No
             raise DataError(f"`kl_weight` must be finite and 0 or more; received {weight!r}")
     if sites is not None and isinstance(kl_weight, Mapping) and not kl_weight.keys() <= sites:
         unknown, known = sorted(kl_weight.keys() - sites), sorted(sites)
-        raise SiteError(
-            f"`kl_weight` names {unknown}, which are not latent sites; the latent sites are {known}"
-        )
+        raise SiteError(f"`kl_weight` names {unknown}, which are not latent sites; these are {known}")

@@ -90,8 +90,7 @@ class PairedNoise:
         number, index = divmod(step, self._steps)
         if number != self._number:
             half = self._half(number).to(**self._to).unflatten(0, (self._steps, self._pairs))
-            self._block = self._paired(half)
-            self._number = number
+            self._block, self._number = self._paired(half), number
         part = self._block[index : index + count]
         return part if len(part) == count else torch.cat([part, self.at(step + len(part), count - len(part))])
 
@@ -127,10 +126,8 @@ def stream(*key: int) -> torch.Generator:
 
 
 def _combined(*key: int) -> int:
-    """Combine integers into one seed for torch's generators."""
-    return (
-        int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
-    )  # 63 bits: torch's seeds are signed
+    """Combine integers into one seed for torch's generators, which are signed: 63 bits."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from .inputs import Inputs
 from .vmap_rules import vmap_rules
 
 _VMAP_ERRORS = ("Batching rule not implemented", "vmap:")
+_functional_call = partial(functional_call, tie_weights=False)
 
 
 def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
@@ -84,9 +86,8 @@ def call_many(
     """Call a network with many draws at once, or in a loop where vmap fails (control flow that depends on data)."""
     try:
         with vmap_rules(network):
-            return vmap(
-                lambda draw: _functional_call(network, draw, inputs), in_dims=(axes,), randomness="different"
-            )(values)
+            one_call = partial(_functional_call, network)
+            return vmap(one_call, in_dims=(axes, None), randomness="different")(values, inputs)
     except RuntimeError as error:
         if not any(part in str(error) for part in _VMAP_ERRORS):
             raise
@@ -113,13 +114,7 @@ def _by_all_names(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str,
 def with_padding(network: nn.Module, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """Return the values of embeddings that have a padding row, with zeros in that row."""
     return {
-        key: values[key].select_scatter(
-            values[key].new_zeros(()).expand_as(values[key].select(-2, row)), -2, row
-        )
+        key: values[key].select_scatter(torch.zeros_like(values[key].select(-2, row)), -2, row)
         for key, row in padding_rows(network).items()
         if key in values
     }
-
-
-def _functional_call(network: nn.Module, values: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
-    return functional_call(network, values, inputs, tie_weights=False)

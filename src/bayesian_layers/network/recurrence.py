@@ -7,7 +7,7 @@ equations are those of torch's documentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from ..private_apis import PACK_SEQUENCE, PAD_SEQUENCE
 State = tuple[Tensor, ...]  # h, or h and c, with the rows first
 # One time step: a function of the input's projection at that time, the state, and the weights of h.
 Step = Callable[..., State]
+Split = Callable[[Tensor], Sequence[Tensor]]  # a sequence into its time steps
+Join = Callable[[list[Tensor]], Tensor]  # the inverse
 
 
 def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
@@ -45,8 +47,7 @@ def _gru(projected: Tensor, state: State, w: Tensor, b: Tensor | None = None) ->
 
 
 def _through_time(step: Step, inputs: Sequence[Tensor], state: State, weights: Sequence[Any]) -> Any:
-    """Return the outputs of all steps and the last state."""
-    # In packed sequences later steps have fewer rows: the first ones.
+    """Return the outputs of all steps and the last state; in packed sequences later steps have only the first rows."""
     outputs = []
     for x in inputs:
         n = len(x)
@@ -59,35 +60,28 @@ def _through_time(step: Step, inputs: Sequence[Tensor], state: State, weights: S
     return outputs, state
 
 
-@dataclass(frozen=True)
-class _Stack:
-    """Recurrent layers of one kind, in one direction or both."""
-
-    step: Step
-    split: Callable[[Tensor], Sequence[Tensor]]  # a sequence into its time steps
-    join: Callable[[Sequence[Tensor]], Tensor]  # the inverse
-
-    def __call__(
-        self, x: Tensor, hx: Any, flat: Any, biases: bool, layers: int, dropout: float, both: bool
-    ) -> tuple[Tensor, ...]:
-        """Return the outputs at all times, and the last states, ``(layers * directions, N, ...)`` each."""
-        directions = (1, -1) if both else (1,)
-        each = len(flat) // (layers * len(directions))
-        weights = [_grouped(flat[i : i + each], biases) for i in range(0, len(flat), each)]
-        firsts = zip(*_states(hx), strict=True)
-        last = []
-        for layer in range(layers):
-            outputs_per_direction = []
-            for order in directions:
-                (w, b), rest = weights[len(last)]
-                projected = [functional.linear(part, w, b) for part in self.split(x)]
-                outputs, state = _through_time(self.step, projected[::order], next(firsts), rest)
-                outputs_per_direction.append(self.join(outputs[::order]))
-                last.append(state)
-            x = torch.cat(outputs_per_direction, -1)
-            if dropout and layer < layers - 1:
-                x = functional.dropout(x, dropout)
-        return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
+def _through_layers(
+    step: Step, split: Split, join: Join, x: Tensor, hx: Any, flat: Any, *options: Any
+) -> tuple[Tensor, ...]:
+    """Return the outputs at all times, and the last states, ``(layers * directions, N, ...)`` each."""
+    biases, layers, dropout, training, both = options
+    directions = (1, -1) if both else (1,)
+    each = len(flat) // (layers * len(directions))
+    weights = [_grouped(flat[i : i + each], biases) for i in range(0, len(flat), each)]
+    firsts = zip(*_states(hx), strict=True)
+    last = []
+    for layer in range(layers):
+        outputs_per_direction = []
+        for order in directions:
+            (w, b), rest = weights[len(last)]
+            projected = [functional.linear(part, w, b) for part in split(x)]
+            outputs, state = _through_time(step, projected[::order], next(firsts), rest)
+            outputs_per_direction.append(join(outputs[::order]))
+            last.append(state)
+        x = torch.cat(outputs_per_direction, -1)
+        if dropout and training and layer < layers - 1:
+            x = functional.dropout(x, dropout)
+    return x, *(torch.stack(parts) for parts in zip(*last, strict=True))
 
 
 def _grouped(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
@@ -99,15 +93,13 @@ def _grouped(weights: Sequence[Tensor], biases: bool) -> tuple[tuple[Any, Any], 
 
 def _recurrent(step: Step) -> Callable[..., tuple[Tensor, ...]]:
     def sequences(x: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
-        biases, layers, dropout, training, both, batch_first = rest
+        *options, batch_first = rest
         time = 1 if batch_first else 0
-        stack = _Stack(step, lambda x: x.unbind(time), lambda parts: torch.stack(tuple(parts), time))
-        return stack(x, hx, flat, biases, layers, dropout * training, both)
+        join = partial(torch.stack, dim=time)
+        return _through_layers(step, lambda x: x.unbind(time), join, x, hx, flat, *options)
 
-    def packed(x: Tensor, sizes: Tensor, hx: Any, flat: Any, *rest: Any) -> tuple[Tensor, ...]:
-        biases, layers, dropout, training, both = rest
-        stack = _Stack(step, lambda x: x.split(sizes.tolist()), lambda parts: torch.cat(tuple(parts)))
-        return stack(x, hx, flat, biases, layers, dropout * training, both)
+    def packed(x: Tensor, sizes: Tensor, hx: Any, flat: Any, *options: Any) -> tuple[Tensor, ...]:
+        return _through_layers(step, lambda x: x.split(sizes.tolist()), torch.cat, x, hx, flat, *options)
 
     return lambda *args: (sequences if isinstance(args[3], bool) else packed)(*args)
 
