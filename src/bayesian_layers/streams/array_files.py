@@ -32,8 +32,7 @@ def arrays(
     of data. Rows are shuffled within 64 blocks of the data at a time.
 
     Args:
-        x: Inputs, ``(N, ...)``: a path or an array, or a tuple of them for several inputs. Floating types,
-            integers or booleans; a fit moves floating ones to the network's dtype.
+        x: Inputs, ``(N, ...)``: a path or an array of floats, integers or booleans, or a tuple of them.
         y: Targets, ``(N,)`` or ``(N, K)``.
         batch_size: Rows per batch.
         seed: Seed of the order of the rows.
@@ -57,15 +56,14 @@ def arrays(
     parts["y"] = y
     if weight is not None:
         parts["weight"] = weight
-    return _Arrays(parts, several=isinstance(x, tuple), batch_size=batch_size, seed=seed)
+    return _Arrays(parts, batch_size=batch_size, seed=seed)
 
 
 class _Arrays(Stream):
     """Rows of arrays of equal length; a block is a range of rows."""
 
-    def __init__(self, files: dict[str, ArrayFile], *, several: bool, batch_size: int, seed: int) -> None:
+    def __init__(self, files: dict[str, ArrayFile], *, batch_size: int, seed: int) -> None:
         self._files = files
-        self._several = several
         found = {name: _open(name, file) for name, file in files.items()}
         self._specs = {name: (array.shape, array.dtype) for name, array in found.items()}
         n = len(found["y"])
@@ -79,7 +77,7 @@ class _Arrays(Stream):
 
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
         tensors = [self._read(name, blocks) for name in self._files]
-        return pack(tensors, self._several, "weight" in self._files)
+        return pack(tensors, "x" not in self._files, "weight" in self._files)
 
     def _read(self, name: str, blocks: Sequence[int]) -> Tensor:
         shape, dtype = self._specs[name]
@@ -90,10 +88,8 @@ class _Arrays(Stream):
             # Opened again for each block: an open mapping keeps all pages in memory that were read from it.
             array = _open(name, self._files[name])
             if (array.shape, array.dtype) != (shape, dtype):
-                raise DataError(
-                    f"`{name}` must not change during a fit; it was {shape} of {dtype} and is now {array.shape} of "
-                    f"{array.dtype}"
-                )
+                was, now = f"{shape} of {dtype}", f"{array.shape} of {array.dtype}"
+                raise DataError(f"`{name}` must not change during a fit; it was {was} and is now {now}")
             first = block * self._rows
             piece = array[first : first + self._rows]
             check_finite(f"`{name}`, rows {first} to {first + len(piece) - 1},", piece)
@@ -118,10 +114,8 @@ def _open(name: str, file: ArrayFile) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise DataError(f"`{name}`: {file} must be one array, a .npy file; received an archive of several")
     if array.dtype.newbyteorder("=") not in _DTYPES:
-        raise DataError(
-            f"`{name}` must hold floats, integers or booleans; received {array.dtype}. "
-            "Save it as float32 or int64."
-        )
+        hint = "Save it as float32 or int64."
+        raise DataError(f"`{name}` must hold floats, integers or booleans; received {array.dtype}. {hint}")
     if array.ndim == 0:
         raise ShapeError(name, ("N", "..."), array.shape)
     return array

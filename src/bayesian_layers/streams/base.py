@@ -29,7 +29,8 @@ def shuffled(n: int, seed: int, epoch: int, part: int = 0) -> np.ndarray:
 class Stream(ABC):
     """Batches of rows that are read when they are needed, in an order that depends only on ``(seed, epoch)``.
 
-    For data in another format, inherit from this class and implement :meth:`read`.
+    Rows are ``(x, y)`` or ``(x, y, weight)``, where ``x`` is a tensor or a tuple of tensors; the first axis of every
+    tensor is the rows. For data in another format, inherit from this class and implement :meth:`read`.
 
     Args:
         block_rows: Rows of each block, all above 0.
@@ -58,15 +59,7 @@ class Stream(ABC):
 
     @abstractmethod
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
-        """Read blocks.
-
-        Args:
-            blocks: The numbers of the blocks.
-
-        Returns:
-            The rows of these blocks, one block after the other: ``(x, y)`` or ``(x, y, weight)``. ``x`` is a tensor or
-            a tuple of tensors; the first axis of every tensor is the rows.
-        """
+        """Read blocks by their numbers; the rows of one block follow those of the one before."""
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
@@ -77,15 +70,7 @@ class Stream(ABC):
         return self._batches(np.arange(len(self._block_rows)), 0, None)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Return batches of all rows in the order of one epoch.
-
-        Args:
-            epoch: The epoch, counted from 0.
-            start: The first batch to return; earlier ones are not read.
-
-        Returns:
-            Batches ``(x, y)`` or ``(x, y, weight)``.
-        """
+        """Return the batches of an epoch, counted from 0, from batch ``start`` on; earlier ones are not read."""
         order = shuffled(len(self._block_rows), self.seed, epoch)
         return self._batches(order, start * self.batch_rows, epoch)
 
@@ -139,9 +124,10 @@ def pack(tensors: list[Tensor], several: bool, weighted: bool) -> tuple[Any, ...
     return (tuple(tensors[:inputs]) if several else tensors[0], *tensors[inputs:])
 
 
-def check_finite(where: str, values: np.ndarray) -> None:
-    """Raise DataError if values are NaN or infinite."""
+def check_finite(where: str, values: np.ndarray) -> np.ndarray:
+    """Return values if they are finite; raise DataError otherwise."""
     if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
         raise DataError(
             f"{where} has {int((~finite).sum())} values that are NaN or infinite; remove or impute these rows"
         )
+    return values

@@ -57,9 +57,7 @@ def parquet(
     parts.append(_Columns([target], single=True) if isinstance(target, str) else _Columns(list(target)))
     if weight is not None:
         parts.append(_Columns([weight], single=True, floating=True))
-    return _Parquet(
-        path, parts, several=several, weighted=weight is not None, batch_size=batch_size, seed=seed
-    )
+    return _Parquet(os.fspath(path), parts, several, weight is not None, batch_size=batch_size, seed=seed)
 
 
 class _Columns(NamedTuple):
@@ -73,20 +71,8 @@ class _Columns(NamedTuple):
 class _Parquet(Stream):
     """Rows of a Parquet file; a block is a row group."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        parts: list[_Columns],
-        *,
-        several: bool,
-        weighted: bool,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self._path = os.fspath(path)
-        self._parts = parts
-        self._several = several
-        self._weighted = weighted
+    def __init__(self, path: str, parts: list[_Columns], several: bool, weighted: bool, **order: int) -> None:
+        self._path, self._parts, self._several, self._weighted = path, parts, several, weighted
         names = list(dict.fromkeys(name for part in parts for name in part.names))
         with open_parquet(self._path) as file:
             self._types = {name: _column_type(file.schema_arrow, name, self._path) for name in names}
@@ -96,7 +82,7 @@ class _Parquet(Stream):
                 "`inputs` and `target` must name at least one column each; received an empty list"
             )
         self._row_groups = [i for i, n in enumerate(rows) if n]
-        super().__init__([n for n in rows if n], row_bytes=8 * len(names), batch_size=batch_size, seed=seed)
+        super().__init__([n for n in rows if n], row_bytes=8 * len(names), **order)
 
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
         with open_parquet(self._path) as file:
@@ -112,9 +98,7 @@ class _Parquet(Stream):
 
     def _column(self, column: Any, name: str, row_group: int) -> np.ndarray:
         where = f"column {name!r} of {self._path}, row group {row_group},"
-        values = column_numbers(column, where)
-        check_finite(where, values)
-        return values
+        return check_finite(where, column_numbers(column, where))
 
     def _tensor(self, part: _Columns, columns: dict[str, np.ndarray]) -> Tensor:
         types = {self._types[name] for name in part.names}

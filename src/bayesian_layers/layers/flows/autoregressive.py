@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...arguments import check_integer
 from ..base import BiasPrior
 from .base import (
     FlowPrior,
@@ -75,9 +75,8 @@ class MADE(Reversible):
         self.reverse = reverse
         linear = linear_layers(prior, bias_prior, device, dtype)
         rank = torch.arange(1, features + 1, device=device)
-        rank = rank.flip(0) if reverse else rank
-        self.register_buffer("rank", rank)
-        self.network = _masked_network(rank, self.hidden, context, linear)
+        self.register_buffer("rank", rank.flip(0) if reverse else rank)
+        self.network = _masked_network(self.rank, self.hidden, context, linear)
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -131,12 +130,9 @@ class MAF(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
-        steps = [
-            MADE(features, hidden, context, i % 2 == 1, device, dtype, prior=prior, bias_prior=bias_prior)
-            for i in range(layers)
-        ]
-        super().__init__(steps, features, hidden, context)
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "prior": prior, "bias_prior": bias_prior}
+        make = partial(MADE, features, hidden, context, **options)
+        super().__init__(make, features, hidden, layers, context)
 
 
 class _Masked(nn.Module):

@@ -57,13 +57,19 @@ class Reversible(nn.Module, ABC):
 class ReversibleStack(Reversible):
     """Reversible layers in sequence, whose log determinants add up."""
 
+    # `make` makes a step; its argument is whether the order of the entries is reversed, as in every second step.
     def __init__(
-        self, steps: Sequence[Reversible], features: int, hidden: tuple[int, ...], context: int
+        self,
+        make: Callable[[bool], Reversible],
+        features: int,
+        hidden: Sequence[int],
+        layers: int,
+        context: int,
     ) -> None:
         super().__init__(features, context)
-        self.hidden = hidden
-        self.layers = len(steps)
-        self.steps = nn.ModuleList(steps)
+        self.hidden = check_hidden(hidden)
+        self.layers = check_integer("layers", layers, least=1)
+        self.steps = nn.ModuleList(make(i % 2 == 1) for i in range(self.layers))
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -99,9 +105,8 @@ def linear_layers(prior: FlowPrior, bias_prior: BiasPrior, device: Any, dtype: A
 
 def dense(inputs: int, hidden: Sequence[int], outputs: int, linear: MakeLinear) -> nn.Sequential:
     """Build a network whose output is 0 at first, so that a reversible layer with it starts as the identity."""
-    sizes = [inputs, *hidden, outputs]
     parts: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes):
+    for fan_in, fan_out in pairwise([inputs, *hidden, outputs]):
         parts += [linear(fan_in, fan_out), nn.SiLU()]
     start_at_zero(parts[-2])
     return nn.Sequential(*parts[:-1])

@@ -9,7 +9,6 @@ from typing import Any
 from pyro.distributions.transforms import AffineCoupling
 from torch import Tensor
 
-from ...arguments import check_integer
 from ...errors import DataError
 from ..base import BiasPrior
 from .base import (
@@ -18,7 +17,6 @@ from .base import (
     Reversible,
     ReversibleStack,
     bounded,
-    check_hidden,
     dense,
     linear_layers,
     with_context,
@@ -77,17 +75,16 @@ class RealNVP(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
         linear = linear_layers(prior, bias_prior, device, dtype)
-        steps = [_AffineCoupling(features, hidden, context, i % 2 == 1, linear) for i in range(layers)]
-        super().__init__(steps, features, hidden, context)
+        make = partial(_AffineCoupling, features, hidden, context, linear)
+        super().__init__(make, features, hidden, layers, context)
 
 
 class _AffineCoupling(Reversible):
     """One coupling: the first half of the entries is kept, or with ``flipped`` the last half."""
 
     def __init__(
-        self, features: int, hidden: Sequence[int], context: int, flipped: bool, linear: MakeLinear
+        self, features: int, hidden: Sequence[int], context: int, linear: MakeLinear, flipped: bool
     ) -> None:
         super().__init__(features, context)
         if features < 2:

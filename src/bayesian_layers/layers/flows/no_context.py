@@ -9,17 +9,10 @@ from torch import Tensor, nn
 
 
 class NoContext(nn.Module):
-    """A network without outputs: its output for N rows is ``(N, 0)``.
+    """A network without outputs, with the device and the dtype of a density: its output for N rows is ``(N, 0)``.
 
     With it a :class:`~bayesian_layers.likelihoods.Flow` is a density of y alone. Pass as x any tensor with the rows of
     y, such as y itself.
-
-    Args:
-        device: Device of the density.
-        dtype: Floating type of the density.
-
-    Shape:
-        Input ``(N, ...)``, output ``(N, 0)``.
 
     Example:
         >>> NoContext()(torch.ones(5, 2)).shape

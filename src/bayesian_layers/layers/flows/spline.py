@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from .base import (
     Reversible,
     ReversibleStack,
     bounded,
-    check_hidden,
     dense,
     linear_layers,
     with_context,
@@ -71,15 +71,11 @@ class NeuralSpline(ReversibleStack):
         prior: FlowPrior = None,
         bias_prior: BiasPrior = "as weight",
     ) -> None:
-        hidden, layers = check_hidden(hidden), check_integer("layers", layers, least=1)
         bins, bound = check_integer("bins", bins, least=2, most=_MOST_BINS), check_positive("bound", bound)
         linear = linear_layers(prior, bias_prior, device, dtype)
-        steps = [
-            _SplineCoupling(features, hidden, bins, bound, context, i % 2 == 1, linear) for i in range(layers)
-        ]
-        super().__init__(steps, features, hidden, context)
-        self.bins = bins
-        self.bound = bound
+        make = partial(_SplineCoupling, features, hidden, bins, bound, context, linear)
+        super().__init__(make, features, hidden, layers, context)
+        self.bins, self.bound = bins, bound
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -97,13 +93,11 @@ class _SplineCoupling(Reversible):
         bins: int,
         bound: float,
         context: int,
-        flipped: bool,
         linear: MakeLinear,
+        flipped: bool,
     ) -> None:
         super().__init__(features, context)
-        self._kept = features // 2
-        self._flipped = flipped
-        self._bound = bound
+        self._kept, self._flipped, self._bound = features // 2, flipped, bound
         self._parts = (1, 1, bins, bins, bins - 1)  # shift, log scale; widths, heights, slopes at inner knots
         outputs = (features - self._kept) * sum(self._parts)
         # Without kept entries and context the input of the network is the constant 1.
