@@ -43,7 +43,7 @@ def rows(build):
 
 @pytest.fixture
 def predictive(regression, rows):
-    """The exact mean, epistemic deviation and total deviation of each row."""
+    """The exact mean, epistemic and total standard deviation of each row."""
     mean, covariance = regression
     design = np.hstack([rows.numpy(), np.ones((len(rows), 1))])
     epistemic = np.sqrt(np.einsum("ni,ij,nj->n", design, covariance, design))
@@ -57,7 +57,7 @@ def targets(predictive):
 
 
 def test_log_prob_is_the_normals(posterior, rows, predictive, targets):
-    """Error: the deviation over draws of the density, over its mean, by the root of S."""
+    """Error: the standard deviation over draws of the density, over its mean, by the root of S."""
     mean, _, std = predictive
     ours = posterior.over_draws(bl.predictive.log_prob, rows, targets, num_draws=S)
     expected = stats.norm(mean, std).logpdf(targets.numpy())
@@ -79,7 +79,7 @@ def test_moments_are_the_normals(posterior, rows, predictive):
 
 @pytest.mark.parametrize("level", [0.05, 0.5, 0.975])
 def test_quantiles_are_the_normals(posterior, rows, predictive, level):
-    """Error of a quantile: the deviation over draws of the CDF there, over the density."""
+    """Error of a quantile: the standard deviation over draws of the CDF there, over the density."""
     mean, _, std = predictive
     ours = posterior.over_draws(lambda drawn: bl.predictive.quantiles(drawn, level), rows, num_draws=S)
     exact = stats.norm(mean, std)
@@ -103,7 +103,7 @@ def test_coverage_of_intervals(posterior, rows, predictive, factor, right):
 
 
 def test_crps_is_the_normals(posterior, rows, predictive, targets):
-    """Row by row within 5 % of a deviation, and on average within a hundredth of it."""
+    """Row by row within 5 % of a standard deviation, and on average within a hundredth of it."""
     mean, _, std = predictive
     ours = posterior.over_draws(bl.predictive.crps, rows, targets, num_draws=S).numpy()
     z = (targets.numpy() - mean) / std

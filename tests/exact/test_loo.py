@@ -106,7 +106,7 @@ def test_a_guide_that_is_the_posterior(model, data, truth):
 
 @pytest.mark.parametrize(("shift", "width"), [(0.0, 1.3), (0.02, 1.6), (0.05, 2.0)])
 def test_a_mean_field_guide_that_is_off_is_corrected(model, data, truth, shift, width):
-    """Its correlations, means and deviations are wrong; its draws taken for exact answer wrongly by 4, 10, 29 nats."""
+    """Its correlations, means and scales are wrong; its draws taken for exact are wrong by 4, 10, 29 nats."""
     mean, covariance, without, given = truth
     posterior = independent(model, mean + shift, width / np.sqrt(np.diag(np.linalg.inv(covariance))))
     corrected = posterior.loo(*data, num_draws=DRAWS)

@@ -1,4 +1,4 @@
-"""What a posterior says about itself: weights against their prior, k-hat in parts, predictive checks."""
+"""Diagnostics of a posterior: weights against their prior, k-hat in parts, predictive checks."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_signal_to_noise_by_hand(model):
     ratios = posterior.signal_to_noise()
     assert {
         name: tuple(each.shape) for name, each in ratios.items()
-    } == {  # a logarithm's distance from 0 says nothing
+    } == {  # no positive site: a logarithm's distance from 0 has no meaning
         "0.weight": (3, 2),
         "2.weight": (1, 3),
         "2.bias": (1,),
@@ -193,11 +193,11 @@ def test_numbers_are_checked(model, data, settings):
             ask(*data, **settings)
 
 
-# --- data beside data of the model --------------------------------------------------------------------
+# --- data compared with data of the model --------------------------------------------------------------------
 
 
 def linear(build, y_scale=1.0, seed=0):
-    """A linear model, data that it makes but for their deviation, and its exact posterior."""
+    """A linear model, data from it but for their standard deviation, and its exact posterior."""
     layer = build(lambda: bl.Linear(1, 1, bias=False, dtype=torch.float64))
     model = bl.BayesianModel(layer, bl.likelihoods.Normal(0.5))
     generator = torch.Generator().manual_seed(seed)
@@ -212,19 +212,19 @@ def linear(build, y_scale=1.0, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("y_scale", "said"),
+    ("y_scale", "verdict"),
     [
         (1.0, "calibrated, as far as this shows"),
         (2.0, "too narrow (over-confident)"),
         (0.5, "too wide (under-confident)"),
     ],
 )
-def test_pit_and_check_tell_right_narrow_and_wide_apart(build, y_scale, said):
+def test_pit_and_check_tell_right_narrow_and_wide_apart(build, y_scale, verdict):
     posterior, x, y = linear(build, y_scale)
     p = posterior.pit(x, y, num_draws=400)
     assert p.shape == (300,)
-    assert bl.metrics.uniformity(p).verdict() == said
-    assert bl.metrics.coverage_curve(p).verdict() == said
+    assert bl.metrics.uniformity(p).verdict() == verdict
+    assert bl.metrics.coverage_curve(p).verdict() == verdict
     tail = dict(
         zip(
             ("mean", "sd", "min", "max"),
@@ -247,7 +247,7 @@ def test_checks_use_the_data_sets_that_arviz_gets(build):
 
 
 def test_prior_check_draws_weights_from_the_prior(build):
-    """At x = 1 the prior predictive deviation is sqrt(1 + 0.5^2), the posterior's nearly 0.5."""
+    """At x = 1 the prior predictive standard deviation is sqrt(1 + 0.5^2), the posterior's nearly 0.5."""
     posterior, x, y = linear(build)
     last = {"last": lambda v: v[-1]}
     before = posterior.prior_check(x, y, last, num_draws=4000).replicated.std()

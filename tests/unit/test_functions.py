@@ -85,7 +85,7 @@ def inputs(*shape):
 
 @pytest.fixture
 def posterior_of(build):
-    """A guide as it is made: its deviations are far above 0, so different draws are different functions."""
+    """An untrained guide, whose standard deviations are far above 0, so draws are different functions."""
 
     def make(network, seed=0):
         model = bl.BayesianModel(bl.bayesianize(build(network, seed)), bl.likelihoods.Normal("learned"))

@@ -58,8 +58,8 @@ def images(channels):
 
 # A network, its likelihood, the shape of a row's inputs, the shape of its targets.
 CASES = {
-    "sequence, two targets a step": (lambda: dense(2), Normal("learned"), (T, 3), (T, 2)),
-    "sequence, one target a step": (lambda: dense(1), Normal(0.4), (T, 3), (T,)),
+    "sequence, two targets per step": (lambda: dense(2), Normal("learned"), (T, 3), (T, 2)),
+    "sequence, one target per step": (lambda: dense(1), Normal(0.4), (T, 3), (T,)),
     "sequence, noise with a prior": (lambda: dense(2), Normal(bl.priors.LogNormal(-1, 0.3)), (T, 3), (T, 2)),
     "recurrent": (lambda: Recurrent(2), Normal("learned"), (T, 3), (T, 2)),
     "classes of steps": (lambda: dense(3), Categorical(), (T, 3), (T,)),
@@ -321,7 +321,7 @@ def test_a_log_likelihood_needs_a_likelihood(build):
 
 
 def test_pyros_trace_and_pickle_keep_the_error(build):
-    """Both make it anew: the first from a message that it adds to, the second from what the object holds."""
+    """Both create it again: the first from a message that it adds to, the second from the object's state."""
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)), Normal(0.1))
     with (
         seeded(0),
@@ -427,7 +427,7 @@ def test_nuts_on_a_sequence(build):
 
 
 def test_a_refinement_on_a_sequence(build):
-    """From the mean field, whose deviations are too small, to the closed form."""
+    """From the mean field, whose standard deviations are too small, to the closed form."""
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)).double(), Normal(0.3))
     x, y = randn(N, T, 3), randn(N, T, 2, seed=1)
     posterior = bl.fit(model, x, y, progress=False).posterior

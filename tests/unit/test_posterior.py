@@ -119,7 +119,7 @@ def test_wrong_inputs_are_refused(posterior, x, error):
         posterior.to_arviz(x, Y)
 
 
-def test_one_draw_has_no_deviation(posterior):
+def test_one_draw_has_no_standard_deviation(posterior):
     with pytest.raises(bl.errors.ShapeError, match="more draws"):
         posterior.predict(X, num_draws=1)
 
@@ -416,7 +416,7 @@ def test_inputs_of_another_shape_are_refused_by_the_shape_of_the_fit(build, tmp_
                 ShapeError, match=r"`x` must have shape \(N, 2\); received \(4, 5\)"
             ) as caught:
                 call(wrong)
-            assert "mat1 and mat2" in str(caught.value)  # what torch said
+            assert "mat1 and mat2" in str(caught.value)  # torch's own message
 
 
 def test_an_error_of_the_network_itself_stays_what_it_is(build):

@@ -209,7 +209,7 @@ def test_only_the_noise_is_drawn(build):
     assert (p.aleatoric_std > 0.5).all()
 
 
-def test_the_widest_activation_is_counted_a_row(build):
+def test_the_widest_activation_is_counted_per_row(build):
     dense = build(lambda: nn.Sequential(nn.Linear(2, 50), nn.Tanh(), nn.Linear(50, 1)))
     assert Size.of(dense, X) == Size(widest=50, outputs=1, number_bytes=4, input_bytes=8)
     images = build(lambda: nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Flatten(), nn.Linear(384, 10)))
@@ -505,7 +505,7 @@ class Tagger(nn.Module):
     [(bl.likelihoods.Normal("learned"), 2), (bl.likelihoods.Bernoulli(), 1)],
 )
 def test_outputs_beyond_a_row_of_numbers(build, likelihood, outputs):
-    """A sequence a row is the same as its steps as rows, except that a row's log density is their joint one."""
+    """One sequence per row equals its steps as rows, except that a row's log density is their joint one."""
     model = bl.BayesianModel(build(lambda: bl.bayesianize(Tagger(outputs))).double(), likelihood)
     posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model, init_scale=0.5))
     x = build(lambda: torch.randn(6, 5, dtype=torch.float64))
@@ -561,7 +561,7 @@ def test_without_a_cdf_targets_are_drawn():
     """Against Laplace(0, 1) in closed form: quantile 0.9 at log 5, CRPS of 0 is E|z| - E|z - z'| / 2 = 1 - 3/4."""
     drawn = bl.PredictiveDraws(torch.zeros(40_000, 1, 1), Laplacian(), {})
     q = bl.predictive.quantiles(drawn, [0.9], seed=1)
-    assert abs(float(q) - math.log(5)) < 4 * (0.09**0.5 / 0.1) / 200  # the deviation of a quantile
+    assert abs(float(q) - math.log(5)) < 4 * (0.09**0.5 / 0.1) / 200  # its standard deviation
     assert abs(float(bl.predictive.crps(drawn, torch.zeros(1), seed=1)) - 0.25) < 4 / 200
     assert torch.equal(q, bl.predictive.quantiles(drawn, [0.9], seed=1))
 

@@ -25,7 +25,7 @@ def two_layers(build, prior=None):
 
 
 def noisy(guide):
-    """With deviations such that every second entry has log alpha 5, the others -5."""
+    """With standard deviations such that every second entry has log alpha 5, the others -5."""
     with torch.no_grad():
         loc = guide.loc.abs().clamp(min=0.1)
         guide.loc.copy_(loc)

@@ -110,8 +110,8 @@ def test_rows_are_mixed_beyond_their_block(monkeypatch):
     """Sorted data: a batch must not be a stretch of them."""
     small_blocks(monkeypatch, window=16_000, block=160)  # 10 rows a block, 1000 a window
     stream = streams.arrays(numbered(10_000), np.arange(10_000.0), batch_size=100)
-    deviations = [float(y.std()) for _, y in stream.epoch(0)]
-    assert min(deviations) > 0.7 * 10_000 / 12**0.5
+    stds = [float(y.std()) for _, y in stream.epoch(0)]
+    assert min(stds) > 0.7 * 10_000 / 12**0.5
 
 
 def test_windows_of_one_epoch_are_shuffled_apart(monkeypatch):

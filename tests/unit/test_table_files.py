@@ -141,29 +141,30 @@ def test_the_text_of_numbers_is_short_and_exact(tmp_path, dtype):
     )
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(posterior, tmp_path, name):
-    """A limit on the size of files stands for the full disk: the first write beyond it fails."""
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(posterior, tmp_path):
+    """A limit on the size of files acts as a full disk: the first write beyond it fails."""
     posterior.save(tmp_path / "model")
-    (tmp_path / name).write_bytes(b"before")
+    files = [tmp_path / "p.csv", tmp_path / "p.parquet"]
+    for path in files:
+        path.write_bytes(b"before")
     program = f"""
         import resource, torch
         import bayesian_layers as bl
         posterior = bl.load({str(tmp_path / "model")!r})
+        x = torch.arange(100_000.0).reshape(-1, 2)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-        try:
-            x = torch.arange(100_000.0).reshape(-1, 2)
-            posterior.predict_to({str(tmp_path / name)!r}, x, 2)
-        except bl.errors.StorageError as error:
-            print(error)
+        for path in {[str(path) for path in files]!r}:
+            try:
+                posterior.predict_to(path, x, 2)
+            except bl.errors.StorageError as error:
+                print(error)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
-    )
-    assert f"{name} must be writable; received: File too large" in done.stdout
-    assert done.stdout.count("\n") == 1
-    assert (tmp_path / name).read_bytes() == b"before"
-    assert names(tmp_path) == ["model", name]
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for path, line in zip(files, done.stdout.splitlines(), strict=True):
+        assert f"{path.name} must be writable; received: File too large" in line
+        assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["model", "p.csv", "p.parquet"]
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
@@ -189,9 +190,8 @@ def test_an_error_of_the_callers_rows_is_not_one_of_the_file(posterior, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals, and no locks")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_a_killed_run_is_cleaned_up_by_the_next(posterior, tmp_path, how, name):
+@pytest.mark.parametrize(("name", "how"), [("p.csv", signal.SIGTERM), ("p.parquet", signal.SIGKILL)])
+def test_a_killed_run_is_cleaned_up_by_the_next(posterior, tmp_path, name, how):
     posterior.save(tmp_path / "model")
     program = f"""
         import sys, torch

@@ -1,4 +1,4 @@
-"""Draws of the weights as plain networks: one draw is one function, and S draws are S functions at once."""
+"""Draws of the weights as plain networks: one draw is one function, S draws are S functions at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..network import call_many, with_padding
 
 
 def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
-    """Copy a network with given weights, fixed."""
+    """Return a copy of a network with given, fixed weights."""
     network = copy.deepcopy(network).eval()
     parameters = {name: each for name, each in network.named_parameters() if name in values}
     for name, parameter in parameters.items():
@@ -30,25 +30,25 @@ def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
 class Functions(nn.Module):
     r"""S networks of one architecture, called at once: :math:`f_s = f(x; w_s)` for S draws of the weights.
 
-    A plain module: the stacked weights are buffers under the names that they have in the network, so
-    ``state_dict``, ``.to`` and ``copy.deepcopy`` take them along, and there is nothing for an optimizer to change. It
-    works under autograd and ``torch.func`` with respect to ``x``, ``torch.export`` and ``torch.onnx.export``.
+    A plain module without parameters: the stacked weights are buffers under their names in the network, which
+    ``state_dict``, ``.to`` and ``copy.deepcopy`` include. It works under autograd and ``torch.func`` with respect to
+    ``x``, ``torch.export`` and ``torch.onnx.export``.
 
-    What export cannot do, with torch 2.13. An exported file has S fixed; N may be dynamic, but behind batch norm,
-    recurrent and transformer layers it is fixed as well. Control flow that looks at the data cannot be exported; a
-    call works, by a loop over the draws. There export ``posterior.function(seed)``, one file a draw.
+    Limits of export with torch 2.13: S is fixed in an exported file; N may be dynamic, but not after batch norm,
+    recurrent and transformer layers. Control flow that depends on data cannot be exported, although a call works, by a
+    loop over the draws; export ``posterior.function(seed)`` instead, one file per draw.
 
     Args:
-        network: The architecture, and the weights and buffers that are not drawn; it is copied.
-        draws: Site name to draws, ``(S, *shape)``. Sites that are no parameter of the network are passed over.
+        network: The architecture, with the weights and buffers that are not drawn; it is copied.
+        draws: Site name to draws, ``(S, *shape)``. Sites that are not parameters of the network are ignored.
 
     Attributes:
-        network: A copy of the network that has stacked weights and cannot be called by itself.
+        network: A copy of the network with stacked weights, which cannot be called itself.
         num_draws: Number of draws S.
 
     Raises:
         DataError: If there are no draws.
-        ShapeError: If draws do not have the shape ``(S, *shape)`` of their parameter with one and the same S.
+        ShapeError: If draws do not have the shape ``(S, *shape)`` of their parameter, with one S for all.
 
     References:
         Horace He & Richard Zou (2021), "functorch: JAX-like composable function transforms for PyTorch", for
@@ -75,8 +75,8 @@ class Functions(nn.Module):
         self.eval()
 
     def _stack(self, draws: Mapping[str, Tensor]) -> Iterator[str]:
-        """Put stacked buffers in the place of drawn parameters; a tied one at each of its places."""
-        parameters = dict(self.network.named_parameters())  # they live on here, so that each has its own `id`
+        """Replace drawn parameters by stacked buffers, tied ones at each of their places; yield their names."""
+        parameters = dict(self.network.named_parameters())  # kept alive, so that each `id` is unique
         buffers = {
             id(each): self._checked(name, each, draws[name])
             for name, each in parameters.items()
@@ -100,15 +100,15 @@ class Functions(nn.Module):
         """Call all S functions on the same rows.
 
         Args:
-            x: Input with N rows in front, on the network's device and in its dtype.
-            *more: Further inputs of a network that takes several.
+            x: Input ``(N, ...)``, on the network's device and in its dtype.
+            *more: Further inputs, if the network takes several.
 
         Returns:
-            Outputs, ``(S, N, ...)``: entry ``s`` is function ``s`` at every row. For many rows times draws mind the
-            memory; ``posterior.predict`` gives moments in little.
+            Outputs, ``(S, N, ...)``: entry ``s`` is function ``s`` at every row. They take memory for all rows and
+            draws; ``posterior.predict`` computes moments in bounded memory.
         """
         weights = {name: self.network.get_buffer(name) for name in self._drawn}
-        if not weights:  # nothing of the network is latent: S times the same function
+        if not weights:  # no parameter of the network is drawn
             f = self.network(x, *more)
             return f.expand(self.num_draws, *f.shape)
         return call_many(self.network, weights, dict.fromkeys(weights, 0), (x, *more), self.num_draws)

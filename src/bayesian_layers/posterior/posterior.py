@@ -256,15 +256,15 @@ class Posterior(Predictions, Diagnostics):
     ) -> None:
         """Write the posterior to a folder: safetensors and JSON, never a pickle, and a model card for people.
 
-        ``MODEL_CARD.md`` is never read back: it may be edited, and the next ``save`` writes it anew.
+        ``MODEL_CARD.md`` is never read back; the next ``save`` overwrites edits of it.
 
         Args:
             folder: A folder that does not exist yet, or one that ``save`` wrote, which is replaced.
-            extra_documents: Further JSON documents to keep beside it, by name (a table's schema).
+            extra_documents: Name to further JSON documents to save with it, such as a table's schema.
 
         Raises:
-            StorageError: If the folder is something else, the model is of a class that cannot be described, or the
-                disk fails; what was there before stays.
+            StorageError: If the folder holds something else, a class of the model cannot be described, or the disk
+                fails; what was there before is unchanged.
         """
         facts = {
             "elbo": self.elbo,
