@@ -10,31 +10,23 @@ from torch import Tensor
 
 
 class Dataset(NamedTuple):
-    """Inputs and targets, one row per example.
-
-    Attributes:
-        x: Inputs, shape ``(N, D)``.
-        y: Targets, shape ``(N,)``.
-    """
+    """Inputs ``x``, ``(N, D)``, and targets ``y``, ``(N,)``."""
 
     x: Tensor
     y: Tensor
 
 
 def parabola(n: int = 200, seed: int = 999) -> Dataset:
-    r"""Draw points of a square, labelled by the side of a parabola on which a noisy copy of them lies.
+    r"""Return points of a square, labelled 0 or 1 by the side of a parabola on which a noisy copy of them lies.
 
     ``x`` is uniform on :math:`[-1, 1]^2`; the label is 1 where
     :math:`(x_0 + \epsilon_0)^2 < x_1 + \epsilon_1` with :math:`\epsilon \sim N(0, 0.1^2)`. It uses
     NumPy's legacy generator, so ``parabola()`` returns the arrays of the article that tested tensor2tensor's Bayesian
-    layers (2018), cast to ``float32``.
+    layers (2018), cast to ``float32``. The caller's random state is not changed.
 
     Args:
         n: Number of rows.
-        seed: Seed of the generator; the caller's random state is not changed.
-
-    Returns:
-        ``x`` of shape ``(n, 2)`` and ``y`` of shape ``(n,)`` with values 0 and 1, both ``float32``.
+        seed: Seed of the generator.
 
     Example:
         >>> x, y = parabola()

@@ -25,10 +25,6 @@ class CalibrationResult:
         converged: Whether each fit passed its convergence check, or had none, ``(M,)``.
         num_draws: Number of draws S of each posterior.
         seed: Seed of the simulations.
-
-    Raises:
-        ShapeError: If the shapes do not match.
-        DataError: If there are fewer than 2 simulations, or a probability is not strictly between 0 and 1.
     """
 
     probabilities: np.ndarray
@@ -44,9 +40,7 @@ class CalibrationResult:
         if self.converged.shape != shape[:1]:
             raise ShapeError("converged", shape[:1], self.converged.shape, "Pass one value per simulation.")
         if shape[0] < 2 or not ((self.probabilities > 0) & (self.probabilities < 1)).all():
-            raise DataError(
-                "`probabilities` must hold at least 2 simulations, and be strictly between 0 and 1"
-            )
+            raise DataError("`probabilities` must hold at least 2 simulations, strictly between 0 and 1")
 
     @cached_property
     def tests(self) -> tuple[Uniformity, ...]:
@@ -74,32 +68,19 @@ class CalibrationResult:
         return np.array([each.shift for each in self.tests])
 
     def verdicts(self, level: float = 0.05) -> tuple[str, ...]:
-        """Describe the results of the tests in words.
+        """Describe the tests of each quantity in words.
 
         Args:
             level: Probability of any false alarm if all posteriors are right (with Bonferroni's correction).
 
         Returns:
             A few words per quantity; see :meth:`bayesian_layers.metrics.Uniformity.verdict`.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
         """
         each = check_fraction("level", level) / len(self.names)
         return tuple(test.verdict(each) for test in self.tests)
 
     def summary(self, level: float = 0.05) -> str:
-        """Summarize all tests in words.
-
-        Args:
-            level: As for :meth:`verdicts`.
-
-        Returns:
-            A line about the simulations, a line per quantity, and warnings.
-
-        Raises:
-            DataError: If ``level`` is not between 0 and 1.
-        """
+        """Return a line about the simulations, a line per quantity, and warnings; ``level`` as in :meth:`verdicts`."""
         runs, size = len(self.probabilities), max(map(len, self.names))
         lines = [f"{runs} simulations, {self.num_draws} draws of each posterior, seed {self.seed}"]
         lines += [

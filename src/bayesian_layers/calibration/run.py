@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from itertools import product
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from .. import metrics
 from ..arguments import check_integer
 from ..errors import FitWarning, SiteError
 from ..fitting.fit import fit
+from ..inference_data import entry_names
 from ..model import BayesianModel, check_is_model, sample
 from ..network import Inputs, check_inputs, num_rows, parameter_sites, take_rows
 from ..posterior import Posterior
@@ -36,26 +36,23 @@ def calibrate(
     seed: int = 0,
     progress: bool = True,
 ) -> CalibrationResult:
-    r"""Test an inference method on data simulated from the model, for which the true parameters are known.
+    r"""Return tests of an inference method on data simulated from the model, for which the true parameters are known.
 
     In each simulation weights are drawn from the prior and targets from the likelihood at ``x``; a posterior is fitted
     to them, and for each quantity the posterior probability of values below the true one is computed. If the
-    posteriors are right, these probabilities are uniform. Variational posteriors rarely are exactly right; the tests
-    show in which way they are wrong *on average over the prior*: biased (the symmetry test of VSBC), too narrow, or
-    too wide.
+    posteriors are right, these probabilities are uniform. The tests show in which way posteriors are wrong *on average
+    over the prior*: biased (the symmetry test of VSBC), too narrow, or too wide.
 
     The quantities are the network's outputs at a few inputs, and sites of the likelihood and of priors (such as a noise
-    scale). Single weights of a network are not identified, since units can be permuted and change sign, so a guide that
-    covers one of several equivalent modes would appear wrong although predictions do not depend on it.
-
-    Parameters without a prior (a learned noise scale, a bias without prior) are simulated at their initial values.
+    scale). Single weights of a network are not identified, since units can be permuted and change sign. Parameters
+    without a prior (a learned noise scale, a bias without prior) are simulated at their initial values.
 
     Args:
         model: The model; it is not changed. Its prior and likelihood must be able to simulate data at ``x``.
         x: Inputs of the simulated data, with N rows on the first axis.
-        infer: Function from model, ``x``, simulated targets and a seed to a posterior; ``None`` is ``bl.fit`` with its
-            defaults. For instance ``lambda model, x, y, seed: bl.fit(model, x, y, seed=seed, progress=False,
-            guide=bl.guides.FullRankNormal(model)).posterior``.
+        infer: Function from model, ``x``, simulated targets and a seed to a posterior, for instance ``lambda model, x,
+            y, seed: bl.fit(model, x, y, seed=seed, progress=False, guide=bl.guides.FullRankNormal(model)).posterior``;
+            ``None`` is ``bl.fit`` with its defaults.
         at: Inputs at which functions are compared; ``None`` selects five evenly spaced rows of ``x``.
         weights: Whether to test single weights too. This is meaningful if they are identified, as in a linear model.
         num_simulations: Number of simulations M; 100 detect a standard deviation that is wrong by a fifth, or a bias
@@ -63,9 +60,6 @@ def calibrate(
         num_draws: Number of draws S of each posterior, 10 or more.
         seed: Simulation i depends only on ``(seed, i)``, so fewer simulations are the first of more.
         progress: Whether to show a progress bar on stderr.
-
-    Returns:
-        The probabilities with their tests; ``print`` it.
 
     Raises:
         SiteError: If the model has no likelihood, or no parameter has a prior.
@@ -91,7 +85,6 @@ def calibrate(
     _check_can_be_simulated(model)
     x = check_inputs(x, model.network)
     at = _some_rows(x) if at is None else check_inputs(at, model.network)
-    infer = _by_fit if infer is None else infer
     found, converged, names = [], [], ()
     for i in tqdm(range(num_simulations), desc="calibrate", disable=not progress):
         seeds = _seeds(seed, i)
@@ -106,15 +99,13 @@ def calibrate(
     return CalibrationResult(np.array(found), names, np.array(converged), num_draws, seed)
 
 
-def _by_fit(model: BayesianModel, x: Inputs, y: Tensor, seed: int) -> Posterior:
-    return fit(model, x, y, seed=seed, progress=False).posterior
-
-
-def _quietly(infer: Infer, model: BayesianModel, x: Inputs, y: Tensor, seed: int) -> Posterior:
+def _quietly(infer: Infer | None, model: BayesianModel, x: Inputs, y: Tensor, seed: int) -> Posterior:
     """Fit without warnings, which would repeat in every simulation; the result counts the fits that failed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)
-        posterior = infer(model, x, y, seed)
+        posterior = (
+            infer(model, x, y, seed) if infer else fit(model, x, y, seed=seed, progress=False).posterior
+        )
     if not isinstance(posterior, Posterior):
         raise TypeError(
             f"`infer` must return a bl.Posterior; received {type(posterior).__name__}. Return result.posterior."
@@ -134,23 +125,14 @@ def _quantities(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Compute the tested quantities under each draw, ``(S, J)``, and their names."""
     f = sample(model, draws, at, "f")
-    outputs = f.shape[2:]
-    parts = {"f": f.squeeze(-1) if tuple(outputs) == (1,) else f}
+    parts = {"f": f.squeeze(-1) if f.shape[2:] == (1,) else f}
     network = parameter_sites(model.network)
     for name, site in model.sites().items():
         if site.prior is not None and (weights or name not in network):
             parts[name] = draws[name]
-    names = [name + _entry(index) for name, value in parts.items() for index in _indices(value)]
-    flat = torch.cat([value.double().reshape(len(value), -1) for value in parts.values()], dim=1)
-    return flat.cpu().numpy(), tuple(names)
-
-
-def _indices(value: Tensor) -> list[tuple[int, ...]]:
-    return list(product(*map(range, value.shape[1:])))
-
-
-def _entry(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]" if index else ""
+    arrays = {name: value.double().cpu().numpy() for name, value in parts.items()}
+    flat = np.concatenate([value.reshape(len(value), -1) for value in arrays.values()], axis=1)
+    return flat, tuple(entry_names(arrays))
 
 
 def _some_rows(x: Inputs) -> Inputs:

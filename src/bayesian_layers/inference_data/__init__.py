@@ -9,6 +9,6 @@ use, ArviZ, so that it can be tested without torch; its errors are ValueErrors f
 from .containers import from_arrays
 from .leave_one_out import Loo, psis_loo
 from .pareto import pareto_k_hat, smooth
-from .summaries import summarize
+from .summaries import entry_names, summarize
 
-__all__ = ["Loo", "from_arrays", "pareto_k_hat", "psis_loo", "smooth", "summarize"]
+__all__ = ["Loo", "entry_names", "from_arrays", "pareto_k_hat", "psis_loo", "smooth", "summarize"]

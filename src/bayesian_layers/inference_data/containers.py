@@ -58,10 +58,8 @@ def from_arrays(
     }
     for group, facts in (group_attrs or {}).items():
         datasets[group].attrs.update(facts)
-    if is_before_1(arviz):
-        container = arviz.InferenceData(**datasets)
-    else:
-        container = type(arviz.from_dict({})).from_dict(datasets)
+    old = is_before_1(arviz)
+    container = arviz.InferenceData(**datasets) if old else type(arviz.from_dict({})).from_dict(datasets)
     container.attrs.update(attrs or {})
     return container
 
@@ -103,7 +101,11 @@ def _named(
     sizes: dict[tuple[str, str], int] = {}
     labels = {_free(dim, taken): np.asarray(values) for dim, values in coords.items()}
     for group, name, value in _variables(groups):
-        _check_name(name)
+        if name in _SAMPLE_DIMS or "/" in name:
+            raise ValueError(
+                f"ArviZ cannot store a variable named {name!r}: 'chain' and 'draw' are names of dimensions, and "
+                "'/' separates groups. Pass the array under another name."
+            )
         shape = value.shape if group in _DATA else value.shape[1:]
         given = dims.get(group, {}).get(name)
         chosen = [f"{name}_dim_{axis}" for axis in range(len(shape))] if given is None else list(given)
@@ -120,14 +122,6 @@ def _named(
                 )
         result[group][name] = chosen
     return result, labels
-
-
-def _check_name(name: str) -> None:
-    if name in _SAMPLE_DIMS or "/" in name:
-        raise ValueError(
-            f"ArviZ cannot store a variable named {name!r}: 'chain' and 'draw' are names of dimensions, and "
-            "'/' separates groups. Pass the array under another name."
-        )
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -24,9 +24,6 @@ class Loo:
         num_draws: Number of draws S of the weights.
         posterior_k_hat: Pareto shape of the importance weights from the guide to the posterior; ``None`` if the draws
             were assumed to come from the posterior.
-
-    Raises:
-        ValueError: If ``pointwise`` and ``k_hat`` do not have one number per row.
     """
 
     pointwise: np.ndarray
@@ -81,45 +78,18 @@ class Loo:
         )
 
     def __str__(self) -> str:
-        lines = [
-            f"elpd_loo {self.elpd:.2f} +- {self.elpd_stderr:.2f} nats, {self.elpd / len(self.pointwise):.4f} per row; "
-            f"p_loo {self.p_loo:.2f}; {self.num_draws} draws, {len(self.pointwise)} rows, "
-            f"largest k {self.k_hat.max():.2f}"
-        ]
-        return "\n".join([*lines, f"warning: {self.warning}"] if self.warning else lines)
+        rows = len(self.pointwise)
+        return (
+            f"elpd_loo {self.elpd:.2f} +- {self.elpd_stderr:.2f} nats, {self.elpd / rows:.4f} per row; p_loo "
+            f"{self.p_loo:.2f}; {self.num_draws} draws, {rows} rows, largest k {self.k_hat.max():.2f}"
+        ) + (f"\nwarning: {self.warning}" if self.warning else "")
 
 
 def psis_loo(log_likelihood: np.ndarray, log_weights: np.ndarray | None = None) -> Loo:
-    r"""Estimate leave-one-out predictive densities by Pareto-smoothed importance sampling.
-
-    For draws :math:`w_s` from an approximation q, the importance weights for the posterior without row i are
-
-    .. math:: r_{is} \propto \frac{p(y, w_s)}{q(w_s)} \cdot \frac{1}{p(y_i \mid w_s)},\qquad
-        \mathrm{elpd}_i = \log \frac{\sum_s r_{is}\, p(y_i \mid w_s)}{\sum_s r_{is}},
-
-    where the largest weights of each row are smoothed. ``p_loo`` compares these with the densities under the posterior,
-    that is under the smoothed weights :math:`p(y, w_s) / q(w_s)`, which are all equal for draws from the posterior.
-
-    Args:
-        log_likelihood: Log density of each row under each draw, in nats, ``(S, N)``.
-        log_weights: :math:`\log p(y, w_s) - \log q(w_s)` up to a constant, ``(S,)``; ``None`` for draws from the
-            posterior itself.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        ValueError: If shapes do not match, there are fewer than two draws or no rows, or a value is NaN or infinite.
-
-    References:
-        Vehtari, Gelman & Gabry (2017), arXiv 1507.04544; Magnusson, Andersen, Jonasson & Vehtari (2019),
-        arXiv 1904.10679; Yao, Vehtari, Simpson & Gelman (2018), arXiv 1802.02538.
-
-    Example:
-        >>> loo = psis_loo(np.random.default_rng(0).normal(-1.0, 0.1, size=(500, 3)))
-        >>> loo.pointwise.round(1), loo.warning
-        (array([-1., -1., -1.]), '')
-    """
+    """Estimate leave-one-out predictive densities by Pareto-smoothed importance sampling; see ``Posterior.loo``."""
+    # `log_likelihood` is (S, N); `log_weights`, (S,), is log p(y, w_s) - log q(w_s) up to a constant, or None for draws
+    # from the posterior itself. `p_loo` compares the densities without each row with those under the posterior, that is
+    # under the smoothed weights p(y, w_s) / q(w_s), which are all equal for draws from the posterior.
     values = np.asarray(log_likelihood)
     if values.ndim != 2 or len(values) < 2 or not values.shape[1]:
         raise ValueError(f"`log_likelihood` must have shape (S >= 2, N >= 1); received {values.shape}.")
@@ -151,9 +121,5 @@ def _rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # For a block of rows, (rows, S): log densities given all rows, and given all other rows; and k.
     towards_rest, k_hat = smooth(log_weights - log_p)
-    return _mean(log_p, towards_posterior), _mean(log_p, towards_rest), k_hat
-
-
-def _mean(log_p: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
-    # The logarithm of the weighted mean of each row.
-    return np.logaddexp.reduce(log_p + log_weights, axis=-1)
+    both = (np.logaddexp.reduce(log_p + each, axis=-1) for each in (towards_posterior, towards_rest))
+    return *both, k_hat

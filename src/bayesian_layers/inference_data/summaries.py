@@ -26,27 +26,23 @@ def summarize(posterior: Arrays, *, interval_prob: float = 0.94) -> pandas.DataF
     # All parameters are one variable, so that names of sites cannot clash with ArviZ's and one call computes the table.
     # They are floats, because a table of integers would have another dtype.
     flat = np.concatenate([value.reshape(len(value), -1).astype(float) for value in sites.values()], axis=1)
-    columns = ["mean", "sd", *_interval_names(interval_prob)]
+    tail = 50.0 * (1.0 - interval_prob)
+    columns = ["mean", "sd", f"hdi_{tail:g}%", f"hdi_{100.0 - tail:g}%"]
     arviz = load_arviz()
+    groups = {"posterior": {"w": flat[np.newaxis]}}
     if is_before_1(arviz):
-        container = arviz.from_dict(posterior={"w": flat[np.newaxis]})
-        table = arviz.summary(container, kind="stats", round_to="none", hdi_prob=interval_prob)
+        container, interval = arviz.from_dict(**groups), {"hdi_prob": interval_prob}
     else:
-        container = arviz.from_dict({"posterior": {"w": flat[np.newaxis]}})
-        interval = {"ci_kind": "hdi", "ci_prob": interval_prob}
-        table = arviz.summary(container, kind="stats", round_to="none", **interval)
+        container, interval = arviz.from_dict(groups), {"ci_kind": "hdi", "ci_prob": interval_prob}
+    table = arviz.summary(container, kind="stats", round_to="none", **interval)
     table = table.set_axis(columns, axis="columns").astype(float)
     # ArviZ sorts NaN like large numbers and would report an interval.
     table.loc[~np.isfinite(flat).all(axis=0), columns[2:]] = np.nan
-    return table.set_axis(list(_row_names(sites)), axis="index")
+    return table.set_axis(list(entry_names(sites)), axis="index")
 
 
-def _interval_names(prob: float) -> tuple[str, str]:
-    tail = 50.0 * (1.0 - prob)
-    return f"hdi_{tail:g}%", f"hdi_{100.0 - tail:g}%"
-
-
-def _row_names(sites: Arrays) -> Iterator[str]:
+def entry_names(sites: Arrays) -> Iterator[str]:
+    """Name every entry of a site of draws ``(S, *shape)`` by its index."""
     for name, value in sites.items():
         shape = value.shape[1:]
         for index in np.ndindex(shape):
