@@ -35,7 +35,6 @@ from .log_normal import LogNormal
 from .mixtures import MixtureOfLogistics, MixtureOfNormals
 from .normal import HeteroscedasticNormal, Normal
 from .prediction import Prediction
-from .prediction import moments as moments  # for the rest of the package; not in __all__
 from .proportions import Beta
 from .student_t import StudentT
 

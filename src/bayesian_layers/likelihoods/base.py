@@ -70,11 +70,7 @@ class Likelihood(Storable, ABC):
         return y.mean, y.variance
 
     def target_shape(self, outputs: Sequence[int]) -> tuple[int, ...]:
-        """Return the shape of a row's targets.
-
-        Args:
-            outputs: Shape of a row's outputs.
-        """
+        """Return the shape of a row's targets, given that of its outputs; see the layout of the package."""
         each = self.outputs_per_target
         if each == "classes":
             return tuple(outputs[:-1])
@@ -96,7 +92,7 @@ class Likelihood(Storable, ABC):
         return type(self).__name__
 
     def check(self, y: Tensor, rows: int, outputs: Sequence[int]) -> None:
-        """Validate targets for N rows of inputs and outputs of a shape per row, by the two methods below."""
+        """Call :meth:`check_shapes` and :meth:`check_values` for a number of rows and the shape of a row's outputs."""
         self.check_shapes(torch.empty(rows, *outputs, device="meta"), y, output_axes=len(outputs))
         self.check_values(y, outputs)
 

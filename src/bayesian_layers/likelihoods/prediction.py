@@ -1,15 +1,13 @@
-"""Predictive moments, and their computation from draws."""
+"""Predictive moments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import ShapeError
-from .base import Likelihood
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,3 @@ class Prediction:
     def std(self) -> Tensor:
         """Total standard deviation, in the shape and units of ``y``."""
         return torch.hypot(self.epistemic_std, self.aleatoric_std)
-
-
-def moments(likelihood: Likelihood, f: Tensor, latents: Mapping[str, Tensor]) -> Prediction:
-    """Compute predictive moments from draws of the network's output."""
-    if f.dim() < 3 or len(f) < 2:
-        raise ShapeError("f", ("S >= 2", "N", "outputs"), f.shape, "Take more draws.")
-    mean, variance = likelihood.moments(f, output_axes=f.dim() - 2, **latents)
-    return Prediction(mean.mean(0), mean.std(0, correction=0), variance.expand_as(mean).mean(0).sqrt())

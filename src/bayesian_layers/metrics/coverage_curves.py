@@ -56,7 +56,7 @@ class CoverageCurve:
         return float(scipy_stats().kstwo.isf(1 - check_fraction("level", level), self.count))
 
     def verdict(self, level: float = 0.05) -> str:
-        """Return too narrow (over-confident), too wide (under-confident), or calibrated as far as this shows."""
+        """Describe the result in words: too narrow, too wide, or calibrated as far as this shows."""
         if self.p_value >= check_fraction("level", level):
             return "calibrated, as far as this shows"
         return "too narrow (over-confident)" if self.off < 0 else "too wide (under-confident)"
