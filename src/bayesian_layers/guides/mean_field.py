@@ -83,6 +83,7 @@ class MeanFieldNormal(Guide):
 
         Example:
             >>> import bayesian_layers as bl
+            >>> from torch import nn
             >>> network = nn.Linear(1, 1)
             >>> _ = nn.init.constant_(network.weight, -2.0), nn.init.zeros_(network.bias)
             >>> model = bl.BayesianModel(bl.bayesianize(network), bl.likelihoods.Bernoulli())
