@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 import bayesian_layers as bl
 from _benchmarking import Record, benchmark_parser, cpu_model, record_head, write_results
+from _hashing import hash_of
 from bayesian_layers import estimators
 from bayesian_layers.estimators import Estimator
 from bayesian_layers.fitting.schedule import LEARNING_RATE, MAX_LEARNING_RATE
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.noise import seeded
-from bayesian_layers.reporting.extras import require
-from bayesian_layers.reporting.provenance import hash_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -111,7 +111,7 @@ def tasks(seed: int) -> Iterator[Task]:
         nn.functional.cross_entropy,
         (centres[y] + 0.5 * torch.randn(2048, 784, generator=g)).clamp(0, 1), y, 128, (1, 2), 400, 60, 50,
     )  # fmt: skip
-    images, digits = require("sklearn.datasets", "scikit-learn").load_digits(return_X_y=True)
+    images, digits = require("sklearn.datasets", "scikit-learn", "report").load_digits(return_X_y=True)
     yield Task(
         "CNN on 8x8 digits: Conv 16, Conv 32, Linear",
         lambda: nn.Sequential(

@@ -25,7 +25,7 @@ import torch
 
 import bayesian_layers as bl
 from _benchmarking import Record, benchmark_parser, cpu_model, record_head, write_results
-from bayesian_layers.reporting.provenance import hash_of
+from _hashing import hash_of
 from peers import environments
 from peers.calling import OURS, call, unavailable
 from peers.environments import PEERS

@@ -23,10 +23,11 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 import bayesian_layers as bl
+from _hashing import hash_of
 from bayesian_layers.errors import BayesianLayersError
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting import check_report_folder, write_report
-from bayesian_layers.reporting.provenance import hash_of, provenance
+from bayesian_layers.reporting.provenance import provenance
 from diagnosis import Diagnosis, DiagnosisRun, build_diagnosis_report, diagnose
 
 Rows = tuple[Tensor, Tensor]

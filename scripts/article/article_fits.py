@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from _hashing import hash_of
 from bayesian_layers import datasets, metrics
 from bayesian_layers.baselines import KerasFit, fit_keras
 from bayesian_layers.errors import DataError
@@ -18,7 +19,7 @@ from bayesian_layers.fitting.result import FitResult
 from bayesian_layers.model import sample
 from bayesian_layers.posterior import Posterior
 from bayesian_layers.reporting.background import background_queue
-from bayesian_layers.reporting.provenance import hash_of, provenance
+from bayesian_layers.reporting.provenance import provenance
 
 from .article_results import (
     HISTOGRAM_AT,

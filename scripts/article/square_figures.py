@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesian_layers.reporting.extras import require
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.reporting.figures import square_figure
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def heat_map(values: np.ndarray, title: str, label: str, largest: float | None =
         origin="upper",
         interpolation="nearest",
     )
-    effects = require("matplotlib.patheffects", "matplotlib")
+    effects = require("matplotlib.patheffects", "matplotlib", "report")
     halo = [effects.withStroke(linewidth=3.0, foreground="white")]  # visible on every colour
     axes.plot(_T, _T**2, color="black", lw=1.3, path_effects=halo)
     _plane(axes, 1 + half)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesian_layers.reporting.extras import require
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS, png
 from bayesian_layers.reporting.page import Gallery, Page, Picture, Points, Report, Section, Table
 from bayesian_layers.reporting.provenance import footer, provenance_points
@@ -178,7 +178,7 @@ def pictures(run: BanditRun) -> tuple[Picture, ...]:
 def _curves(
     values: Mapping[str, np.ndarray], title: str, top: float | None = None, level: float | None = None
 ) -> bytes:
-    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(5, 5), layout="constrained")
+    figure = require("matplotlib.figure", "matplotlib", "report").Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     for name, each in values.items():
         at = np.arange(1, each.shape[1] + 1)

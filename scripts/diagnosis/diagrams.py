@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesian_layers.calibration import CalibrationResult
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.metrics import CoverageCurve, PitHistogram, PredictiveCheck, Reliability, pit_histogram
 from bayesian_layers.posterior import Posterior
 from bayesian_layers.posterior.marginals import marginals
-from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def signal_diagram(posterior: Posterior, title: str, num_draws: int = 1000, seed
     decibels = {name: 20 * np.log10(each.cpu().numpy().reshape(-1) + 1e-6) for name, each in found.items()}
     low = max(-60.0, min(float(each.min()) for each in decibels.values()))
     high = max(20.0, max(float(each.max()) for each in decibels.values()))
-    locator = require("matplotlib.ticker", "matplotlib").MaxNLocator
+    locator = require("matplotlib.ticker", "matplotlib", "report").MaxNLocator
     for axes, (name, values) in zip(panels, decibels.items(), strict=True):
         axes.hist(np.clip(values, low, high), bins=25, range=(low, high), color=_BLUE)
         axes.axvline(0.0, color=_ORANGE, lw=2.0, ls="--")
@@ -171,7 +171,7 @@ def _pit_panel(axes: Any, table: PitHistogram, name: str, verdict: str | None = 
 
 
 def _pit_legend(figure: Any, level: float) -> None:
-    patch = require("matplotlib.patches", "matplotlib").Patch
+    patch = require("matplotlib.patches", "matplotlib", "report").Patch
     band = patch(color=_BAND, label=f"{100 * level:.0f} % band of calibrated ones, all bins together")
     outside = patch(facecolor=_ORANGE, hatch="///", edgecolor="white", label="outside the band")
     figure.legend(handles=[band, outside], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -182,7 +182,7 @@ def _two_lines(text: str) -> str:
 
 
 def _weight_legend() -> tuple[Any, Any, Any]:
-    lines, patches = (require(f"matplotlib.{name}", "matplotlib") for name in ("lines", "patches"))
+    lines, patches = (require(f"matplotlib.{name}", "matplotlib", "report") for name in ("lines", "patches"))
     return (
         lines.Line2D([], [], marker="o", ls="none", color=_BLUE, ms=4, label="a weight"),
         lines.Line2D([], [], marker="x", ls="none", color=_ORANGE, ms=8, mew=2.5, label="the prior"),
@@ -191,7 +191,9 @@ def _weight_legend() -> tuple[Any, Any, Any]:
 
 
 def _figure(width: float, height: float) -> Any:
-    return require("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
+    return require("matplotlib.figure", "matplotlib", "report").Figure(
+        figsize=(width, height), layout="constrained"
+    )
 
 
 def _panels(count: int, title: str) -> tuple[Any, list[Any]]:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 import bayesian_layers as bl
+from _hashing import hash_of
 from bayesian_layers.likelihoods import Likelihood
 from bayesian_layers.noise import seeded
 from bayesian_layers.reporting.figures import METHOD_COLOURS, png
 from bayesian_layers.reporting.page import Gallery, Picture, Section
-from bayesian_layers.reporting.provenance import hash_of
 
 from .common import Example, column, figure
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesian_layers.reporting.extras import require
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.reporting.page import Page, Points, Report, Section
 from bayesian_layers.reporting.provenance import footer, provenance, provenance_points
 
@@ -40,7 +40,9 @@ def build_example_report(example: Example, command: str) -> Report:
 
 def figure(width: float, height: float) -> Any:
     """Make an empty figure; sizes are in inches."""
-    return require("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
+    return require("matplotlib.figure", "matplotlib", "report").Figure(
+        figsize=(width, height), layout="constrained"
+    )
 
 
 def column(values: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import bayesian_layers as bl
+from _hashing import hash_of
 from bayesian_layers import metrics
+from bayesian_layers.lazy_imports import require
 from bayesian_layers.noise import seeded
-from bayesian_layers.reporting.extras import require
 from bayesian_layers.reporting.figures import METHOD_COLOURS, png
 from bayesian_layers.reporting.page import Gallery, Paragraphs, Picture, Section, Table
-from bayesian_layers.reporting.provenance import hash_of
 from bayesian_layers.reporting.scores import estimate
 
 from .common import Example, figure
@@ -46,7 +46,7 @@ class SplitScores:
 
 def load() -> tuple[Tensor, Tensor]:
     """Return scikit-learn's digits: images (N, 1, 8, 8) and labels (N,)."""
-    images, labels = require("sklearn.datasets", "scikit-learn").load_digits(return_X_y=True)
+    images, labels = require("sklearn.datasets", "scikit-learn", "report").load_digits(return_X_y=True)
     return torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8), torch.tensor(labels)
 
 
@@ -68,7 +68,7 @@ def network(prior: bl.priors.Prior | None, seed: int) -> nn.Sequential:
 def run(quick: bool) -> Example:
     """Compare both networks on the splits."""
     images, labels = (each[:200] if quick else each for each in load())
-    folds = require("sklearn.model_selection", "scikit-learn").StratifiedKFold(
+    folds = require("sklearn.model_selection", "scikit-learn", "report").StratifiedKFold(
         SPLITS, shuffle=True, random_state=SPLIT_SEED
     )
     splits = list(folds.split(np.zeros(len(labels)), labels.numpy()))[: 1 if quick else SPLITS]

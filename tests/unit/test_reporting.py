@@ -15,14 +15,14 @@ import pytest
 import torch
 
 import bayesian_layers as bl
+from _hashing import hash_of
 from bayesian_layers.errors import DataError, MissingExtraError, ShapeError, StorageError, TableError
 from bayesian_layers.reporting import check_report_folder, figures, write_report
 from bayesian_layers.reporting.background import background_queue
 from bayesian_layers.reporting.comparison import ComparisonRun, build_comparison_report
-from bayesian_layers.reporting.comparison.comparison_fits import scores_of
+from bayesian_layers.reporting.comparison.comparison_fits import random_splits, scores_of
 from bayesian_layers.reporting.comparison.comparison_report import summary
 from bayesian_layers.reporting.comparison.comparison_results import MethodPrediction, SplitRun
-from bayesian_layers.reporting.comparison.splits import random_splits
 from bayesian_layers.reporting.page import (
     Gallery,
     Page,
@@ -34,7 +34,7 @@ from bayesian_layers.reporting.page import (
     render,
     to_json_types,
 )
-from bayesian_layers.reporting.provenance import hash_of, hash_of_table, provenance
+from bayesian_layers.reporting.provenance import hash_of_table, provenance
 from bayesian_layers.reporting.scores import (
     Estimate,
     Metric,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import DataError
-from .extras import require
+from ..lazy_imports import require
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -144,7 +144,7 @@ class Page:
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
-    jinja2 = require("jinja2", "jinja2")
+    jinja2 = require("jinja2", "jinja2", "report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-
 from ..saving.versions import versions
 
 _PACKAGES = ("keras", "matplotlib", "scikit-learn", "pandas", "jinja2")
@@ -24,24 +22,7 @@ def provenance(seeds: Sequence[int], hashes: Mapping[str, str], command: str) ->
         except metadata.PackageNotFoundError:
             continue
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {
-        "seeds": list(seeds),
-        "sha256": dict(hashes),
-        "versions": found,
-        "command": command,
-        "date": date,
-    }
-
-
-def hash_of(*arrays: Any) -> str:
-    """Compute the SHA-256 of arrays: of dtype, shape and little-endian content of each."""
-    digest = hashlib.sha256()
-    for each in arrays:
-        array = np.ascontiguousarray(each)
-        array = array.astype(array.dtype.newbyteorder("<"))
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    return {"seeds": [*seeds], "sha256": dict(hashes), "versions": found, "command": command, "date": date}
 
 
 def hash_of_table(frame: Any) -> str:

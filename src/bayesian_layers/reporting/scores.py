@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -137,9 +137,8 @@ def describe_winners(comparisons: Sequence[Comparison], ours: str, theirs: str) 
 
 def caveat(runs: int) -> str:
     """Return a warning if there was one run only."""
-    if runs > 1:
-        return ""
-    return "There was only one run, so a difference may be due to chance; more runs give standard errors."
+    text = "There was only one run, so a difference may be due to chance; more runs give standard errors."
+    return text if runs == 1 else ""
 
 
 def _is_clear(comparisons: Sequence[Comparison]) -> bool:
@@ -147,10 +146,8 @@ def _is_clear(comparisons: Sequence[Comparison]) -> bool:
 
 
 def _listed(comparisons: Sequence[Comparison], word: str) -> str:
-    parts = [f"{each.metric.label} ({word} {_size(each)})" for each in comparisons]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _size(each: Comparison) -> str:
-    gain = Estimate(abs(each.gain.mean), each.gain.error, each.gain.runs)
-    return gain.text(each.metric.digits)
+    sizes = [replace(each.gain, mean=abs(each.gain.mean)).text(each.metric.digits) for each in comparisons]
+    *most, last = (
+        f"{each.metric.label} ({word} {size})" for each, size in zip(comparisons, sizes, strict=True)
+    )
+    return f"{', '.join(most)} and {last}" if most else last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import numbers
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..arguments import is_number
-from ..errors import MissingExtraError
+from ..lazy_imports import require
 
 if TYPE_CHECKING:
     import pandas
@@ -30,10 +29,7 @@ _SHOWN = 10
 
 def import_pandas() -> Any:
     """Import pandas, which only tables need."""
-    try:
-        return importlib.import_module("pandas")
-    except ImportError as error:
-        raise MissingExtraError("pandas", "cli") from error
+    return require("pandas", "pandas", "cli")
 
 
 class Cells:
@@ -45,7 +41,9 @@ class Cells:
         dtype = series.dtype
         self._is_numpy = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
         self._objects = None if self._is_numpy else series.astype(object).tolist()
-        self.missing = _missing(series, self._objects)  # (N,)
+        words = [isinstance(cell, str) and cell in MISSING for cell in self._objects or ()]
+        missing = series.isna().to_numpy(dtype=bool)
+        self.missing = missing | np.array(words) if words else missing  # (N,)
         self.kind: Kind = self._kind()  # of all cells that are not missing; numbers in text are text
         self.is_category_dtype = getattr(dtype, "name", "") == "category"  # even of numbers
 
@@ -56,9 +54,11 @@ class Cells:
         if self._objects is None:
             return "booleans" if self._series.dtype.kind == "b" else "numbers"
         present = [cell for cell, missing in zip(self._objects, self.missing, strict=True) if not missing]
-        if all(isinstance(cell, (bool, np.bool_)) for cell in present):
+        booleans = [isinstance(cell, (bool, np.bool_)) for cell in present]
+        if all(booleans):
             return "booleans"
-        return "numbers" if all(_is_number(cell) for cell in present) else "text"
+        are_numbers = not any(booleans) and all(isinstance(cell, (numbers.Real, Decimal)) for cell in present)
+        return "numbers" if are_numbers else "text"
 
     def numbers(self) -> np.ndarray:
         """Return the cells as float64; NaN where they are missing or text."""
@@ -67,10 +67,8 @@ class Cells:
         if self.kind == "text":
             read = import_pandas().to_numeric(np.array(self.texts(), dtype=object), errors="coerce")
         else:
-            read = [
-                0.0 if missing else _as_float(cell)
-                for cell, missing in zip(self._cells(), self.missing, strict=True)
-            ]
+            pairs = zip(self._cells(), self.missing, strict=True)
+            read = [0.0 if missing else _as_float(cell) for cell, missing in pairs]
         return np.where(self.missing, np.nan, np.asarray(read, dtype=np.float64))
 
     def texts(self) -> list[str]:
@@ -79,9 +77,7 @@ class Cells:
 
     def labels(self) -> list[Label]:
         """Return the cells as class labels, in their own type."""
-        if self.kind == "text":
-            return list(self.texts())
-        return [_as_label(cell) for cell in self._cells()]
+        return [*self.texts()] if self.kind == "text" else [_as_label(cell) for cell in self._cells()]
 
     def place(self, row: int) -> str:
         """Return the line or row of a cell, for messages."""
@@ -98,19 +94,6 @@ class Cells:
 
     def _cells(self) -> list[Any]:
         return self._series.tolist() if self._objects is None else self._objects
-
-
-def _missing(series: pandas.Series, objects: list[Any] | None) -> np.ndarray:
-    missing = series.isna().to_numpy(dtype=bool)
-    if objects is None:
-        return missing
-    return missing | np.fromiter(
-        (isinstance(cell, str) and cell in MISSING for cell in objects), bool, len(objects)
-    )
-
-
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, (numbers.Real, Decimal)) and not isinstance(cell, (bool, np.bool_))
 
 
 def _as_float(number: Any) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import TableError
 from ..saving.schema import MAX_CHARACTERS
-from .cells import Cells, is_finite_number, listed
+from .cells import Cells, listed
 
 _MANY = 20
 
@@ -84,10 +84,10 @@ def positions(cells: Cells, names: tuple[str, ...]) -> np.ndarray:
     return found
 
 
-def check_name(name: Any) -> None:
-    """Raise TableError if a value cannot be the name of a column."""
-    if not isinstance(name, str) or not name:
-        raise TableError(f"the name of a column must be text; received {name!r}")
+def check_text(what: str, value: Any) -> None:
+    """Raise TableError if a value is not text, or empty."""
+    if not isinstance(value, str) or not value:
+        raise TableError(f"{what} must be text; received {value!r}")
 
 
 def check_can_be_saved(names: Iterable[str], kind: str) -> None:
@@ -98,9 +98,3 @@ def check_can_be_saved(names: Iterable[str], kind: str) -> None:
                 f"{kind} must have at most {MAX_CHARACTERS} characters, or the model could not be saved; "
                 f"'{name[:40]}...' has {len(name)}. Shorten it."
             )
-
-
-def check_mean_and_scale(name: str, mean: Any, scale: Any) -> None:
-    """Raise TableError if a column cannot be standardized with these."""
-    if not (is_finite_number(mean) and is_finite_number(scale) and scale > 0):
-        raise TableError(f"column `{name}` must have a finite mean and a finite scale above 0")

@@ -1,4 +1,4 @@
-"""Input columns: their statistics in the table that a schema was inferred from, and their encoding."""
+"""Columns: their statistics in the table that a schema was inferred from, and their encoding as inputs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import TableError
 from .cells import Cells, is_finite_number
-from .checks import (
-    check_mean_and_scale,
-    check_name,
-    check_no_typos,
-    finite_numbers,
-    looks_like_identifiers,
-    positions,
-)
+from .checks import check_no_typos, check_text, finite_numbers, looks_like_identifiers, positions
 
 
 def mean_and_scale(values: np.ndarray, name: str) -> tuple[float, float]:
@@ -33,17 +28,41 @@ def mean_and_scale(values: np.ndarray, name: str) -> tuple[float, float]:
     return mean, scale
 
 
+def to_float32(values: np.ndarray, names: tuple[str, ...]) -> Tensor:
+    """Return columns (N, D) as float32; raise TableError, with the name of the column, if a value overflows."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not (finite := np.isfinite(narrow)).all():
+        raise TableError(
+            f"column `{names[int(np.argmin(finite.all(axis=0)))]}` has a value so large that its scaled value "
+            "overflows float32; check the units"
+        )
+    return torch.from_numpy(narrow)
+
+
 @dataclass(frozen=True)
-class NumericColumn:
-    """A column of numbers; its input of the network is (x - mean) / scale."""
+class StandardizedColumn:
+    """A column of numbers x, which becomes (x - mean) / scale."""
 
     name: str
     mean: float  # in the table that the schema was inferred from
     scale: float  # population standard deviation there; 1 for a constant column
 
     def __post_init__(self) -> None:
-        check_name(self.name)
-        check_mean_and_scale(self.name, self.mean, self.scale)
+        check_text("the name of a column", self.name)
+        if not (is_finite_number(self.mean) and is_finite_number(self.scale) and self.scale > 0):
+            raise TableError(f"column `{self.name}` must have a finite mean and a finite scale above 0")
+
+    def standardize(self, cells: Cells) -> np.ndarray:
+        """Standardize N cells, (N, 1)."""
+        values = finite_numbers(cells)
+        with np.errstate(over="ignore"):  # `to_float32` reports what overflows
+            return ((values - self.mean) / self.scale)[:, None]
+
+
+@dataclass(frozen=True)
+class NumericColumn(StandardizedColumn):
+    """A column of numbers, which is one input of the network."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -51,10 +70,8 @@ class NumericColumn:
         return (self.name,)
 
     def encode(self, cells: Cells) -> np.ndarray:
-        """Standardize N cells, (N, 1)."""
-        values = finite_numbers(cells)
-        with np.errstate(over="ignore"):  # the schema reports what overflows float32
-            return ((values - self.mean) / self.scale)[:, None]
+        """Encode N cells, (N, 1)."""
+        return self.standardize(cells)
 
     def to_document(self) -> dict[str, Any]:
         """Describe the column in JSON's types."""
@@ -69,10 +86,9 @@ class CategoricalColumn:
     categories: tuple[str, ...]  # as text (True is "True"), in order
 
     def __post_init__(self) -> None:
-        check_name(self.name)
-        if not isinstance(self.categories, tuple) or not all(
-            isinstance(each, str) for each in self.categories
-        ):
+        check_text("the name of a column", self.name)
+        texts = isinstance(self.categories, tuple) and all(isinstance(each, str) for each in self.categories)
+        if not texts:
             raise TableError(f"column `{self.name}` must have a tuple of texts as its categories")
         if not self.categories or len(set(self.categories)) < len(self.categories):
             raise TableError(f"column `{self.name}` must have categories, all different")

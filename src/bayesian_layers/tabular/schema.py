@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ..data_schema import MAX_NAMES
-from ..errors import StorageError, TableError
+from ..errors import ShapeError, StorageError, TableError
 from .cells import Cells, Label, import_pandas, listed
 from .checks import check_can_be_saved, check_finite_cells, check_not_missing, check_unique
-from .columns import CategoricalColumn, Column, NumericColumn, infer_column
-from .predictions import predictions_frame
+from .columns import CategoricalColumn, Column, NumericColumn, infer_column, to_float32
 from .target import AS_SPECIFIED, ClassTarget, RegressionTarget, Target, Task, infer_target
 
 if TYPE_CHECKING:
@@ -105,23 +104,15 @@ class TableSchema:
         missing = [name for name in names if name not in cells]
         extra = [name for name in cells if name not in {*names, self.target.name}]
         if missing or extra:
-            lacking = f"lacks {listed(missing)}" if missing else ""
-            having = f"has the unknown {listed(extra)}" if extra else ""
-            both = " and ".join(filter(None, (lacking, having)))
+            lacking, having = f"lacks {listed(missing)}", f"has the unknown {listed(extra)}"
+            both = " and ".join(text for text, names in ((lacking, missing), (having, extra)) if names)
             raise TableError(
                 f"the table must have the columns that the model was fitted on; it {both}. Add or drop them."
             )
         check_not_missing([cells[name] for name in names])
         check_finite_cells([cells[each.name] for each in self.columns if isinstance(each, NumericColumn)])
         encoded = np.concatenate([column.encode(cells[column.name]) for column in self.columns], axis=1)
-        with np.errstate(over="ignore"):
-            x = encoded.astype(np.float32)
-        if not np.isfinite(x).all():
-            name = self.input_names[int(np.argmin(np.isfinite(x).all(axis=0)))]
-            raise TableError(
-                f"column `{name}` has a value so large that its scaled value overflows float32; check the units"
-            )
-        return torch.from_numpy(x)
+        return to_float32(encoded, self.input_names)
 
     def targets(self, frame: pandas.DataFrame) -> Tensor:
         """Encode the target column, (N,): standardized, 0 and 1 (float32), or positions in ``classes`` (int64)."""
@@ -134,15 +125,31 @@ class TableSchema:
     def predictions_frame(
         self, mean: Any, epistemic_std: Any, aleatoric_std: Any, std: Any
     ) -> pandas.DataFrame:
-        """Return predictions as a table in the units of the target; see ``predictions``."""
-        return predictions_frame(self.target, mean, epistemic_std, aleatoric_std, std)
+        """Return the moments of a prediction as a table, in the units and classes of the target."""
+        # Regression: mean, epistemic_std, aleatoric_std and std. Binary: p_<second class>, epistemic_std and predicted.
+        # Multiclass: p_<class> and epistemic_std_<class> for each class, and predicted.
+        given = {"mean": mean, "epistemic_std": epistemic_std, "aleatoric_std": aleatoric_std, "std": std}
+        moments = {
+            name: torch.as_tensor(each).detach().to("cpu", torch.float64).numpy()
+            for name, each in given.items()
+        }
+        shape: tuple[int | str, ...] = moments["mean"].shape[:1] or ("N",)
+        if self.task == "multiclass":
+            shape += (len(self.classes),)
+        for name, array in moments.items():
+            if array.shape != shape:
+                raise ShapeError(name, shape, array.shape)
+        if isinstance(self.target, ClassTarget):
+            columns = _class_columns(self.target, moments["mean"], moments["epistemic_std"])
+        else:
+            columns = {name: array * self.target.scale for name, array in moments.items()}
+            columns["mean"] += self.target.mean
+        return import_pandas().DataFrame(columns)
 
     def to_document(self) -> dict[str, Any]:
         """Describe the schema in JSON's types."""
-        return {
-            "columns": [column.to_document() for column in self.columns],
-            "target": self.target.to_document(),
-        }
+        columns = [column.to_document() for column in self.columns]
+        return {"columns": columns, "target": self.target.to_document()}
 
     @classmethod
     def from_document(cls, document: Any) -> TableSchema:
@@ -158,22 +165,33 @@ class TableSchema:
             ) from error
 
 
+def _class_columns(target: ClassTarget, p: np.ndarray, epistemic_std: np.ndarray) -> dict[str, Any]:
+    if target.task == "binary":
+        columns: dict[str, Any] = {f"p_{target.names[1]}": p, "epistemic_std": epistemic_std}
+        most_probable = (p > 0.5).astype(int)
+    else:
+        columns = {f"p_{name}": p[:, k] for k, name in enumerate(target.names)}
+        columns |= {f"epistemic_std_{name}": epistemic_std[:, k] for k, name in enumerate(target.names)}
+        most_probable = p.argmax(axis=1)
+    return {**columns, "predicted": [target.classes[k] for k in most_probable.tolist()]}
+
+
 def _column_from(document: Any) -> Column:
-    kinds = {"numeric": NumericColumn, "categorical": CategoricalColumn}
-    return kinds[document["kind"]](**_fields(document, "kind", "categories"))
+    fields = _fields(document)
+    return {"numeric": NumericColumn, "categorical": CategoricalColumn}[fields.pop("kind")](**fields)
 
 
 def _target_from(document: Any) -> Target:
-    if document["task"] == "regression":
-        return RegressionTarget(**_fields(document, "task", ""))
-    return ClassTarget(**_fields(document, "", "classes"))
+    fields = _fields(document)
+    if fields["task"] != "regression":
+        return ClassTarget(**fields)
+    del fields["task"]
+    return RegressionTarget(**fields)
 
 
-def _fields(document: dict[str, Any], without: str, as_tuple: str) -> dict[str, Any]:
-    fields = {name: value for name, value in document.items() if name != without}
-    if isinstance(fields.get(as_tuple), list):
-        fields[as_tuple] = tuple(fields[as_tuple])
-    return fields
+def _fields(document: dict[str, Any]) -> dict[str, Any]:
+    # JSON has no tuples.
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in document.items()}
 
 
 def _cells_of(frame: Any) -> dict[str, Cells]:

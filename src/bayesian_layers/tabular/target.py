@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import TableError
 from .cells import Cells, Label, is_finite_number, listed, text_of
-from .checks import (
-    check_mean_and_scale,
-    check_name,
-    check_no_typos,
-    finite_numbers,
-    looks_like_identifiers,
-    positions,
-)
-from .columns import mean_and_scale
+from .checks import check_no_typos, check_text, finite_numbers, looks_like_identifiers, positions
+from .columns import StandardizedColumn, mean_and_scale, to_float32
 
 Task = Literal["binary", "multiclass", "regression"]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 AS_SPECIFIED = "as specified"  # the reason for a task that the user chose
-_FEW = range(3, 11)
+_MOST_CLASSES = 10  # of integers
 
 
 @dataclass(frozen=True)
-class RegressionTarget:
-    """A column of numbers; the network is trained on (y - mean) / scale."""
+class RegressionTarget(StandardizedColumn):
+    """A column of numbers, which the network is trained on."""
 
-    name: str
-    mean: float  # in the table that the schema was inferred from
-    scale: float  # population standard deviation there
+    task: ClassVar[Task] = "regression"
     reason: str  # for this task, in a few words
 
     def __post_init__(self) -> None:
-        check_name(self.name)
-        check_mean_and_scale(self.name, self.mean, self.scale)
-        _check_reason(self.reason)
-
-    @property
-    def task(self) -> Task:
-        """Always ``"regression"``."""
-        return "regression"
+        super().__post_init__()
+        check_text("the reason for a task", self.reason)
 
     def encode(self, cells: Cells) -> Tensor:
         """Standardize N cells, float32 (N,)."""
-        with np.errstate(over="ignore"):
-            values = ((finite_numbers(cells) - self.mean) / self.scale).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise TableError(
-                f"column `{self.name}` has a value so large that its scaled value overflows float32; check the units"
-            )
-        return torch.from_numpy(values)
+        return to_float32(self.standardize(cells), (self.name,)).squeeze(1)
 
     def to_document(self) -> dict[str, Any]:
         """Describe the target in JSON's types."""
-        numbers = {"mean": self.mean, "scale": self.scale}
-        return {"task": self.task, "name": self.name, **numbers, "reason": self.reason}
+        return {"task": self.task, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -72,8 +49,8 @@ class ClassTarget:
     reason: str  # for this task, in a few words
 
     def __post_init__(self) -> None:
-        check_name(self.name)
-        _check_reason(self.reason)
+        check_text("the name of a column", self.name)
+        check_text("the reason for a task", self.reason)
         if self.task not in ("binary", "multiclass") or not isinstance(self.classes, tuple):
             raise TableError(f"target `{self.name}` must be binary or multiclass, with a tuple of classes")
         kinds = {"number" if is_finite_number(label) else type(label) for label in self.classes}
@@ -96,7 +73,7 @@ class ClassTarget:
 
     def to_document(self) -> dict[str, Any]:
         """Describe the target in JSON's types."""
-        return {"task": self.task, "name": self.name, "classes": list(self.classes), "reason": self.reason}
+        return {**asdict(self), "classes": list(self.classes)}
 
 
 Target = RegressionTarget | ClassTarget
@@ -121,7 +98,8 @@ def infer_target(cells: Cells, task: str | None) -> Target:
             f"{listed(distinct)} in all {len(cells)} rows. Choose another target."
         )
     counted = f"{len(distinct)} distinct {'numbers' if numeric else 'values'}"
-    if task is None and numeric and not _are_classes(distinct):
+    few_integers = numeric and len(distinct) <= _MOST_CLASSES and all(float(n).is_integer() for n in distinct)
+    if task is None and numeric and len(distinct) > 2 and not few_integers:
         return _regression(cells, counted)
     return _classes(cells, task, distinct, counted)
 
@@ -152,14 +130,3 @@ def _classes(cells: Cells, task: str | None, distinct: list[Any], counted: str) 
         )
     found: Task = "binary" if task == "binary" or (task is None and len(distinct) == 2) else "multiclass"
     return ClassTarget(cells.name, found, tuple(distinct), AS_SPECIFIED if task else counted)
-
-
-def _are_classes(distinct: list[Any]) -> bool:
-    return len(distinct) == 2 or (
-        len(distinct) in _FEW and all(float(each).is_integer() for each in distinct)
-    )
-
-
-def _check_reason(reason: Any) -> None:
-    if not isinstance(reason, str):
-        raise TableError(f"the reason for a task must be text; received {reason!r}")

@@ -18,10 +18,7 @@ __all__ = ["ComparisonRun", "build_comparison_report", "run_comparison", "write_
 
 
 def write_comparison(
-    frame: pandas.DataFrame,
-    target: str,
-    folder: str | os.PathLike[str],
-    **options: Any,
+    frame: pandas.DataFrame, target: str, folder: str | os.PathLike[str], **options: Any
 ) -> Path:
     """Compare both methods on a table, write the report, and return the path of its page."""
     check_report_folder(folder)  # before the fits, which take minutes

@@ -5,27 +5,29 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from ... import metrics
+from ...arguments import check_integer
 from ...baselines import KerasFit, fit_keras
-from ...errors import FitWarning
+from ...errors import FitWarning, TableError
 from ...fitting.result import FitResult
+from ...lazy_imports import require
 from ...tabular import RegressionTarget, TableModel, TableSchema, fit_table
 from ..background import background_queue
 from ..page import Table
 from ..provenance import hash_of_table, provenance
 from .comparison_results import KERAS, LEVEL, OURS, ComparisonRun, MethodPrediction, SplitRun, metrics_of
-from .splits import Split, random_splits
 
 if TYPE_CHECKING:
     import pandas
 
 NUM_DRAWS = 1000
-VALIDATION_SHARE, PATIENCE = 0.2, 50
+TEST_SHARE, VALIDATION_SHARE, PATIENCE = 0.25, 0.2, 50
 _FIRST_ROWS, _FIRST_WEIGHTS = 8, 12
 
 
@@ -48,12 +50,15 @@ def run_comparison(
     whole = TableSchema.infer(frame, target, task)
     parts = random_splits(frame, whole, splits, seed)
     prepared = [_Prepared(frame, whole, each) for each in parts]
+    options = {"hidden": hidden, "prior_scale": prior_scale, "max_steps": max_steps, "progress": progress}
     runs, shown = [], None
     with background_queue() as pool:
         waiting = [pool.submit(_fit_keras, each, hidden, keras_epochs) for each in prepared]
         for each, keras in zip(prepared, waiting, strict=True):
-            _print(progress, f"split {len(runs) + 1} of {len(parts)}: {len(each.part.train)} training rows")
-            result = _fit(each, hidden, prior_scale, max_steps, progress)
+            if progress:
+                rows = f"{len(each.part.train)} training rows"
+                print(f"split {len(runs) + 1} of {len(parts)}: {rows}", file=sys.stderr, flush=True)
+            result = _fit(each, options)
             runs.append(_split_run(each, result, keras.result()))
             shown = shown or _shown(each, result)
     first = prepared[0]
@@ -73,6 +78,31 @@ def run_comparison(
         provenance=provenance([each.seed for each in parts], {"the table": hash_of_table(frame)}, command),
         **(shown or {}),
     )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and test rows by position, and the seed of everything random that is done with them."""
+
+    seed: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def random_splits(frame: pandas.DataFrame, schema: TableSchema, count: int, seed: int) -> list[Split]:
+    """Split a table at random, ``count`` times; each class keeps its share in both parts."""
+    check_integer("splits", count, least=1)
+    selection = require("sklearn.model_selection", "scikit-learn", "report")
+    classes = schema.targets(frame).numpy() if schema.classes else None
+    rows = np.arange(len(frame))
+    options = {"test_size": TEST_SHARE, "stratify": classes}
+    try:
+        parts = [selection.train_test_split(rows, random_state=seed + i, **options) for i in range(count)]
+    except ValueError as error:
+        raise TableError(
+            f"the table has too few rows to keep {100 * TEST_SHARE:.0f} % of them for testing: {error}"
+        ) from error
+    return [Split(seed + i, np.sort(train), np.sort(test)) for i, (train, test) in enumerate(parts)]
 
 
 class _Prepared:
@@ -99,36 +129,18 @@ class _Prepared:
         return self.schema.targets(self.test).numpy().astype(int)
 
 
-def _fit(
-    data: _Prepared, hidden: Sequence[int], prior_scale: float, max_steps: int | None, progress: bool
-) -> FitResult:
+def _fit(data: _Prepared, options: dict[str, Any]) -> FitResult:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # the page shows them
-        return fit_table(
-            data.train,
-            data.schema,
-            hidden=hidden,
-            prior_scale=prior_scale,
-            seed=data.part.seed,
-            max_steps=max_steps,
-            progress=progress,
-        )[1]
+        return fit_table(data.train, data.schema, seed=data.part.seed, **options)[1]
 
 
 def _fit_keras(data: _Prepared, hidden: Sequence[int], epochs: int) -> KerasFit:
-    task: Any = data.schema.task
-    return fit_keras(
-        data.x,
-        data.y,
-        {"test": data.x_test},
-        task=task,
-        hidden=tuple(hidden),
-        epochs=epochs,
-        validation_fraction=VALIDATION_SHARE,
-        patience=PATIENCE,
-        seed=data.part.seed,
-        num_classes=len(data.schema.classes) if task == "multiclass" else None,
-    )
+    options: dict[str, Any] = {"task": data.schema.task, "hidden": tuple(hidden), "epochs": epochs}
+    options |= {"validation_fraction": VALIDATION_SHARE, "patience": PATIENCE, "seed": data.part.seed}
+    if data.schema.task == "multiclass":
+        options["num_classes"] = len(data.schema.classes)
+    return fit_keras(data.x, data.y, {"test": data.x_test}, **options)
 
 
 def _split_run(data: _Prepared, result: FitResult, keras: KerasFit) -> SplitRun:
@@ -158,9 +170,8 @@ def _ours(data: _Prepared, result: FitResult) -> MethodPrediction:
 def _theirs(data: _Prepared, keras: KerasFit) -> MethodPrediction:
     mean, scale = data.scale
     points = mean + scale * keras.predictions["test"].astype(float)
-    return MethodPrediction(
-        points, None if keras.noise_scale is None else np.full(len(points), scale * keras.noise_scale)
-    )
+    std = None if keras.noise_scale is None else np.full(len(points), scale * keras.noise_scale)
+    return MethodPrediction(points, std)
 
 
 def _array(values: Tensor) -> np.ndarray:
@@ -188,12 +199,8 @@ def _shown(data: _Prepared, result: FitResult) -> dict[str, Any]:
     predicted.insert(0, f"actual {name}", few[name].to_numpy())
     predicted.insert(0, "row", (data.part.test[: len(few)] + 1).astype(str))
     summary = result.posterior.summary(NUM_DRAWS, data.part.seed)
-    few_weights = summary.head(_FIRST_WEIGHTS).reset_index(names="weight")
-    return {
-        "first_rows": _text_table(predicted),
-        "weights": _text_table(few_weights),
-        "num_weights": len(summary),
-    }
+    weights = _text_table(summary.head(_FIRST_WEIGHTS).reset_index(names="weight"))
+    return {"first_rows": _text_table(predicted), "weights": weights, "num_weights": len(summary)}
 
 
 def _text_table(frame: pandas.DataFrame) -> Table:
@@ -202,8 +209,3 @@ def _text_table(frame: pandas.DataFrame) -> Table:
         for row in frame.itertuples(index=False, name=None)
     )
     return Table(tuple(map(str, frame.columns)), tuple(cells))
-
-
-def _print(progress: bool, text: str) -> None:
-    if progress:
-        print(text, file=sys.stderr, flush=True)

@@ -27,22 +27,16 @@ def build_comparison_report(run: ComparisonRun) -> Report:
 
 
 def _sections(run: ComparisonRun) -> tuple[Section, ...]:
-    shown = Paragraphs(
-        (f"From here on, pictures and tables show the first split (seed {run.splits[0].seed}).",)
-    )
-    weights = f"The weights: the first {len(run.weights.rows)} of {run.num_weights}"
+    shown = f"From here on, pictures and tables show the first split (seed {run.splits[0].seed})."
+    predictions = replace(run.first_rows, caption=_ABOUT_PREDICTIONS)
+    title = f"The weights: the first {len(run.weights.rows)} of {run.num_weights}"
+    weights = Collapsible(title, replace(run.weights, caption="ArviZ's summary of 1000 draws"))
     return (
         Section("Summary", (Points(summary(run)),)),
         Section("Which predicts better", (_scores_table(run), Points(_fairness(run)), _every_split(run))),
-        Section("How good the predictions are", (shown, pictures.predictions(run))),
+        Section("How good the predictions are", (Paragraphs((shown,)), pictures.predictions(run))),
         Section("Training", (pictures.losses(run),)),
-        Section(
-            "The first predictions",
-            (
-                replace(run.first_rows, caption=_ABOUT_PREDICTIONS),
-                Collapsible(weights, replace(run.weights, caption="ArviZ's summary of 1000 draws")),
-            ),
-        ),
+        Section("The first predictions", (predictions, weights)),
         Section("How this report was made", (Points(provenance_points(run.provenance)),)),
     )
 
@@ -63,10 +57,8 @@ def comparisons(run: ComparisonRun) -> list[Comparison]:
 
 def summary(run: ComparisonRun) -> tuple[tuple[str, str], ...]:
     """Return the main results as headings and sentences."""
-    seconds = {
-        method: float(np.mean([each.seconds[method] for each in run.splits])) for method in (OURS, KERAS)
-    }
-    time = "; ".join(f"{LABELS[method]} {number(value, 1)} s" for method, value in seconds.items())
+    seconds = [(name, np.mean([each.seconds[key] for each in run.splits])) for key, name in LABELS.items()]
+    time = "; ".join(f"{name} {number(float(mean), 1)} s" for name, mean in seconds)
     points = [
         ("Who wins?", describe_winners(comparisons(run), f"The {LABELS[OURS]}", LABELS[KERAS])),
         *([("One split.", text)] if (text := caveat(len(run.splits))) else []),
@@ -159,41 +151,27 @@ def _every_split(run: ComparisonRun) -> Collapsible:
 
 def metrics(run: ComparisonRun) -> dict[str, Any]:
     """Return every number of a run."""
-    means = {
-        method: {
-            each.key: estimate(run.scores(method, each.key), run.test_to_train).to_document()
-            for each in run.metrics
-        }
-        for method in (OURS, KERAS)
-    }
+
+    def mean(method: str, key: str) -> dict[str, Any]:
+        return estimate(run.scores(method, key), run.test_to_train).to_document()
+
+    settings = ("train_rows", "test_rows", "inputs", "hidden", "prior_scale", "keras_epochs")
+    keras = {"keras_validation_share": VALIDATION_SHARE, "keras_patience": PATIENCE}
     return {
         "report": "comparison",
         "name": run.name,
         "target": run.target,
         "task": run.task,
         "classes": run.classes,
-        "settings": {
-            "train_rows": run.train_rows,
-            "test_rows": run.test_rows,
-            "inputs": run.inputs,
-            "hidden": run.hidden,
-            "prior_scale": run.prior_scale,
-            "keras_epochs": run.keras_epochs,
-            "keras_validation_share": VALIDATION_SHARE,
-            "keras_patience": PATIENCE,
-        },
-        "mean": means,
+        "settings": {**{name: getattr(run, name) for name in settings}, **keras},
+        "mean": {method: {each.key: mean(method, each.key) for each in run.metrics} for method in LABELS},
         "better_than_keras_by": {each.metric.key: each.to_document() for each in comparisons(run)},
         "splits": [_split_metrics(each) for each in run.splits],
-        "first_rows": _table_metrics(run.first_rows),
-        "weights": _table_metrics(run.weights),
+        "first_rows": {"columns": run.first_rows.header, "rows": run.first_rows.rows},
+        "weights": {"columns": run.weights.header, "rows": run.weights.rows},
         "in_short": dict(summary(run)),
         "provenance": dict(run.provenance),
     }
-
-
-def _table_metrics(table: Table) -> dict[str, Any]:
-    return {"columns": table.header, "rows": table.rows}
 
 
 def _split_metrics(each: SplitRun) -> dict[str, Any]:

@@ -21,12 +21,8 @@ def losses(run: ComparisonRun) -> Gallery:
     unit = "standardized" if run.task == "regression" else "nats per row"
     epochs, steps = len(first.keras_history["loss"]), len(first.history)
     best = int(np.argmin(first.keras_history.get("val_loss", first.keras_history["loss"]))) + 1
-    ours = figures.curves(
-        {"objective": first.history},
-        f"{LABELS[OURS]}: objective",
-        "step",
-        f"nats, all {run.train_rows} training rows",
-    )
+    objective, nats = {"objective": first.history}, f"nats, all {run.train_rows} training rows"
+    ours = figures.curves(objective, f"{LABELS[OURS]}: objective", "step", nats)
     theirs = figures.curves(curves, "Keras: loss", "epoch", f"{kind} ({unit})")
     return Gallery((
         _picture("objective", ours, "Curve of the objective of the fit over the steps",
@@ -57,13 +53,11 @@ def most_probable(prediction: MethodPrediction) -> tuple[np.ndarray, np.ndarray]
 
 def _reliability(first: SplitRun) -> Picture:
     drawn, means = {}, []
-    for method in (OURS, KERAS):
+    for method, name in LABELS.items():
         label, confidence = most_probable(first.predictions[method])
         right = label == first.y
-        drawn[LABELS[method]] = (confidence, right.astype(float))
-        means.append(
-            f"{LABELS[method]} {number(float(confidence.mean()), 3)} and {number(float(right.mean()), 3)}"
-        )
+        drawn[name] = (confidence, right.astype(float))
+        means.append(f"{name} {_mean(confidence)} and {_mean(right)}")
     return _picture(
         "reliability",
         figures.reliability(drawn, "Confidence and share of correct predictions"),
@@ -79,14 +73,8 @@ def _predicted(run: ComparisonRun, first: SplitRun, method: str) -> Picture:
     ends = [first.y, *(each.mean for each in first.predictions.values())]
     low, high = (float(f([f(each) for each in ends])) for f in (np.min, np.max))
     margin = 0.05 * (high - low)
-    figure = figures.predicted_against_actual(
-        first.y,
-        prediction.mean,
-        half,
-        f"{LABELS[method]}: predicted and actual",
-        run.target,
-        (low - margin, high + margin),
-    )
+    title, span = f"{LABELS[method]}: predicted and actual", (low - margin, high + margin)
+    figure = figures.predicted_against_actual(first.y, prediction.mean, half, title, run.target, span)
     widths = "the same width for all rows"
     if np.ptp(half) > 0:
         widths = f"half-widths from {number(float(half.min()), 2)} to {number(float(half.max()), 2)}"
@@ -101,12 +89,10 @@ def _predicted(run: ComparisonRun, first: SplitRun, method: str) -> Picture:
 
 def _coverage(first: SplitRun) -> Picture:
     drawn = {
-        LABELS[method]: np.array([_covered(first, method, level) for level in _LEVELS])
-        for method in (OURS, KERAS)
+        name: np.array([_covered(first, method, level) for level in _LEVELS])
+        for method, name in LABELS.items()
     }
-    distances = "; ".join(
-        f"{name} {number(float(np.abs(each - _LEVELS).mean()), 3)}" for name, each in drawn.items()
-    )
+    distances = "; ".join(f"{name} {_mean(np.abs(each - _LEVELS))}" for name, each in drawn.items())
     return _picture(
         "coverage",
         figures.coverage_curves(_LEVELS, drawn, "Coverage of the intervals"),
@@ -126,10 +112,8 @@ def _epistemic(run: ComparisonRun, first: SplitRun) -> Picture:
     std = np.asarray(prediction.epistemic_std)
     if run.task == "regression":
         groups, xlabel = {"test rows": std}, f"standard deviation of the mean of {run.target}"
-        total = np.asarray(prediction.std)
-        sizes = (
-            f"Its median is {_median(std)}; the median of the total standard deviation is {_median(total)}."
-        )
+        median, total = (number(float(np.median(each)), 3) for each in (std, np.asarray(prediction.std)))
+        sizes = f"Its median is {median}; the median of the total standard deviation is {total}."
     else:
         label, _ = most_probable(prediction)
         if std.ndim == 2:
@@ -150,10 +134,6 @@ def _epistemic(run: ComparisonRun, first: SplitRun) -> Picture:
 
 def _mean(values: np.ndarray) -> str:
     return number(float(values.mean()), 3) if len(values) else "none"
-
-
-def _median(values: np.ndarray) -> str:
-    return number(float(np.median(values)), 3)
 
 
 def _picture(name: str, figure: figures.Figure, alt: str, caption: str) -> Picture:
