@@ -59,17 +59,9 @@ def _fit(arguments: argparse.Namespace) -> None:
     _print(schema.task_line)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # they are part of the printed result
-        model, result = fit_table(
-            frame,
-            schema,
-            hidden=arguments.hidden,
-            prior_scale=arguments.prior_scale,
-            seed=arguments.seed,
-            max_steps=arguments.max_steps,
-            learning_rate=arguments.learning_rate,
-            batch_size=arguments.batch_size,
-            progress=not arguments.quiet,
-        )
+        names = ("hidden", "prior_scale", "seed", "max_steps", "learning_rate", "batch_size")
+        options = {name: getattr(arguments, name) for name in names}
+        model, result = fit_table(frame, schema, progress=not arguments.quiet, **options)
     model.save(arguments.out)
     _print(f"{result}\nsaved to {arguments.out}")
 
@@ -100,19 +92,10 @@ def _summarize(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from .reporting.comparison import write_comparison  # needs the libraries of an extra
 
-    page = write_comparison(
-        read_table(arguments.table),
-        arguments.target,
-        arguments.out,
-        task=arguments.task,
-        splits=arguments.splits,
-        hidden=arguments.hidden,
-        prior_scale=arguments.prior_scale,
-        keras_epochs=arguments.epochs,
-        seed=arguments.seed,
-        name=arguments.table.stem,
-        command=_command(arguments),
-    )
+    options = {name: getattr(arguments, name) for name in ("task", "splits", "hidden", "prior_scale", "seed")}
+    options |= {"keras_epochs": arguments.epochs, "command": _command(arguments)}
+    frame = read_table(arguments.table)
+    page = write_comparison(frame, arguments.target, arguments.out, name=arguments.table.stem, **options)
     _print(f"open {page}")
 
 
@@ -123,8 +106,8 @@ def _command(arguments: argparse.Namespace) -> str:
         for name, value in vars(arguments).items()
         if name not in ("run", "table", "out") and value is not None
     }
-    text = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-    return f"bayesian-layers compare {arguments.table.name} {text}"
+    words = (f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    return " ".join(["bayesian-layers compare", arguments.table.name, *words])
 
 
 def _print(text: str) -> None:
@@ -157,12 +140,9 @@ def _add_fit(commands: Commands) -> None:
     fit = commands.add_parser("fit", help="fit a Bayesian network to a table", description=_FIT)
     _add_table_and_model(fit)
     fit.add_argument("--out", type=Path, required=True, help="folder to save the model in")
-    fit.add_argument(
-        "--max-steps", type=int, help="largest number of steps (default: chosen for the problem)"
-    )
-    fit.add_argument(
-        "--learning-rate", type=float, help="initial learning rate of Adam (default: chosen for the problem)"
-    )
+    chosen = "(default: chosen for the problem)"
+    fit.add_argument("--max-steps", type=int, help=f"largest number of steps {chosen}")
+    fit.add_argument("--learning-rate", type=float, help=f"initial learning rate of Adam {chosen}")
     fit.add_argument("--batch-size", type=int, help="rows per step (default: all rows up to 4096, else 1024)")
     fit.add_argument("--quiet", action="store_true", help="show no progress bar")
     fit.set_defaults(run=_fit)
@@ -180,59 +160,35 @@ def _add_predict(commands: Commands) -> None:
 def _add_summarize(commands: Commands) -> None:
     summarize = commands.add_parser("summarize", help="print a model and a table of its weights")
     summarize.add_argument("model", type=Path, help="folder written by fit")
-    summarize.add_argument(
-        "--interval",
-        type=float,
-        default=0.94,
-        help="probability of the credible intervals (default: %(default)s)",
-    )
-    summarize.add_argument(
-        "--rows", type=int, default=50, help="number of weights to print, 0 for all (default: %(default)s)"
-    )
+    _add_number(summarize, "--interval", 0.94, "probability of the credible intervals")
+    _add_number(summarize, "--rows", 50, "number of weights to print, 0 for all")
     _add_draws(summarize)
     summarize.set_defaults(run=_summarize)
 
 
 def _add_compare(commands: Commands) -> None:
-    compare = commands.add_parser(
-        "compare", help="compare with a Keras network in a report", description=_COMPARE
-    )
+    compare = commands.add_parser("compare", help="compare with Keras in a report", description=_COMPARE)
     _add_table_and_model(compare)
     compare.add_argument("--out", type=Path, required=True, help="folder to write the report to")
-    compare.add_argument(
-        "--splits", type=int, default=5, help="number of random train/test splits (default: %(default)s)"
-    )
-    compare.add_argument(
-        "--epochs", type=int, default=1000, help="largest number of epochs of Keras (default: %(default)s)"
-    )
+    _add_number(compare, "--splits", 5, "number of random train/test splits")
+    _add_number(compare, "--epochs", 1000, "largest number of epochs of Keras")
     compare.set_defaults(run=_compare)
 
 
 def _add_table_and_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", type=Path, help="CSV, TSV or Parquet file")
     parser.add_argument("--target", required=True, help="name of the column to predict")
-    parser.add_argument(
-        "--task", choices=TASKS, help="kind of target (default: inferred from the target column)"
-    )
-    parser.add_argument(
-        "--hidden",
-        type=_units,
-        default=[20],
-        help="units of the hidden layers, such as 20 or 20,20 (default: 20)",
-    )
-    parser.add_argument(
-        "--prior-scale",
-        type=float,
-        default=1.0,
-        help="standard deviation of the prior of the weights (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)"
-    )
+    parser.add_argument("--task", choices=TASKS, help="kind of target (default: inferred from the target)")
+    hidden = "units of the hidden layers, such as 20 or 20,20 (default: 20)"
+    parser.add_argument("--hidden", type=_units, default=[20], help=hidden)
+    _add_number(parser, "--prior-scale", 1.0, "standard deviation of the prior of the weights")
+    _add_number(parser, "--seed", 0, "seed of all random numbers")
 
 
 def _add_draws(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--draws", type=int, default=1000, help="number of draws of the weights (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: %(default)s)")
+    _add_number(parser, "--draws", 1000, "number of draws of the weights")
+    _add_number(parser, "--seed", 0, "seed of the draws")
+
+
+def _add_number(parser: argparse.ArgumentParser, name: str, default: float, text: str) -> None:
+    parser.add_argument(name, type=type(default), default=default, help=f"{text} (default: %(default)s)")

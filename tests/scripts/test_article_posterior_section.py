@@ -117,7 +117,7 @@ def test_refined_and_nuts_draws_are_summed_up_alike():
     assert refined.draws == 1000
     assert nuts.draws == 3 * sampling.NUTS_CHAINS
     assert nuts.chains == "2 chains of 3, after 1 of warm-up each"
-    assert any("within the modes" in text for text in refined.warnings)
+    assert any("stay in the modes" in text for text in refined.warnings)
     for each in (refined, nuts):
         assert each.mean.shape == each.std.shape == (2500,)
         assert set(each.scores) == set(SCORES)

@@ -19,9 +19,7 @@ import numpy as np
 # Keras imports these if it finds them, and works without them; loading them takes 3 of 8 s.
 OPTIONAL = ("sklearn", "pandas", "matplotlib")
 
-# Bounds the memory; predictions of different rows are independent.
-PREDICTION_ROWS = 16384
-
+PREDICTION_ROWS = 16384  # bounds the memory; predictions of different rows are independent
 HEADS = {
     "binary": ("sigmoid", "binary_crossentropy"),
     "multiclass": ("softmax", "sparse_categorical_crossentropy"),
@@ -33,13 +31,9 @@ def build(keras: Any, recipe: dict[str, Any], num_inputs: int) -> Any:
     """Build and compile the network."""
     activation, loss = HEADS[recipe["task"]]
     dense = keras.layers.Dense
-    model = keras.Sequential(
-        [
-            keras.Input((num_inputs,)),
-            *(dense(width, activation=recipe["activation"]) for width in recipe["hidden"]),
-            dense(recipe["num_outputs"], activation=activation),
-        ]
-    )
+    hidden = [dense(width, activation=recipe["activation"]) for width in recipe["hidden"]]
+    output = dense(recipe["num_outputs"], activation=activation)
+    model = keras.Sequential([keras.Input((num_inputs,)), *hidden, output])
     optimizer = keras.optimizers.Adam(learning_rate=recipe["learning_rate"])
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     return model
@@ -54,15 +48,11 @@ def train(keras: Any, model: Any, recipe: dict[str, Any], arrays: dict[str, np.n
             monitor="val_loss", mode="min", patience=recipe["patience"], restore_best_weights=True
         )
         callbacks.append(stopping)
-    return model.fit(
-        arrays["x"],
-        arrays["y"],
-        batch_size=recipe["batch_size"],
-        epochs=recipe["epochs"],
-        validation_data=validation,
-        callbacks=callbacks,
-        verbose=0,
-    ).history
+    options = {name: recipe[name] for name in ("batch_size", "epochs")} | {
+        "callbacks": callbacks,
+        "verbose": 0,
+    }
+    return model.fit(arrays["x"], arrays["y"], validation_data=validation, **options).history
 
 
 def main(folder: Path) -> None:
@@ -83,12 +73,9 @@ def main(folder: Path) -> None:
         if name.startswith("predict_"):
             outputs[name] = model.predict(x, batch_size=PREDICTION_ROWS, verbose=0)
     np.savez(folder / "outputs.npz", **outputs)  # pyright: ignore[reportArgumentType]
-    versions = {
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }
+    modules = {"keras": keras, "torch": torch, "numpy": np}
+    versions = {"python": platform.python_version()}
+    versions |= {name: str(module.__version__) for name, module in modules.items()}
     (folder / "result.json").write_text(json.dumps({"seconds": seconds, "versions": versions}))
 
 

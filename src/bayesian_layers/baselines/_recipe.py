@@ -26,7 +26,6 @@ class Recipe:
     validation_fraction: float
     patience: int | None
     seed: int
-    num_outputs: int = 1
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, ("binary", "multiclass", "regression"))
@@ -54,8 +53,7 @@ class Recipe:
 def _float32(name: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # overflow becomes infinite, and raises here
         narrow = array.astype(np.float32)
-    infinite = int(np.isinf(narrow).sum())
-    if infinite:
+    if infinite := int(np.isinf(narrow).sum()):
         raise DataError(
             f"`{name}` must be finite in float32; {infinite} of its {array.size} values are not. "
             "Standardize them."
@@ -105,8 +103,7 @@ def _num_classes(labels: np.ndarray, task: str, num_classes: int | None) -> int:
 
 
 def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows for training and the rows for validation."""
-    # Both parts keep the caller's order.
+    """Return the rows for training and the rows for validation, each in the caller's order."""
     held = max(1, round(fraction * rows)) if fraction else 0
     if held >= rows:
         raise DataError(

@@ -22,6 +22,8 @@ import numpy as np
 from ..errors import BaselineError, DataError, MissingExtraError
 from ._recipe import Recipe, read_inputs, read_targets, split
 
+Arrays = dict[str, np.ndarray]
+
 _WORKER = Path(__file__).with_name("_keras_worker.py")
 _RESIDUAL_ROWS = "predict_residual"
 
@@ -31,22 +33,19 @@ class KerasFit:
     """A trained Keras network, as arrays.
 
     Attributes:
-        history: ``"loss"`` and, with validation rows, ``"val_loss"``: one value per epoch, shape ``(epochs,)``; mean
-            cross-entropy in nats per row, or mean squared error in squared units of ``y``. Keras averages ``"loss"``
-            over an epoch while the weights change.
-        predictions: By the names given, ``float32``: P(y = 1), shape ``(M,)``; probabilities, ``(M, K)``; or means,
-            ``(M,)``.
+        history: ``"loss"`` and, with validation rows, ``"val_loss"`` per epoch, ``(epochs,)``: mean cross-entropy in
+            nats per row, or mean squared error in squared units of ``y``. ``"loss"`` is Keras' average over an epoch.
+        predictions: By name, ``float32``: P(y = 1), ``(M,)``; probabilities, ``(M, K)``; or means, ``(M,)``.
         epochs: Number of epochs of the training.
         seconds: Wall-clock time of ``model.fit``, without the start of the process.
         noise_scale: Regression: the root mean square of the residuals on the validation rows, or on the training rows
-            if there are none, in units of ``y``; else None. The network predicts one number per row, so this standard
-            deviation is the same for all rows. If the network overfits, it is too small when it comes from training
-            rows, or from validation rows that chose when to stop.
+            if there are none, in units of ``y``; else None. It is the same for all rows, and too small if the network
+            overfits the rows it comes from, or if these chose when to stop.
         versions: Versions of python, keras, torch and numpy in the training process.
     """
 
-    history: dict[str, np.ndarray]
-    predictions: dict[str, np.ndarray]
+    history: Arrays
+    predictions: Arrays
     epochs: int
     seconds: float
     noise_scale: float | None
@@ -72,9 +71,8 @@ def fit_keras(
     """Train a dense Keras network by ``model.fit`` and predict with it.
 
     The output layer is a sigmoid, a softmax or linear; the loss is binary or categorical cross-entropy or mean squared
-    error; the optimizer is Adam. Everything is in ``float32`` and on one CPU thread (small networks gain nothing from a
-    second). The defaults are those of the article. Equal seeds give equal results. Several threads may call this
-    function at the same time: each call has its own process.
+    error; the optimizer is Adam; everything is in ``float32`` and on one CPU thread. The defaults are those of the
+    article. Equal seeds give equal results. Several threads may call it at the same time.
 
     Args:
         x: Inputs, shape ``(N, D)``. Standardize them first, as for any network.
@@ -87,8 +85,8 @@ def fit_keras(
         batch_size: Rows per step.
         learning_rate: Learning rate of Adam.
         validation_fraction: Share of the rows that is held out from training, chosen by ``seed``.
-        patience: Stop after this number of epochs without a better validation loss, and use the weights of the best
-            epoch. None trains for all epochs.
+        patience: Epochs without a better validation loss after which training stops, and the weights of the best epoch
+            are used. None trains for all epochs.
         seed: Seed of the initial weights, the batches and the validation rows.
         num_classes: K, for ``"multiclass"``; None uses the largest label plus 1.
 
@@ -148,9 +146,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | keras | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def _run(
-    recipe: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _run(recipe: dict[str, Any], arrays: Arrays) -> tuple[Arrays, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="bayesian-layers-keras-") as name:
         folder = Path(name)
         (folder / "recipe.json").write_text(json.dumps(recipe, default=np.generic.item))
@@ -164,48 +160,33 @@ def _run(
 def _call_worker(folder: Path) -> None:
     # -P keeps the worker's folder off the path, where this file would be imported as Keras.
     command = [sys.executable, "-P", str(_WORKER), str(folder)]
-    with subprocess.Popen(
-        command,
-        env=_environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            _, printed = process.communicate()
-        except BaseException:  # such as KeyboardInterrupt: leave no process behind
-            process.kill()
-            process.wait()
-            raise
+    # `run` kills the process if an exception such as KeyboardInterrupt ends the wait for it.
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    process = subprocess.run(
+        command, env=_environment(folder), stdin=nothing, stdout=nothing, stderr=pipe, check=False
+    )
     if process.returncode != 0 or not (folder / "result.json").is_file():
-        tail = printed.decode(errors="replace").strip()[-5000:] or "nothing"
+        tail = process.stderr.decode(errors="replace").strip()[-5000:] or "nothing"
         raise BaselineError(
             f"the Keras process must end with status 0 and a result; it ended with {process.returncode}. "
             f"Fix the error below. The worker's output was:\n{tail}"
         )
 
 
-def _collect(
-    outputs: dict[str, np.ndarray], result: dict[str, Any], names: list[str], targets: np.ndarray
-) -> KerasFit:
+def _collect(outputs: Arrays, result: dict[str, Any], names: list[str], targets: np.ndarray) -> KerasFit:
     history = {key: outputs[f"history_{key}"] for key in ("loss", "val_loss") if f"history_{key}" in outputs}
+    epochs = len(history["loss"])
     if not all(np.isfinite(array).all() for array in outputs.values()):
-        first = next(
-            (i for i, loss in enumerate(history["loss"]) if not np.isfinite(loss)), len(history["loss"])
-        )
+        first = int(np.append(np.isfinite(history["loss"]), False).argmin())
         raise BaselineError(
-            f"the Keras network must stay finite; its loss was finite for {first} of {len(history['loss'])} "
-            "epochs only. Standardize `x` and `y`, or lower `learning_rate`."
+            f"the Keras network must stay finite; its loss was finite for {first} of {epochs} epochs only. "
+            "Standardize `x` and `y`, or lower `learning_rate`."
         )
-    points = {
-        name: array[:, 0] if array.shape[1] == 1 else array
-        for name, array in outputs.items()
-        if name.startswith("predict_")
-    }
+    given = {name: array for name, array in outputs.items() if name.startswith("predict_")}
+    points = {name: array[:, 0] if array.shape[1] == 1 else array for name, array in given.items()}
     scale = None
     if _RESIDUAL_ROWS in points:
         residual = targets.astype(np.float64) - points[_RESIDUAL_ROWS]
         scale = float(np.sqrt(np.mean(residual**2)))
     predictions = {name: points[f"predict_{i}"] for i, name in enumerate(names)}
-    epochs = len(history["loss"])
     return KerasFit(history, predictions, epochs, result["seconds"], scale, result["versions"])

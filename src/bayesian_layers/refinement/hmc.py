@@ -74,8 +74,7 @@ def transition(
 def _advance(density: Density, position: Tensor, start: State) -> tuple[State, Tensor]:
     """Evaluate a position; return which chains have numbers that are not finite, and put these back to their start."""
     there = State.at(density, torch.where(_finite(position), position, start.position))
-    good = _finite(position) & _finite(there.gradient) & there.log_density.isfinite().unsqueeze(1)
-    good = good.squeeze(1)
+    good = (_finite(position) & _finite(there.gradient)).squeeze(1) & there.log_density.isfinite()
     return (there if bool(good.all()) else _choose(good, there, start)), ~good
 
 
@@ -105,9 +104,7 @@ class StepSize:
     def __init__(self, first: float) -> None:
         self.value = first
         self._center = math.log(first)
-        self._error = 0.0
-        self._count = 0
-        self._average = 0.0
+        self._count, self._error, self._average = 0, 0.0, 0.0
 
     def update(self, acceptance: float) -> None:
         """Adapt to the mean acceptance of a transition."""

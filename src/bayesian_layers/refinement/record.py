@@ -38,13 +38,11 @@ class Refinement:
         leapfrog_steps: Gradients per transition.
         step_size: After its adaptation, in standard deviations of the guide.
         acceptance: Mean probability with which proposals were accepted, after the adaptation.
-        rhat: Largest nested R-hat of the network's outputs at up to 16 rows of the data; ``None`` if there are too
-            few chains to compute it.
+        rhat: Largest nested R-hat of the network's outputs at up to 16 rows of the data; ``None`` for few chains.
         weights_rhat: The same for up to 4096 entries of the weights.
         effective_sample_size: Effective sample size of all states after the adaptation, for the slowest of those
             outputs and the log density; a chain that does not move counts for one draw.
-        divergent: Share of those transitions that diverged: they met a number that is not finite, or an energy error
-            above 1000 nats.
+        divergent: Share of those transitions that met a number that is not finite, or an energy error above 1000 nats.
         warnings: Sentences on what to be aware of; the first is always that chains stay within modes.
 
     Raises:
@@ -65,37 +63,23 @@ class Refinement:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_integer("iterations", self.iterations, least=1)
-        check_integer("num_chains", self.num_chains, least=2)
-        check_integer("leapfrog_steps", self.leapfrog_steps, least=1)
+        for name, least in _COUNTS.items():
+            check_integer(name, getattr(self, name), least=least)
         for name, most in _LARGEST.items():
             value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if not is_number(value) or not 0 <= value <= most:
+            missing = value is None and name in _OPTIONAL
+            if not missing and not (is_number(value) and 0 <= value <= most):
                 raise DataError(f"`{name}` must be a number from 0 to {most:g}; received {value!r}")
         if not isinstance(self.warnings, tuple) or not all(isinstance(each, str) for each in self.warnings):
             raise DataError(f"`warnings` must be a tuple of texts; received {self.warnings!r}")
 
     @classmethod
     def with_warnings(cls, notes: Sequence[str] = (), **facts: Any) -> Refinement:
-        """Make a record with the warnings that its numbers give rise to.
-
-        Args:
-            notes: Further sentences.
-            **facts: All attributes but ``warnings``.
-
-        Returns:
-            The record.
-        """
+        """Make a record from its numbers, with notes and the problems they show as its warnings."""
         return cls(**facts, warnings=(WITHIN_MODES, *notes, *cls(**facts).problems()))
 
     def problems(self) -> list[str]:
-        """List what the diagnostics show to be wrong.
-
-        Returns:
-            Sentences; none if nothing is wrong.
-        """
+        """Return sentences on what the diagnostics show to be wrong."""
         found = [*self._rhat_problems(), *self._sample_size_problems()]
         if not _ACCEPTANCE[0] <= self.acceptance <= _ACCEPTANCE[1]:
             found.append(f"the acceptance is {self.acceptance:.2f} and should be near 0.8: {_MORE}")
@@ -136,17 +120,13 @@ class Refinement:
         return []
 
     def describe(self) -> str:
-        """Summarize the refinement in one line.
-
-        Returns:
-            For instance ``refined by 60 iterations of 1000 chains: acceptance 0.79, nested R-hat 1.02, ESS 9100``.
-        """
+        """Summarize the refinement in one line: iterations, chains, diagnostics and the number of problems."""
         rhat = "unknown" if self.rhat is None else f"{self.rhat:.2f}"
-        problems = len(self.problems())
+        count = len(self.problems())
+        problems = f", {count} PROBLEM{'S' * (count > 1)}" if count else ""
         return (
             f"refined by {self.iterations} iterations of {self.num_chains} chains: acceptance {self.acceptance:.2f}, "
-            f"nested R-hat {rhat}, ESS {self.effective_sample_size:.0f}"
-            + (f", {problems} PROBLEM{'S' * (problems > 1)}" if problems else "")
+            f"nested R-hat {rhat}, ESS {self.effective_sample_size:.0f}{problems}"
         )
 
     def __str__(self) -> str:
@@ -167,20 +147,11 @@ class Refinement:
             raise StorageError(f"the stored record of a refinement is not valid: {error}") from error
 
 
-_SCHEMA = Record(
-    {
-        **dict.fromkeys(("iterations", "num_chains", "leapfrog_steps"), Integer(1)),
-        **dict.fromkeys(
-            ("seconds", "step_size", "acceptance", "effective_sample_size", "divergent"), Number(0)
-        ),
-        **dict.fromkeys(("rhat", "weights_rhat"), optional(Number(0))),
-        "warnings": ListOf(String()),
-    }
-)
+_COUNTS = {"iterations": 1, "num_chains": 2, "leapfrog_steps": 1}  # and the least of each
+_OPTIONAL = ("rhat", "weights_rhat")
 _LARGEST = {
-    **dict.fromkeys(
-        ("seconds", "step_size", "rhat", "weights_rhat", "effective_sample_size"), sys.float_info.max
-    ),
+    **dict.fromkeys(("seconds", "step_size", "effective_sample_size", *_OPTIONAL), sys.float_info.max),
     **dict.fromkeys(("acceptance", "divergent"), 1.0),
 }
-_OPTIONAL = {"rhat", "weights_rhat"}
+_KINDS = dict.fromkeys(_LARGEST, Number(0)) | dict.fromkeys(_OPTIONAL, optional(Number(0)))
+_SCHEMA = Record({**dict.fromkeys(_COUNTS, Integer(1)), **_KINDS, "warnings": ListOf(String())})

@@ -17,6 +17,7 @@ from ..draw_sources import DrawSource, StoredDraws
 from ..errors import DataError, ShapeError, SiteError
 from ..guides import Guide
 from ..guides.layout import Layout
+from ..likelihoods import Likelihood
 from ..model import BayesianModel
 from ..network import Inputs, check_inputs, evaluating, num_rows
 from ..noise import seeded, stream
@@ -45,10 +46,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if (self.seconds is None) == (self.iterations is None):
-            raise DataError(
-                "exactly one of `seconds` and `iterations` must be given; received "
-                f"{self.seconds} and {self.iterations}"
-            )
+            received = f"{self.seconds} and {self.iterations}"
+            raise DataError(f"exactly one of `seconds` and `iterations` must be given; received {received}")
         if self.iterations is not None:
             check_integer("iterations", self.iterations, least=1)
         if self.seconds is not None:
@@ -83,12 +82,12 @@ def refine(
     """Move draws of a source to the posterior of a model."""
     started = time.perf_counter()
     layout = Layout.of(model.sites())
-    x, y = _check(model, layout, x, y)
+    likelihood, x, y = _check(model, layout, x, y)
     draws = source.draw(settings.num_chains, settings.seed)
     start, point = (layout.flat(draws, names) for names in (layout.random, layout.points))
     with seeded(settings.seed, _STREAM), evaluating(model.network), pyro.validation_enabled(False):
         target = Target(model, layout, point, x, y)
-        _check_values(model, target, start, y)
+        likelihood.check(y, len(y), target.outputs(start))
         scale = _variances(source, layout, settings.seed).sqrt()
         chains = _Chains(target, start, scale, settings, started)
         with tqdm(total=settings.iterations, disable=not progress, desc="refine", unit="iteration") as bar:
@@ -178,17 +177,15 @@ def _largest(values: Tensor) -> float | None:
     return None if bool(values.isnan().any()) else float(values.max())
 
 
-def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[Inputs, Tensor]:
+def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[Likelihood, Inputs, Tensor]:
     if model.likelihood is None:
         raise SiteError(
             "the model has no likelihood, so it has no posterior. Use BayesianModel(network, likelihood)."
         )
     if not layout.random:
         raise SiteError("no parameter has a prior, so there is no posterior to refine, only point estimates")
-    improper = [
-        name for name, site in model.sites().items() if site.prior is not None and not site.prior.proper
-    ]
-    if improper:
+    priors = {name: site.prior for name, site in model.sites().items()}
+    if improper := [name for name, prior in priors.items() if prior is not None and not prior.proper]:
         raise SiteError(
             f"{improper} have an improper prior, so the posterior has no integral and chains cannot converge to it. "
             "Use the guide's draws, or a proper prior such as bl.priors.Horseshoe."
@@ -202,12 +199,7 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
     check_tensor("y", y)
     if y.dim() == 0 or len(y) != num_rows(x):
         raise ShapeError("y", (num_rows(x), "..."), y.shape, f"`x` has {num_rows(x)} rows.")
-    return x, y.to((x[0] if isinstance(x, tuple) else x).device)
-
-
-def _check_values(model: BayesianModel, target: Target, start: Tensor, y: Tensor) -> None:
-    likelihood: Any = model.likelihood
-    likelihood.check(y, len(y), target.outputs(start))
+    return model.likelihood, x, y.to((x[0] if isinstance(x, tuple) else x).device)
 
 
 @torch.no_grad()

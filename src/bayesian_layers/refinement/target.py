@@ -58,18 +58,16 @@ class Target:
     def function_values(self, flat: Tensor) -> Tensor:
         """Evaluate the network at some of the rows, spread over the data."""
         f = self._outputs(flat, self._point).reshape(len(flat), -1)
-        return (f if f.shape[1] else flat)[
-            :, :_MONITORED_VALUES
-        ]  # a network without outputs is a density of its own
+        watched = f if f.shape[1] else flat  # a network without outputs is a density of its own
+        return watched[:, :_MONITORED_VALUES]
 
     @torch.no_grad()
     def outputs(self, flat: Tensor) -> torch.Size:
         """Return the shape of the outputs of a row."""
         f = self._outputs(flat[:1], self._point[:1])
         if f.dim() < 3:
-            raise ShapeError(
-                "network(x)", ("N", "outputs"), f.shape[1:], "Keep the axis of outputs, even for one."
-            )
+            hint = "Keep the axis of outputs, even for one."
+            raise ShapeError("network(x)", ("N", "outputs"), f.shape[1:], hint)
         return f.shape[2:]
 
     def _outputs(self, flat: Tensor, point: Tensor) -> Tensor:
