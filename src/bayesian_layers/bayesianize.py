@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,7 @@ def bayesianize(
         2.bias    1    point estimate              None for '*.bias'
     """
     check_not_lazy(network)
-    choose = _prior_by_name(network, prior) if isinstance(prior, Mapping) else _one_prior(prior)
+    choices = _choices(network, prior)
     selected = None if only is None else _matches(network, only, "only")
     skipped = set() if skip is None else _matches(network, skip, "skip")
     copied = copy.deepcopy(network)
@@ -106,7 +106,7 @@ def bayesianize(
         owner, leaf = _owner(copied, name)
         if leaf in priors.get_priors(owner) or not parameter.requires_grad:
             continue
-        choice = choose(name)
+        choice = choices[name]
         reason = _why_excluded(name, owner, selected, skipped, named=choice.named)
         priors.set_priors(owner, {leaf: choice.prior if reason is None else None})
         setattr(owner, _NOTES, {**getattr(owner, _NOTES, {}), leaf: reason or choice.note})
@@ -141,21 +141,18 @@ class _Choice:
     named: bool = False
 
 
-def _one_prior(prior: Prior | None) -> Callable[[str], _Choice]:
-    priors.check_is_prior(prior)
-    choice = _Choice(priors.default(), "default prior") if prior is None else _Choice(prior, "given prior")
-    return lambda _: choice
-
-
-def _prior_by_name(network: nn.Module, by_pattern: Mapping[str, Prior | None]) -> Callable[[str], _Choice]:
-    choices: dict[str, _Choice] = {}
-    for pattern, prior in by_pattern.items():
+def _choices(network: nn.Module, prior: Prior | Mapping[str, Prior | None] | None) -> dict[str, _Choice]:
+    names = [name for name, _ in network.named_parameters()]
+    if not isinstance(prior, Mapping):
         priors.check_is_prior(prior)
-        note = f"None for {pattern!r}" if prior is None else f"matches {pattern!r}"
-        for name in _matches(network, pattern, "prior"):
-            choices.setdefault(name, _Choice(prior, note, named=pattern != "*"))
-    none = _Choice(None, "no pattern of `prior` matches")
-    return lambda name: choices.get(name, none)
+        note = "default prior" if prior is None else "given prior"
+        return dict.fromkeys(names, _Choice(priors.default() if prior is None else prior, note))
+    choices = dict.fromkeys(names, _Choice(None, "no pattern of `prior` matches"))
+    for pattern, each in reversed(list(prior.items())):  # the first pattern that matches decides
+        priors.check_is_prior(each)
+        note = f"None for {pattern!r}" if each is None else f"matches {pattern!r}"
+        choices |= dict.fromkeys(_matches(network, pattern, "prior"), _Choice(each, note, pattern != "*"))
+    return choices
 
 
 def _why_excluded(

@@ -180,7 +180,7 @@ class GaussianProcess(nn.Module):
         Args:
             x: Inputs of the layer, ``(N, D)``, which also determine device and dtype by default.
             out_features: Functions K.
-            num_inducing: Largest number of inducing inputs M.
+            num_inducing: Largest number M; rows that are equal are chosen once.
             lengthscale: As for the class; ``None`` for the standard deviation of each input times :math:`\sqrt{D}`.
             **options: Other arguments of the class.
 
@@ -243,9 +243,7 @@ class GaussianProcess(nn.Module):
                   \operatorname{Var} f = k(x, x) - |B|^2 + |\text{scale\_tril}^\top B|^2, \quad B = L^{-1} K_{Zx}
 
         They are exactly the moments of the layer's draws if its inputs are the data, as in the first layer of a
-        network. With the fitted hyperparameters of a network of one layer::
-
-            posterior.mean_function().marginals(x, *posterior.source.blocks()["inducing_values"])
+        network: ``posterior.mean_function().marginals(x, *posterior.source.blocks()["inducing_values"])``.
 
         Args:
             x: Inputs, ``(N, D)``.

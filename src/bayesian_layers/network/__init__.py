@@ -1,34 +1,19 @@
 """Networks as functions of their parameters: which parameters are sites, and calls with one draw or many."""
 
-from .calling import Outputs, call, call_many, outputs, with_padding
-from .inputs import (
-    Inputs,
-    check_inputs,
-    dtype_and_device,
-    evaluating,
-    explain_errors,
-    named_parts,
-    num_rows,
-    take_rows,
-)
-from .sites import check_not_lazy, hyperparameter_sites, parameter_sites, priors_by_id
-
-__all__ = [
-    "Inputs",
-    "Outputs",
-    "call",
-    "call_many",
-    "check_inputs",
-    "check_not_lazy",
-    "dtype_and_device",
-    "evaluating",
-    "explain_errors",
-    "hyperparameter_sites",
-    "named_parts",
-    "num_rows",
-    "outputs",
-    "parameter_sites",
-    "priors_by_id",
-    "take_rows",
-    "with_padding",
-]
+from .calling import Outputs as Outputs
+from .calling import call as call
+from .calling import call_many as call_many
+from .calling import outputs as outputs
+from .calling import with_padding as with_padding
+from .inputs import Inputs as Inputs
+from .inputs import check_inputs as check_inputs
+from .inputs import dtype_and_device as dtype_and_device
+from .inputs import evaluating as evaluating
+from .inputs import explain_errors as explain_errors
+from .inputs import named_parts as named_parts
+from .inputs import num_rows as num_rows
+from .inputs import take_rows as take_rows
+from .sites import check_not_lazy as check_not_lazy
+from .sites import hyperparameter_sites as hyperparameter_sites
+from .sites import parameter_sites as parameter_sites
+from .sites import priors_by_id as priors_by_id

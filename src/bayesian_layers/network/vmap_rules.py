@@ -55,13 +55,7 @@ _RULES: dict[Any, Any] = {
     functional.multi_head_attention_forward: _attention_layer,
     **recurrence.RULES,
 }
-_WITHOUT_RULE = (
-    nn.Bilinear,
-    nn.MultiheadAttention,
-    nn.TransformerEncoderLayer,
-    nn.RNNBase,
-    nn.RNNCellBase,
-)
+_WITHOUT_RULE = (nn.Bilinear, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.RNNBase, nn.RNNCellBase)
 _KNOWN_MODULES = ("torch.nn.modules.", "bayesian_layers.layers.")
 
 

@@ -40,7 +40,8 @@ class Prior(Storable, ABC):
 
     In all methods ``like`` is any tensor with the parameter's shape, dtype and device, ``scale`` the product of the
     values of the sites :meth:`hypers`, ``(*batch, *first axes)`` (``None`` without them), and ``u`` unconstrained
-    values, ``(*batch, *shape)``. Densities are in nats, entry by entry.
+    values, ``(*batch, *shape)``. Densities are in nats, entry by entry. The key of a site of ``hypers`` follows the
+    parameter's name; its shape is ``()`` for one scale, or the parameter's first axes for one scale each.
     """
 
     FAMILY: ClassVar = "bl.priors"
@@ -52,8 +53,6 @@ class Prior(Storable, ABC):
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
         """Return the latent sites whose product is the scale of the prior; none if it is fixed."""
-        # By the suffix that follows the parameter's name. Their shape is `()` for one scale, or the parameter's first
-        # axes for one scale each.
         return {}
 
     @abstractmethod
@@ -81,7 +80,7 @@ class Prior(Storable, ABC):
 
     def expected_log_density(self, loc: Tensor, variance: Tensor) -> Tensor:
         r"""Compute :math:`E[\log p(u)]` for :math:`u \sim N(\text{loc}, \text{variance})`, entry by entry."""
-        # Only priors whose `kl` is "expected" have it; gradients flow to both arguments.
+        # Gradients must flow to both arguments.
         raise NotImplementedError(f"E[log p] under a Normal has no closed form for {self}")
 
     def distribution(self, like: Tensor, scale: Tensor | None = None) -> Any:

@@ -99,11 +99,10 @@ class ElementwiseNormal(Prior):
 def from_posterior(posterior: protocols.Posterior) -> nn.Module:
     """Make a posterior the prior of a new model.
 
-    The network of the posterior is copied. Each of its parameters that had a prior gets Normal priors, entry by
-    entry, with the posterior's means and standard deviations (exact for a mean-field guide, else those of 1000
-    draws: correlations are lost); learned and hierarchical scales are no longer sites. Parameters have the
-    posterior's means, so that a fit starts there; those without a prior stay point estimates. The noise scale
-    belongs to the likelihood and is not carried over.
+    Each parameter that had a prior gets Normal priors, entry by entry, with the posterior's means and standard
+    deviations (exact for a mean-field guide, else those of 1000 draws: correlations are lost); learned and hierarchical
+    scales are no longer sites. Parameters start at the posterior's means; those without a prior stay point estimates.
+    The noise scale belongs to the likelihood and is not carried over.
 
     Args:
         posterior: A ``bl.Posterior``.

@@ -25,20 +25,17 @@ class Normal(Prior):
 
     ``"fan_in"``: :math:`1 / \sqrt{\text{fan in}}` where the fan-in is the product of all axes but the first, and 1
     for parameters with fewer than two axes (biases), so that the outputs of a layer keep their size however wide it
-    is. The rule assumes that the first axis is that of the outputs, as in Linear and convolutions. In transposed
-    convolutions it is that of the inputs, and in ``nn.Embedding`` that of the entries: pass a number for these.
+    is. In transposed convolutions and embeddings the first axis is not that of the outputs: pass a number for these.
 
-    ``"learned"``: one scale for each parameter tensor (weights and biases apart), the latent site
-    ``<name>.prior_scale``. It has no prior: the guide has a point estimate of it, which starts at 1 and
-    maximizes the ELBO (empirical Bayes).
+    ``"learned"``: one scale for each parameter tensor, the latent site ``<name>.prior_scale`` without a prior: a point
+    estimate, which starts at 1 and maximizes the ELBO (empirical Bayes).
 
     Attributes:
         loc: Mean.
         scale: Standard deviation, above 0, or ``"fan_in"`` or ``"learned"``.
 
     Raises:
-        DataError: If ``loc`` is not finite, or ``scale`` neither a finite positive number nor one of the
-            two texts.
+        DataError: If ``loc`` is not finite, or ``scale`` neither a finite positive number nor one of the two texts.
 
     References:
         Neal (1996), "Bayesian Learning for Neural Networks", and Fortuin (2022), arXiv 2105.06868, for scales by

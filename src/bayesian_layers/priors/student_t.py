@@ -24,9 +24,8 @@ class StudentT(Prior):
     .. math:: p(w_j) \propto \left(1 + \frac{(w_j - \text{loc})^2}{\nu s^2}\right)^{-(\nu + 1) / 2},
               \qquad s = \text{scale} \sqrt{(\nu - 2) / \nu}
 
-    Weights of trained networks have heavier tails than a Normal; under this prior a few weights may be large. As
-    :math:`\nu \to \infty` it becomes ``Normal(loc, scale)``, which has the same mean and standard deviation for every
-    :math:`\nu`. :math:`E_q[\log p]` has no closed form; the KL is estimated on the draws of each step, relative to it.
+    A few weights may be large, as in trained networks. As :math:`\nu \to \infty` it becomes ``Normal(loc, scale)``,
+    with the same mean and standard deviation; the KL is estimated on the draws of each step, relative to it.
 
     Attributes:
         df: Degrees of freedom :math:`\nu`, above 2, so that there is a standard deviation.
@@ -56,7 +55,7 @@ class StudentT(Prior):
         check_positive("df", self.df)
         if not self.df > 2:
             raise DataError(
-                f"`df` must be above 2, so that there is a standard deviation; received {self.df!r}"
+                f"`df` must be above 2, for there to be a standard deviation; received {self.df!r}"
             )
         check_finite("loc", self.loc)
         check_positive("scale", self.scale, hint=STD)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ._numbers import filled
 from .base import Prior, not_needed
 
 
@@ -14,8 +15,7 @@ class _Standard(Prior):
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean 0 and standard deviation 1; see :meth:`Prior.unconstrained`."""
         not_needed(self, scale)
-        like = like.detach()
-        return like.new_zeros(()).expand(like.shape), like.new_ones(()).expand(like.shape)
+        return filled(like, 0.0), filled(like, 1.0)
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,7 @@ class Noise(_Standard):
 
     A draw of a Gaussian process takes thousands of numbers that select a function. The data do not change their
     distribution, so :math:`q = p`: they are part of neither the KL nor any density ratio, of no table of weights,
-    and need no parameter in a guide. ``posterior.sample`` returns them, as they are part of a draw.
-
-    The parameter itself, which a plain call of the network uses, should be 0, the mean of the noise.
+    and need no parameter in a guide. The parameter itself, which a plain call of the network uses, should be 0.
 
     Example:
         >>> import torch
@@ -43,9 +41,8 @@ class Whitened(_Standard):
     r"""N(0, I) for whitened values of a function, which are correlated in the posterior.
 
     Data at one input inform the function everywhere: the posterior covariance of the inducing values of a Gaussian
-    process is full, and independent Normals get the variance of the function wrong by a factor.
-    ``bl.guides.BlockNormal`` has a full covariance along the last axis for sites with this prior; ``bl.fit`` uses it
-    where there are such sites.
+    process is full, and independent Normals get the variance of the function wrong by a factor. ``bl.fit`` uses
+    ``bl.guides.BlockNormal``, with a full covariance along the last axis, where there are sites with this prior.
 
     References:
         Hensman, Matthews & Ghahramani (2015), "Scalable variational Gaussian process classification",

@@ -28,16 +28,13 @@ def parquet(
 ) -> Stream:
     """Stream rows of a Parquet file; needs the extra ``parquet``.
 
-    Row groups are read one at a time, and only these columns of them. Rows are shuffled within a row group, or within
-    as many groups as fit into 16 MiB. Memory: a few times the largest row group of the file; groups of about 10,000
-    rows that are not sorted by the target work well.
+    Rows are shuffled within a row group, or within as many groups as fit into 16 MiB. Memory: a few times the largest
+    row group of the file; groups of about 10,000 rows that are not sorted by the target work well.
 
     Args:
         path: The file.
-        inputs: Columns of ``x``, which is ``(N, D)`` and floating; a tuple of lists of columns for several
-            inputs. Integers and booleans become floats.
-        target: Column of ``y``, ``(N,)``; a list of columns for ``(N, K)``. Integers and booleans become
-            ``int64``, which are labels.
+        inputs: Columns of ``x``, ``(N, D)``, which become floats; a tuple of lists of columns for several inputs.
+        target: Column of ``y``, ``(N,)``; a list for ``(N, K)``. Integers and booleans become ``int64``, labels.
         batch_size: Rows per batch.
         seed: Seed of the order of the rows.
         weight: Column of the sample weights, or ``None``.
