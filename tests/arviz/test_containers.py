@@ -224,6 +224,7 @@ az.plot_khat(az.loo(data, pointwise=True), backend="matplotlib")
 """
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path):
     """In a process of its own, since both ArviZ and matplotlib keep what they are told about figures."""
     code = f"""

@@ -273,6 +273,7 @@ def test_loading_the_file_imports_neither_arviz_nor_pandas(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_first_use_warns_of_nothing_and_restores_the_filters(tmp_path):
     code = "before = list(warnings.filters); m.summarize({'w': np.arange(6.).reshape(3, 2)});"
     code += "m.from_arrays({'w': np.arange(3.)}); assert warnings.filters == before"

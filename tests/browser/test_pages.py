@@ -103,6 +103,7 @@ def reports(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["article", "kinds", "prices"])
 def test_a_report_opens_from_disk(browser, reports, tmp_path, name):
     page = (reports / name / "index.html").read_text(encoding="utf-8")
@@ -116,6 +117,7 @@ def test_a_report_opens_from_disk(browser, reports, tmp_path, name):
     assert str(ROOT) not in page + json.dumps(metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["article", "prices"])
 def test_a_report_is_no_wider_than_a_phone(browser, reports, tmp_path, name):
     # 500 is the narrowest window that a headless browser opens.
@@ -134,6 +136,7 @@ def test_the_probe_sees_what_is_wrong(browser, tmp_path):
     assert found["images"][0][2] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "reports").glob("*/index.html")), ids=lambda path: path.parent.name
 )

@@ -69,6 +69,7 @@ def test_draws_at_once_equal_a_loop_over_draws(row):
     assert not torch.allclose(f[0], f[1])
 
 
+@pytest.mark.slow
 def test_an_svi_step_changes_the_guides_parameters(row):
     model, x, y = row.model(), row.inputs(), row.targets()
     guide = wide_guide(model)
@@ -80,6 +81,7 @@ def test_an_svi_step_changes_the_guides_parameters(row):
         assert value.numel() == 0 or not torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 def test_the_vectorized_elbo_is_the_mean_over_single_ones(row, particles):
     model, x, y = row.model(), row.inputs(), row.targets()
     torch.testing.assert_close(*particles(TraceMeanField_ELBO, model, wide_guide(model), x, y))
@@ -96,6 +98,7 @@ def test_predictive_in_parallel_or_not(row):
     assert together["y"].shape == one_by_one["y"].shape == (S, *row.targets().shape)
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_fit_recorded_or_not(row):
     x, y = row.inputs(), row.targets()
     found = []
@@ -117,6 +120,7 @@ def parts(estimator, guide, x, y, noise, row_noise):
     return value.detach(), torch.cat(gradient[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "flipout"])
 def test_estimators_cover_what_they_should_and_agree_at_zero_noise(row, kind):
     model, x, y = row.model(), row.inputs(), row.targets()
@@ -133,6 +137,7 @@ def test_estimators_cover_what_they_should_and_agree_at_zero_noise(row, kind):
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "flipout"])
 def test_estimators_are_unbiased(row, kind):
     """Their mean over draws against the plain one's, value and slope along a direction: 4.5 standard errors."""
@@ -156,6 +161,7 @@ def test_estimators_are_unbiased(row, kind):
     assert (samples[0].mean() - samples[1].mean()).abs() < 4.5 * error
 
 
+@pytest.mark.slow
 def test_what_was_saved_is_loaded(row, tmp_path):
     model, x = row.model(), row.inputs()
     posterior = bl.Posterior.from_guide(model, wide_guide(model))
@@ -204,6 +210,7 @@ def test_at_scale_zero_every_draw_is_the_network(row):
         torch.testing.assert_close(f, model.network(*unpacked(x)).expand_as(f))
 
 
+@pytest.mark.slow
 def test_a_fit_in_single_precision(row):
     model, x, y = (make(torch.float32) for make in (row.model, row.inputs, row.targets))
     result = bl.fit(model, x, y, particles=2, max_steps=2, progress=False)

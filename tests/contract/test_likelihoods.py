@@ -79,6 +79,7 @@ def test_the_log_likelihood_is_the_sum_over_single_targets(problem):
     torch.testing.assert_close(log_likelihood(model, given, x, y).squeeze(0), expected)
 
 
+@pytest.mark.slow
 @with_problems(SHAPED)
 @pytest.mark.parametrize("particles", [1, 3])
 def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
@@ -97,6 +98,7 @@ def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
     torch.testing.assert_close(ours_slope, torch.autograd.grad(theirs, parameters), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 @with_problems(SHAPED)
 def test_predictive_draws_targets_that_the_likelihood_takes(problem):
     model, x, y = problem
@@ -110,6 +112,7 @@ def test_predictive_draws_targets_that_the_likelihood_takes(problem):
         assert Predictive(model, num_samples=5, parallel=True)(x)["y"].shape == (5, *y.shape)
 
 
+@pytest.mark.slow
 @with_problems(SHAPED)
 @pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")
 def test_predictions_have_the_shape_of_the_targets(problem):
@@ -128,6 +131,7 @@ def test_predictions_have_the_shape_of_the_targets(problem):
     assert posterior.pit(x, y).shape == y.shape
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesian_layers.errors.FitWarning")
 def test_files_and_arviz_keep_it(small, tmp_path):
     model, x, y = small
@@ -145,6 +149,7 @@ def test_files_and_arviz_keep_it(small, tmp_path):
     assert data["log_likelihood"]["y"].shape == (1, 4, N)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 def test_steps_of_a_fit_are_recorded(small):
     """In float32, of which not all is exact: the recorded step is compared with the eager one by the fit itself."""

@@ -1,5 +1,6 @@
 """Draws, functions and files of a posterior, for every network and guide of the table."""
 
+import pytest
 import torch
 from torch.func import functional_call
 
@@ -18,6 +19,7 @@ def one_after_the_other(model, draws, x):
         )
 
 
+@pytest.mark.slow
 def test_functions_are_draws_of_sample(case, x):
     """One function is draw 0, S functions at once are the loop, and ``draws`` sees the same weights."""
     model, guide, _ = case
@@ -28,6 +30,7 @@ def test_functions_are_draws_of_sample(case, x):
     torch.testing.assert_close(posterior.draws(x, num_draws=5, seed=3).f, f)
 
 
+@pytest.mark.slow
 def test_files_keep_a_posterior(case, x, tmp_path):
     model, guide, _ = case
     posterior = bl.Posterior.from_guide(model, guide)

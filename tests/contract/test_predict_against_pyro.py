@@ -23,6 +23,7 @@ def moments_of_draws(likelihood, drawn, x):
     return mean, variance.expand_as(mean)
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_same_draws(case, x):
     model, guide, _ = case
     given = {
@@ -52,6 +53,7 @@ def assert_mean(draws, ours):
     assert ((draws.mean(0) - ours).abs() <= 4 * error + 1e-9 * ours.abs()).all()
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_other_draws(case, x):
     """Deviations by their squares, which are means over draws; 4000, as squares of few draws are no Normal's."""
     model, guide, y = case
@@ -70,6 +72,7 @@ def test_moments_are_those_of_other_draws(case, x):
     assert_mean((targets - ours.mean) ** 2, ours.std**2)
 
 
+@pytest.mark.slow
 def test_predictive_in_a_loop_has_the_same_mean(case, x):
     model, guide, y = case
     with seeded(2):

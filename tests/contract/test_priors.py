@@ -51,6 +51,7 @@ def test_densities_references_and_ratios_agree(prior):
         torch.testing.assert_close(prior.log_ratio(u, LIKE, scale), density - reference)
 
 
+@pytest.mark.slow
 @over(PROPER)
 def test_draws_from_the_prior_depend_on_their_number_alone(prior, build):
     model = regression(prior, build)
@@ -75,6 +76,7 @@ def test_priors_are_saved_and_loaded(prior, build, tmp_path):
     assert type(prior).__name__ in (tmp_path / "p" / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 @over(PROPER)
 def test_chains_and_refinement_are_finite(prior, build):
     model = regression(prior, build)
@@ -89,6 +91,7 @@ def test_chains_and_refinement_are_finite(prior, build):
     assert refined.predict(X, num_draws=32).std.isfinite().all()
 
 
+@pytest.mark.slow
 @over(LEARNABLE)
 @pytest.mark.filterwarnings("ignore::bayesian_layers.errors.ConvergenceWarning")
 def test_what_comes_after_a_fit(prior, build):

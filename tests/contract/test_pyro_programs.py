@@ -14,6 +14,7 @@ from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded, standard_normal
 
 
+@pytest.mark.slow
 def test_svi_moves_the_parameters_and_raises_the_elbo(case, x):
     model, guide, y = case
     before = {name: value.detach().clone() for name, value in guide.named_parameters()}
@@ -27,20 +28,24 @@ def test_svi_moves_the_parameters_and_raises_the_elbo(case, x):
         assert value.numel() == 0 or not torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 def test_the_vectorized_elbo_is_the_mean_over_single_ones(case, x, particles):
     model, guide, y = case
     torch.testing.assert_close(*particles(TraceMeanField_ELBO, model, guide, x, y))
 
 
+@pytest.mark.slow
 def test_the_vectorized_elbo_by_densities_is_the_mean_over_single_ones(case_of_sites, x, particles):
     model, guide, y = case_of_sites
     torch.testing.assert_close(*particles(Trace_ELBO, model, guide, x, y))
 
 
+@pytest.mark.slow
 def test_pyros_elbo_is_ours_in_expectation(case, x):
     assert_elbo_is_ours(TraceMeanField_ELBO, *case, x)
 
 
+@pytest.mark.slow
 def test_pyros_elbo_by_densities_is_ours_in_expectation(case_of_sites, x):
     """Of the sites' densities in place of their KL; a likelihood enters both ELBOs alike."""
     assert_elbo_is_ours(Trace_ELBO, *case_of_sites, x)
@@ -62,6 +67,7 @@ def assert_elbo_is_ours(loss, model, guide, y, x):
     assert error < 0.3  # a forgotten Jacobian or entropy costs more
 
 
+@pytest.mark.slow
 def test_torch_optimizers_train_the_guide_and_the_store_stays_empty(case, x):
     model, guide, y = case
     elbo = TraceMeanField_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1)(model, guide)
@@ -84,6 +90,7 @@ def test_the_prior_program_runs_in_parallel(problem, x):
     assert drawn["f"].shape[:2] == (50, 12)
 
 
+@pytest.mark.slow
 def test_nuts_draws_are_taken_back(real):
     """Against a conjugate posterior: Bayesian linear regression in closed form."""
     with seeded(0):
@@ -116,6 +123,7 @@ def test_nuts_runs_on_learned_noise_and_point_estimates(build, x, real):
     assert bl.Posterior.from_samples(model, draws).predict(x, num_draws=5).mean.shape == (12,)
 
 
+@pytest.mark.slow
 def test_two_networks_in_a_larger_program(build, x, real):
     """A network for the mean, one for the noise; both called `weight` and `bias`, told apart by scope."""
     mean = bl.BayesianModel(build(lambda: bl.Linear(2, 1).double()))

@@ -19,6 +19,7 @@ def modules():
     return ["bayesian_layers", *(each.name for each in found if not each.name.endswith("_worker"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules())
 def test_examples_of_docstrings(name):
     with seeded(0):
@@ -38,6 +39,7 @@ def blocks():
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

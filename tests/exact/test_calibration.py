@@ -38,6 +38,7 @@ def exact(model, x, y, scale=1.0, shift=0.0):
 # --- k-hat --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "low", "high"), [(1.0, 0.0, 0.0), (1.3, -np.inf, 0.5), (0.4, 0.7, np.inf)])
 def test_k_hat_where_the_guide_contains_the_posterior_or_not(model, scale, low, high):
     """Exact: all ratios are equal, which is 0. Wider: they are bounded. Narrower: k = 1 - 0.4^2 = 0.84."""
@@ -98,6 +99,7 @@ def run(model, scale=1.0, shift=0.0, **settings):
     return bl.calibrate(model, X, infer, at=X[:1], **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "shift", "verdict"),
     [

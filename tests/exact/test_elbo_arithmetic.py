@@ -48,6 +48,7 @@ def numpy_elbo(guide, x, y, num_draws, seed):
     return log_p.mean() - kl, log_p.std() / np.sqrt(num_draws), kl
 
 
+@pytest.mark.slow
 def test_estimate_elbo(article):
     model, guide, x, y = article
     by_hand, error, kl = numpy_elbo(guide, x.numpy(), y.numpy(), 100_000, seed=3)
@@ -57,6 +58,7 @@ def test_estimate_elbo(article):
     assert our_error == pytest.approx(error * np.sqrt(5), rel=0.1)
 
 
+@pytest.mark.slow
 def test_pyros_own_elbo_of_model_and_guide(article):
     model, guide, x, y = article
     by_hand, error, _ = numpy_elbo(guide, x.numpy(), y.numpy(), 100_000, seed=3)

@@ -121,6 +121,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_mean_is_that_of_a_million_plain_draws(name):
     make_network, shape = NETWORKS[name]
@@ -143,6 +144,7 @@ def linear_gaussian(guide, x, y, noise_scale):
     return NUM_DATA / N * log_p.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("particles", [1, 4])
 @pytest.mark.parametrize("kind", ["reparameterization", "local", "flipout"])
 def test_the_mean_is_the_closed_form(kind, particles):
@@ -169,6 +171,7 @@ def wrong_where_used_twice(guide, x, noise):
     return x, "head"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv1d", "used twice"])
 def test_local_where_it_is_biased_would_be_seen(name):
     make_network, shape = NETWORKS[name]

@@ -58,6 +58,7 @@ def test_inverse_undoes_forward(make, dtype, tolerance, context):
     torch.testing.assert_close(back_log_det, -log_det, rtol=0, atol=10 * tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [0, 2])
 def test_log_determinant_is_that_of_autograds_jacobian(make, context):
     flow = make(context=context, dtype=torch.float64)
@@ -150,6 +151,7 @@ def integral(density, context):
     return float(y.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "features"),
     [(bl.NeuralSpline, 1), (bl.NeuralSpline, 2), (bl.RealNVP, 2), (bl.MAF, 1), (bl.MAF, 2)],
@@ -252,6 +254,7 @@ def regression():
     return design[:, :3], y, float(evidence)
 
 
+@pytest.mark.slow
 def test_the_guide_finds_a_correlated_posterior(build, regression):
     """Its ELBO is the log marginal likelihood within 0.1 nats, where independent Normals are more than 1 nat away."""
     x, y, evidence = regression
@@ -278,6 +281,7 @@ class Banana(nn.Module):
         return (self.w[1] + self.w[0] ** 2).expand(len(x), 1)
 
 
+@pytest.mark.slow
 def test_the_guide_bends_along_a_banana():
     """A full covariance loses more than a nat there; the evidence is by quadrature."""
     model = bl.BayesianModel(

@@ -114,6 +114,7 @@ def test_with_inducing_points_at_the_data_it_is_gaussian_process_regression(kern
     )  # a jitter of 1e-6 over the noise's 0.04, 24 times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_draws_have_the_mean_and_the_covariance_of_the_regression(kernel):
     _, model, guide = optimal(kernel)
@@ -139,6 +140,7 @@ def test_the_prior_has_the_covariance_of_the_kernel_however_few_the_frequencies(
     assert np.abs(z_scores(draws, np.zeros(10), np.kron(np.eye(2), spread))).max() < LARGEST_Z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_draws_have_the_marginals_of_any_guide_between_few_inducing_points(kernel):
     layer = bl.GaussianProcess(1, 2, kernel=kernel, num_inducing=4, mean="linear", dtype=torch.float64)
@@ -164,6 +166,7 @@ def gradient(value, guide):
     return torch.cat([value.detach()[None], *(part.reshape(-1) for part in parts)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [BlockNormal, bl.guides.MeanFieldNormal])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_by_rows_the_expected_log_likelihood_is_the_closed_form(kernel, family):
@@ -219,6 +222,7 @@ class Marginals(torch.nn.Module):
         return self.layer.marginals(*args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_default_fit_finds_the_evidence(kernel):
     layer, model = at_the_data(kernel, num_frequencies=4)
@@ -245,6 +249,7 @@ def test_independent_normals_miss_the_standard_deviation_by_factors(kernel):
     assert ratio.max() > 2
 
 
+@pytest.mark.slow
 def test_lengthscale_variance_and_noise_are_found_again():
     """Within a factor of 1.6: about as wide is the likelihood itself for 60 rows of 15 lengthscales."""
     x, random = np.linspace(-3, 3, 60)[:, None], np.random.default_rng(5)

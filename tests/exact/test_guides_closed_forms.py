@@ -170,6 +170,7 @@ def test_joint_kl_equals_torch_in_value_and_gradient(build, family):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", GUIDES)
 def test_kl_equals_the_mean_over_draws(model, family):
     """E_q[log q - log p] from draws and Pyro's densities alone, positive sites with their Jacobian; a z-test."""
@@ -193,6 +194,7 @@ def test_kl_equals_the_mean_over_draws(model, family):
     assert abs(float(difference.mean()) - float(guide.weighted_kl(model).detach())) < 4.5 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", JOINT)
 def test_claimed_covariance_is_that_of_the_draws(model, family):
     guide = away_from_its_start(family(model))

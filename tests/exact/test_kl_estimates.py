@@ -133,6 +133,7 @@ def network(prior, build):
     return build(lambda: nn.Sequential(bl.Linear(2, 3, prior=prior), nn.Tanh(), bl.Linear(3, 1)).double())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
 def test_pyros_elbo_is_ours_in_expectation(prior, build):
     model = bl.BayesianModel(network(prior, build), bl.likelihoods.Normal("learned"))
@@ -271,6 +272,7 @@ def test_the_kl_from_the_log_uniform_is_dawsons_integral(dtype):
     assert prior.expected_log_density(*far).isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_kl_from_the_log_uniform_is_that_of_its_density(build):
     """E_q[log q - log p] over 200,000 draws: the constant is the density's, and the least KL is 0."""
     prior = bl.priors.LogUniform()
@@ -286,6 +288,7 @@ def test_the_kl_from_the_log_uniform_is_that_of_its_density(build):
         assert kl >= -1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [bl.guides.FullRankNormal, bl.guides.LowRankNormal, bl.guides.MeanFieldNormal, ENSEMBLE]
 )

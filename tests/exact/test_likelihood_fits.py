@@ -44,6 +44,7 @@ def log_likelihood(likelihood, values, names, y):
     return likelihood.distribution(f, **latents).log_prob(y).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_fit_recovers_the_truth(name):
     """Within 4 standard errors: the inverse of the information in data and N(0, 1) priors, at the truth."""
@@ -75,6 +76,7 @@ def test_a_fit_recovers_the_truth(name):
     assert ((found - truth).abs() < 4 * errors).all(), (found - truth) / errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", [likelihoods.StudentT("learned"), likelihoods.NegativeBinomial()])
 def test_a_fit_ends_where_the_data_want_the_simpler_likelihood(likelihood):
     """Normal and Poisson are limits of the other two: in float32, where their textbook densities are noise there."""

@@ -64,6 +64,7 @@ def test_elbo_equals_the_closed_form(model, data, closed_form):
     assert result.objective == pytest.approx(-result.elbo)
 
 
+@pytest.mark.slow
 def test_minibatches_reach_the_same_optimum(model, data, closed_form):
     _, precision, mean = closed_form
     result = bl.fit(model, *data, batch_size=25, max_steps=3000, progress=False)

@@ -35,6 +35,7 @@ def miss(guide, x, y, noise, scale, weight=1.0):
     return gap, np.abs(error / np.sqrt(np.diag(np.linalg.inv(precision)))).max()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`[xy]` is far from unit scale")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(20))

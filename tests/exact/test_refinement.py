@@ -70,6 +70,7 @@ def conjugate(x, y, noise, scale):
     return torch.linalg.solve(precision, x.T @ y / noise**2), torch.linalg.inv(precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["mean field", "full rank", "stored draws"])
 def test_a_linear_regression_gets_its_exact_posterior(build, family):
     x, y = data(3)
@@ -319,6 +320,7 @@ def test_each_member_of_an_ensemble_is_refined_where_it_is(build):
     assert all(value.isfinite().all() for value in refined.source.samples.values())
 
 
+@pytest.mark.slow
 @few
 def test_several_outputs_and_several_rows_of_chains(build, monkeypatch):
     """Chains are evaluated in groups that fit into memory, whatever their size with the same result."""
@@ -392,6 +394,7 @@ def test_a_damaged_record_is_refused(build, tmp_path, changed):
         Refinement.from_spec(document | changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"seconds": 1.0, "iterations": 2}, {"iterations": 0}, {"iterations": 2.0}, {"seconds": 0}, {"seconds": math.inf},

@@ -40,6 +40,7 @@ def test_many_degrees_of_freedom_are_a_normal():
     torch.testing.assert_close(nearly.log_density(u, u), normal.log_density(u, u), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -44,6 +44,7 @@ def fitted():
     return bl.fit(model, x, y, estimator="local", progress=False), x, y, truth
 
 
+@pytest.mark.slow
 def test_each_weight_ends_where_it_should(fitted):
     """Against the optimum of each weight alone; with orthogonal inputs these are the optimum of all."""
     result, x, y, _ = fitted

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 import torch
 
 
@@ -22,6 +23,7 @@ def run(code, **environment):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_importing_and_a_whole_session_leave_the_process_as_it_was(tmp_path):
     """A session with Pyro's validation as it comes, and one with validation switched off."""
     run(f"""
@@ -59,6 +61,7 @@ def test_importing_and_a_whole_session_leave_the_process_as_it_was(tmp_path):
     """)
 
 
+@pytest.mark.slow
 def test_a_fit_is_the_same_in_another_process():
     code = """
         import torch
@@ -77,6 +80,7 @@ def test_a_fit_is_the_same_in_another_process():
     assert run(code).split(maxsplit=1) == [here["printed"][0], f"{here['printed'][1]}\n"]
 
 
+@pytest.mark.slow
 def test_a_compiled_fit_is_the_captured_one_and_leaves_the_process_as_it_was():
     run(
         """

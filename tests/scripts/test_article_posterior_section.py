@@ -78,6 +78,7 @@ def test_with_nuts_the_distances_from_it_are_there():
     assert ratio == {"Keras": "-", "mean field": "1.8000", "refined": "1.1000", "NUTS": "-"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_section_is_on_the_page_when_there_is_something_to_show():
     run = article(refined=sampled(0.53, 0.11, 0.125))
@@ -99,6 +100,7 @@ def test_the_section_is_on_the_page_when_there_is_something_to_show():
     assert not any(name.startswith("panel_") for name in without.pictures)
 
 
+@pytest.mark.slow
 def test_maps_of_the_deviation_share_their_scale():
     gallery = posterior_section.section(article(refined=sampled(0.53, 0.11, 0.125))).blocks[2]
     wide, narrow = (each.png for each in gallery.pictures)

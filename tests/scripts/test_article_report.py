@@ -97,6 +97,7 @@ def cells(page):
     return [text for text in re.findall(r"<td>(?:<strong>)?([^<]*)", page) if re.search(r"\d", text)]
 
 
+@pytest.mark.slow
 def test_every_score_on_the_page_comes_from_the_run(article_report, undrawn):
     other = article(levels={name: 0.021 + 0.001 * i for i, name in enumerate(("keras", *methods.BAYESIAN))})
     # All other numbers move as well.

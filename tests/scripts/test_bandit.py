@@ -187,6 +187,7 @@ def test_each_round_has_its_own_function(mushrooms):
     assert (agent.choose(x) != actions).any()
 
 
+@pytest.mark.slow
 def test_ours_learns_what_is_to_be_eaten(rounds, mushrooms):
     from bandit.agents import BayesianThompson, Settings
 
@@ -231,6 +232,7 @@ def test_mushrooms_are_found_by_name_and_table(tmp_path):
     assert problem.draw(30, 1).x.shape == (30, 5)
 
 
+@pytest.mark.slow
 def test_a_small_run_of_the_wheel(script, tmp_path):
     done = script("compare_bandit.py", "--agents", "thompson", "greedy", "linear", "uniform",
                   "--rounds", 31, "--steps", 2, "--seeds", 1, "--out", "report")  # fmt: skip

@@ -204,6 +204,7 @@ def test_the_referee_agrees_with_torch_distributions():
     assert standard_error < 2.0  # nats: the comparison means something
 
 
+@pytest.mark.slow
 def test_the_speed_benchmark_without_peers(speed, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(speed, "elbo", functools.partial(speed.elbo, draws=2000))
     folder = tmp_path / "out"
@@ -237,6 +238,7 @@ def uci(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_quality_benchmark_goes_on_where_it_ended(quality, uci, tmp_path, capsys):
     folder = tmp_path / "out"
     words = ["--data", str(uci), "--sets", "energy", "--max-steps", "80", "--output", str(folder)]
@@ -297,6 +299,7 @@ def test_priors_on_the_command_line(quality):
             quality.parse_prior(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -32,6 +32,7 @@ def posterior(build):
     return bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", [None, 1])
 def test_reliability(event):
     rng = np.random.default_rng(0)
@@ -85,6 +86,7 @@ def test_check():
     assert legend(figure.legends) == ["drawn from the model", "the data"]
 
 
+@pytest.mark.slow
 def test_weights(posterior):
     figure = diagrams.weight_diagram(posterior, "Weights")
     table = posterior.weight_table()
@@ -127,6 +129,7 @@ def test_calibration():
     ].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_panels_hold_any_number(count):
     result = bl.CalibrationResult(

@@ -47,6 +47,7 @@ def calibration():
     )
 
 
+@pytest.mark.slow
 def test_classes_have_a_reliability_and_regressions_transforms(classes, regression):
     assert classes.reliability is not None
     assert classes.reliability.count.sum() == classes.test_rows == 300
@@ -61,6 +62,7 @@ def test_the_tables_are_those_of_the_posterior(regression):
     assert regression.k_hat < 0.7  # two nearly uncorrelated inputs: mean field is nearly the posterior
 
 
+@pytest.mark.slow
 def test_the_page_says_every_verdict_and_keeps_every_number(classes, regression, calibration):
     report = build_diagnosis_report(DiagnosisRun((classes, regression), {"a fit": calibration}, RECORD))
     assert "right calibrated, as far as this shows; wide" in report.page
@@ -74,6 +76,7 @@ def test_the_page_says_every_verdict_and_keeps_every_number(classes, regression,
     assert wide < 0.5 < numbers["calibrations"]["a fit"]["spread"][0]
 
 
+@pytest.mark.slow
 def test_pictures_of_several_panels_have_a_row_of_their_own(classes):
     page = build_diagnosis_report(DiagnosisRun((classes,), {}, RECORD)).page
     assert '<figure class="whole"><img' in page  # the checks have four panels

@@ -22,6 +22,7 @@ def examples(script_in, tmp_path_factory):
     return script_in(folder, "make_examples.py", "--quick", "--out", folder), folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_writes_its_report(examples, name):
     done, folder = examples

@@ -17,6 +17,7 @@ def run(capsys, *arguments):
     return status, *capsys.readouterr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_fit_summarize_predict(script, capsys, table, frame, tmp_path, monkeypatch, task):
     monkeypatch.chdir(tmp_path)
@@ -129,6 +130,7 @@ def model(table, tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

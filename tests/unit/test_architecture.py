@@ -34,6 +34,7 @@ DESCRIBED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [nn, bl], ids=["torch", "twins"])
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_a_layer_comes_back_with_all_its_arguments(name, kind, build):

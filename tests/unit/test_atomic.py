@@ -70,6 +70,7 @@ def test_folders_and_missing_parents_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
 def test_remains_of_killed_writers_go_and_those_of_running_ones_stay(tmp_path):
     path = tmp_path / "p.csv"

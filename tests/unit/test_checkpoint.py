@@ -117,6 +117,7 @@ def test_resuming_with_a_foreign_source_warns_about_its_order(model, folder):
     assert any("cannot be restored" in text for text in result.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage_end", [16, 24])  # of the first stage, and of all
 def test_killed_between_a_last_step_and_its_evaluation(model, folder, monkeypatch, stage_end):
     whole = quick(model)
@@ -243,6 +244,7 @@ def in_a_process(script, *words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_kill_minus_nine(tmp_path):
     done = in_a_process(KILLS, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -338,6 +340,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", EDITS)
 def test_edited_code_is_refused(build, folder, monkeypatch, what):
     """Hashes cover values, not code; dropout is random, and must not look like an edit."""
@@ -363,6 +366,7 @@ def test_damage_is_refused_and_nothing_is_overwritten(model, folder, name):
     assert seen == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -432,6 +436,7 @@ LOCKED = """
 """
 
 
+@pytest.mark.slow
 def test_a_folder_is_used_by_one_fit_at_a_time(model, folder):
     here = Path(bl.__file__).parent.parent
     command = [sys.executable, "-c", textwrap.dedent(LOCKED), str(folder)]
@@ -503,6 +508,7 @@ def test_a_signal_saves_and_stops_the_fit(model, folder, number, kind, capsys):
     assert [signal.getsignal(each) for each, _ in SIGNALS] == before
 
 
+@pytest.mark.slow
 def test_a_signal_to_a_process(tmp_path):
     """Each signal to a fork of its own: as it ends, and what it writes to stderr."""
     script = """

@@ -67,6 +67,7 @@ def rewrite(folder, change):
 # --- any corruption -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(NAMES), choose=st.randoms(use_true_random=False))
 @settings(
     max_examples=250, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -394,6 +395,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_bombs_take_little_memory_and_run_nothing(tmp_path):
     """In a process of its own, whose peak memory and audit events are seen."""
     script = BOMBS.format(scripts=str(SCRIPTS), folder=str(tmp_path / "model"), pool=POOL)

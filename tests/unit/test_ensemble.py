@@ -430,6 +430,7 @@ def test_estimators_that_need_moments_say_so(model):
 # --- the Pyro program ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [TraceMeanField_ELBO, Trace_ELBO])
 def test_pyros_elbo_is_the_weighted_mean_of_the_members(mixture, model, loss):
     """Values and gradients, with unequal weights: against the members alone, z-tests."""
@@ -466,6 +467,7 @@ def test_pyros_elbo_is_the_weighted_mean_of_the_members(mixture, model, loss):
         assert ((seen.mean(0) - exact).abs() < 4.5 * error + 1e-9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [TraceMeanField_ELBO, Trace_ELBO, TraceGraph_ELBO])
 def test_svi_trains_all_members(model, loss):
     guide = Ensemble(model, members=2)
@@ -590,6 +592,7 @@ def check_finds_both_modes(model, guide, x, y):
     assert float(w.std()) == pytest.approx(1.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_two_members_find_two_modes(square):
     model, x, y = square
     guide, single = Ensemble(model, members=2, seed=1), MeanFieldNormal(model)
@@ -616,6 +619,7 @@ def test_fit_finds_both_modes_and_sets_the_weights(square):
     assert torch.equal(result.posterior.source.log_weight, guide.log_weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", ["eager", "captured"])
 def test_fit_improves_every_member(any_model, compile):
     """Three members, point estimates, learned scales; the ELBO is the mean of the members'."""

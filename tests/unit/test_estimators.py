@@ -424,6 +424,7 @@ COVERAGE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("case", COVERAGE)
 def test_what_is_covered_and_that_the_rest_is_said(build, case):

@@ -49,6 +49,7 @@ def test_the_elbo_of_the_result_is_that_of_its_posterior(model):
     assert abs(again[0] - result.elbo) < 4 * math.hypot(again[1], result.elbo_stderr)
 
 
+@pytest.mark.slow
 def test_default_fit_of_the_article_reaches_its_optimum(build):
     """The best mean-field ELBO known for N(0, 1) on all 41 is -64.73."""
     network = build(lambda: nn.Sequential(bl.Linear(2, 10), nn.Tanh(), bl.Linear(10, 1)))
@@ -112,6 +113,7 @@ def test_dropout_follows_the_mode_of_the_network(build):
     assert not np.array_equal(quick(model).history, training)
 
 
+@pytest.mark.slow
 def test_the_elbo_does_not_depend_on_the_batch_size(model):
     full = quick(model, max_steps=None)
     batched = quick(model, max_steps=None, batch_size=25)
@@ -474,6 +476,7 @@ def test_a_callback_can_end_the_fit(model):
     assert not result.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LowRankNormal", "FullRankNormal"])
 def test_joint_guides_reach_a_better_elbo(model, kind):
     mean_field = quick(model, max_steps=None)

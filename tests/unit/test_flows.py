@@ -171,6 +171,7 @@ def test_shapes_of_contexts_and_targets(build):
         bl.likelihoods.Flow(nn.Tanh())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [1, 3])
 @pytest.mark.parametrize("axes", [(), (4,)])
 @pytest.mark.parametrize("draws", [(), (3,), (2, 3)])
@@ -388,6 +389,7 @@ class First(nn.Module):
         return pair[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [bl.RealNVP, bl.MAF, bl.NeuralSpline])
 def test_a_reversible_layer_inside_a_network(build, kind):
     """S draws at once are a loop over draws, and a step can be recorded."""

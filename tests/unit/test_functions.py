@@ -302,6 +302,7 @@ EXPORT = """
 """
 
 
+@pytest.mark.slow
 def test_export_and_onnx_with_any_number_of_rows():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(EXPORT)],

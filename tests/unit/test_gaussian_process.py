@@ -176,6 +176,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fitted_saved_and_loaded(name, build, tmp_path):
     model = bl.BayesianModel(build(NETWORKS[name]), bl.likelihoods.Normal("learned"))
@@ -200,6 +201,7 @@ def test_one_function_of_a_deep_process_is_one_function(build):
     assert float((functions(X)[0] - functions(X)[1]).abs().max()) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [nn.Linear, bl.Linear, bl.GaussianProcess])
 def test_processes_are_fitted_by_their_values_at_rows(build, before):
     network = build(lambda: nn.Sequential(before(2, 2), bl.GaussianProcess(2, 1, num_inducing=4)).double())
@@ -211,6 +213,7 @@ def test_processes_are_fitted_by_their_values_at_rows(build, before):
     assert math.isfinite(result.k_hat)
 
 
+@pytest.mark.slow
 def test_a_fit_is_judged_in_pieces_alike(build, monkeypatch):
     """In bounded memory: so many rows times draws at once."""
     layer = build(lambda: bl.GaussianProcess(2, 1, num_inducing=4).double())

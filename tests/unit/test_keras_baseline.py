@@ -91,6 +91,7 @@ def fits(tmp_path_factory):
         yield done | {"imported": set(sys.modules) - modules}
 
 
+@pytest.mark.slow
 def test_binary(fits):
     fit = fits["binary"]
     assert isinstance(fit, KerasFit)

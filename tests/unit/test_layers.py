@@ -242,6 +242,7 @@ def test_self_attention(build):
         bl.SelfAttention(nn.Identity())
 
 
+@pytest.mark.slow
 def test_a_sentence_fits_predicts_and_comes_back_from_a_file(build, tmp_path):
     def make():
         network = nn.Sequential(

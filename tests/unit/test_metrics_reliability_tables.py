@@ -118,6 +118,7 @@ def test_interval_tells_them_apart(kind):
     assert (found.ece > found.expected + 2 * found.stderr) == (kind != "right")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "off", "bins"), [(300, 0.0, 5), (300, 0.1, 5), (300, 0.1, 1), (3000, 0.05, 10)]
 )

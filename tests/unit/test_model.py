@@ -83,6 +83,7 @@ def test_several_inputs(build):
     assert result.posterior.predict(x, num_draws=4).mean.shape == (5,)
 
 
+@pytest.mark.slow
 def test_prior_predict_is_the_priors_predictive(build):
     """f = w x + b with N(0, 1) priors: variance 1 + |x|^2, exactly."""
     model = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Normal(0.5))
@@ -124,6 +125,7 @@ def test_dropout_is_off_in_predictions_and_the_mode_comes_back(build):
     assert model.training
 
 
+@pytest.mark.slow
 def test_without_a_likelihood_there_is_nothing_to_predict(build):
     with pytest.raises(bl.errors.SiteError, match="no likelihood"):
         bl.BayesianModel(build(lambda: bl.Linear(2, 1))).prior_predict(X)
@@ -196,6 +198,7 @@ def test_each_particle_sees_the_scale_of_its_own(build, prior):
             torch.testing.assert_close(together[i, 0], one)
 
 
+@pytest.mark.slow
 def test_prior_draws_are_hierarchical(build):
     """E[w^2] = E[tau^2] = exp(2 a + 2 b^2), and w / tau is standard normal; 5 standard errors."""
     model = regression(build, bl.priors.HierarchicalNormal(0.0, bl.priors.LogNormal(-0.3, 0.4)))

@@ -116,6 +116,7 @@ def test_the_log_likelihood_of_a_row_is_the_sum_over_its_targets(problem):
     torch.testing.assert_close(log_likelihood(model, draws, x, y), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("particles", [1, 4])
 def test_the_objective_is_pyros_elbo_on_the_same_draws(problem, particles):
     """Values and gradients, to 1e-5 relative; a batch of a larger data set, tempered."""
@@ -202,6 +203,7 @@ def test_functions_of_draws_take_all_axes(problem):
     assert bl.predictive.crps(drawn, y).shape == y.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"batch_size": 4, "sample_weight": torch.arange(6.0)}])
 def test_a_recorded_fit_is_the_eager_one(problem, options, monkeypatch):
     model, x, y = problem
@@ -411,6 +413,7 @@ def test_what_is_not_quadratic_takes_steps(build, monkeypatch):
     assert result.steps == 3
 
 
+@pytest.mark.slow
 def test_nuts_on_a_sequence(build):
     """Against the closed form: the posterior of a linear regression whose rows are sequences."""
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 1)).double(), Normal(0.3))
@@ -426,6 +429,7 @@ def test_nuts_on_a_sequence(build):
     assert bl.Posterior.from_samples(model, draws).predict(x, num_draws=20).mean.shape == (N, T)
 
 
+@pytest.mark.slow
 def test_a_refinement_on_a_sequence(build):
     """From the mean field, whose standard deviations are too small, to the closed form."""
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)).double(), Normal(0.3))

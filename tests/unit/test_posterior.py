@@ -100,6 +100,7 @@ def test_predict_equals_a_loop_over_functions(posterior):
     torch.testing.assert_close(prediction.aleatoric_std, (p * (1 - p)).mean(0).sqrt())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_draws", "seed"), [(0, 0), (2.0, 0), (3, -1), (True, 0)])
 def test_wrong_numbers_are_refused(posterior, num_draws, seed):
     with pytest.raises(bl.errors.DataError):
@@ -274,6 +275,7 @@ def corrupt(folder, change):
     saving.write_folder(folder, arrays, {"posterior": document})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -107,6 +107,7 @@ def test_moments_are_those_of_pyros_predictive_on_the_same_draws(case):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cache", "memory"), [(60, 2**28), (2**20, 4000), (1, 1)])
 def test_chunks_change_nothing(case, cache, memory, monkeypatch):
     posterior, x = case
@@ -414,6 +415,7 @@ def test_draws_are_the_functions(posterior):
         WeightDraws(0, lambda *_: {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [2**28, 30_000, 1])
 def test_functions_over_blocks_are_functions_of_the_whole(case, memory):
     posterior, x = case

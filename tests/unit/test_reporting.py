@@ -172,6 +172,7 @@ def test_figures_have_titles_and_labels_and_the_articles_size():
         assert tuple(figure.get_size_inches()) == (5, 5), name
 
 
+@pytest.mark.slow
 def test_figures_change_no_setting_of_the_process():
     before = dict(mpl.rcParams)
     for figure in all_figures().values():
@@ -479,6 +480,7 @@ def comparison(task="binary", ours=GOOD, keras=FAIR, warnings=()):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_a_comparison_becomes_a_page(task):
     report = build_comparison_report(comparison(task))

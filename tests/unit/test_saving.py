@@ -404,6 +404,7 @@ def test_documents_of_another_kind(folder, text, message):
     assert len(str(refusal.value)) < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -620,6 +621,7 @@ def test_names_of_notes(tmp_path, name):
         write_folder(tmp_path / "model", {}, {}, {name: ""})
 
 
+@pytest.mark.slow
 def test_documents_that_are_too_many_together(tmp_path):
     half = {"a": [{}] * (strict_json.MAX_VALUES // 3)}
     with pytest.raises(StorageError, match="of the folder to save must fit"):

@@ -188,6 +188,7 @@ def test_a_file_that_changes_is_noticed(tmp_path):
         next(stream.epoch(0))
 
 
+@pytest.mark.slow
 def test_memory_stays_while_200_mb_pass(tmp_path):
     """Law: data larger than memory. In a process of its own, whose peak is the kernel's own figure."""
     program = """

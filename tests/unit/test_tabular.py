@@ -140,6 +140,7 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch, module, name):
     assert refusal.value.package == module
 
 
+@pytest.mark.slow
 def test_pandas_waits_for_its_first_use():
     code = "import sys, bayesian_layers.tabular; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

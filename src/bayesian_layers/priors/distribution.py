@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -12,9 +12,6 @@ from torch.distributions import Independent, Normal, constraints, register_kl
 
 from ..errors import SiteError
 
-if TYPE_CHECKING:
-    from .base import Prior
-
 
 class PriorDistribution(dist.TorchDistribution):
     """Independent entries with the density of a prior, for a parameter like ``like``."""
@@ -22,8 +19,8 @@ class PriorDistribution(dist.TorchDistribution):
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore
     has_rsample = False
 
-    def __init__(self, prior: Prior, like: Tensor, scale: Tensor | None = None) -> None:
-        self.prior = prior
+    def __init__(self, prior: Any, like: Tensor, scale: Tensor | None = None) -> None:
+        self.prior = prior  # a Prior, whose file imports this one
         self._like, self._scale = like.detach(), scale
         batch = prior.unconstrained(like, scale)[1].shape[: -like.dim() or None]
         super().__init__(batch, like.shape, validate_args=False)
@@ -63,7 +60,7 @@ class PriorDistribution(dist.TorchDistribution):
         return u.exp() if self.prior.positive else u
 
 
-def no_draws(prior: Prior) -> str:
+def no_draws(prior: Any) -> str:
     """Return the message about draws from an improper prior."""
     return (
         f"the prior {prior} is improper, so there are no draws from it and no chains on it; fit a guide with bl.fit or "
