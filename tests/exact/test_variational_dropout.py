@@ -24,7 +24,7 @@ def best_log_alpha(c):
         return float(0.5 * ((mean - c) ** 2 + log_variance.exp()) + kl)
 
     start = max(c - 1, 0.1)  # where it ends, nearly
-    options = {"xatol": 1e-4, "fatol": 1e-8}
+    options = {"xatol": 1e-3, "fatol": 1e-6}
     best = minimize(loss, (start, math.log(start)), method="Nelder-Mead", options=options)
     if best.fun > 0.5 * c**2 - 1e-4:  # a weight of 0 without noise is as good
         return NEVER

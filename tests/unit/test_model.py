@@ -87,9 +87,9 @@ def test_several_inputs(build):
 def test_prior_predict_is_the_priors_predictive(build):
     """f = w x + b with N(0, 1) priors: variance 1 + |x|^2, exactly."""
     model = bl.BayesianModel(build(lambda: bl.Linear(2, 1)), bl.likelihoods.Normal(0.5))
-    prediction = model.prior_predict(X, num_draws=4000)
-    torch.testing.assert_close(prediction.epistemic_std, (1 + X.square().sum(1)).sqrt(), rtol=0.05, atol=0)
-    assert (prediction.mean.abs() < 4 * prediction.epistemic_std / 4000**0.5).all()
+    prediction = model.prior_predict(X, num_draws=2000)
+    torch.testing.assert_close(prediction.epistemic_std, (1 + X.square().sum(1)).sqrt(), rtol=0.07, atol=0)
+    assert (prediction.mean.abs() < 4 * prediction.epistemic_std / 2000**0.5).all()
     torch.testing.assert_close(prediction.aleatoric_std, torch.full((5,), 0.5))
 
 
