@@ -56,11 +56,6 @@ class Diagnostics(FittedModel):
             ``InferenceData`` (arviz 0.23) or ``DataTree`` (1.x), with the same variables, dimensions and coordinates,
             and one chain, as the draws are independent.
 
-        Raises:
-            SiteError: If the model has no likelihood.
-            ShapeError: If ``y`` does not belong to ``x``.
-            DataError: If names or values do not fit.
-
         Example:
             >>> import bayesian_layers as bl
             >>> model = bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli())
@@ -104,11 +99,6 @@ class Diagnostics(FittedModel):
             ``elpd`` with its standard error, pointwise values, k-hat per row, ``p_loo``, and a warning if k is too
             large.
 
-        Raises:
-            SiteError: If the model has no likelihood.
-            ShapeError: If ``y`` does not belong to ``x``.
-            DataError: If the model cannot have produced a value, or a density is not finite.
-
         References:
             Vehtari, Gelman & Gabry (2017), arXiv 1507.04544; Magnusson et al. (2019), arXiv 1904.10679; Yao et al.
             (2018), arXiv 1802.02538.
@@ -128,7 +118,7 @@ class Diagnostics(FittedModel):
 
         Below 0.5 weighted draws have the moments of the exact posterior; below 0.7 importance sampling still works.
         Above, importance weights cannot correct the guide, because somewhere in its tails the posterior's density is
-        much larger than the guide's.
+        much larger than the guide's. Stored draws have no density, and so no k-hat.
 
         A high k-hat does not mean that the fit did not converge, nor that its means, standard deviations or predictions
         are wrong: the tails hardly affect moments. At the optimum of a mean-field guide of a network it is often above
@@ -145,10 +135,6 @@ class Diagnostics(FittedModel):
 
         Returns:
             The shape k of the tail: 0 if the weights are nearly equal, infinity if the tail cannot be estimated.
-
-        Raises:
-            DataError: If the posterior consists of stored draws, which have no density.
-            SiteError: If the model has no likelihood.
 
         References:
             Vehtari et al. (2024), arXiv 1507.02646; Yao et al. (2018), arXiv 1802.02538.
@@ -188,9 +174,6 @@ class Diagnostics(FittedModel):
 
         Returns:
             Entries, scales before and after the fit, signal-to-noise ratios and KL in nats per site; ``print`` it.
-
-        Raises:
-            SiteError: If no parameter has a prior.
         """
         return weight_table(self.model, self.source, num_draws, seed)
 
@@ -210,10 +193,6 @@ class Diagnostics(FittedModel):
 
         Returns:
             The numbers of weights, and of those above the threshold, per parameter with a prior; ``print`` it.
-
-        Raises:
-            DataError: If a number is out of range.
-            SiteError: If no weight has a prior.
 
         References:
             Molchanov, Ashukha & Vetrov (2017), arXiv 1701.05369; Blundell et al. (2015), arXiv 1505.05424, for SNR.
@@ -251,9 +230,6 @@ class Diagnostics(FittedModel):
 
         Returns:
             The statistics and their tail probabilities; ``print`` it.
-
-        Raises:
-            SiteError: If the model has no likelihood.
         """
         arguments = self.model, self.source, x, y, statistics, num_draws, seed
         return simulated_data.predictive_check(*arguments, prior=False)

@@ -67,9 +67,6 @@ class FittedModel:
 
         Returns:
             Site name to draws, ``(S, *shape)``.
-
-        Raises:
-            DataError: If ``num_draws`` is not a positive integer, or ``seed`` is not an integer of 64 bits.
         """
         return self.source.draw(*check_draws(num_draws, seed, least=1))
 
@@ -87,9 +84,6 @@ class FittedModel:
         Returns:
             A pandas ``DataFrame`` with one row per entry (``0.weight[3, 1]``). The name of its columns' axis is
             :meth:`describe_fit`.
-
-        Raises:
-            DataError: If ``interval_prob`` is not between 0 and 1, or there are fewer than two draws.
         """
         check_fraction("interval_prob", interval_prob)
         num_draws, seed = check_draws(num_draws, seed, least=2)

@@ -28,6 +28,8 @@ class Posterior(Predictions, Diagnostics):
     """A posterior over the weights of a network: from a fit, from samples, or from a file.
 
     It holds copies, so later changes of network, model or guide do not change it. Its network is in ``eval`` mode.
+    Its methods raise ``SiteError`` if the model lacks a likelihood or prior that they need, ``ShapeError`` if arrays do
+    not belong together, and ``DataError`` for values that the model cannot take and for numbers out of range.
 
     Args:
         model: The model, which belongs to the posterior from now on.
@@ -197,10 +199,6 @@ class Posterior(Predictions, Diagnostics):
 
         Returns:
             A posterior with copies of model and guide.
-
-        Raises:
-            DataError: If a number is out of range.
-            SiteError: If no weight has a prior.
 
         Example:
             >>> import torch

@@ -104,10 +104,6 @@ class Predictions(FittedModel):
 
         Returns:
             Outputs ``f``, ``(S, N, ...)``, with the likelihood and the draws of its own sites.
-
-        Raises:
-            DataError: As :meth:`predict`.
-            SiteError: If the model has no likelihood.
         """
         weights = self._weights(num_draws, seed)
         with self._explaining(x):
@@ -138,11 +134,6 @@ class Predictions(FittedModel):
 
         Returns:
             The function's results, for all rows.
-
-        Raises:
-            ShapeError: If ``per_row`` or a result has another number of rows than ``x``.
-            SiteError: If the model has no likelihood.
-            TypeError: If one of ``per_row`` is not a tensor.
         """
         network, likelihood = self.model.network, self.model.likelihood
         weights = self._weights(num_draws, seed)
@@ -169,9 +160,6 @@ class Predictions(FittedModel):
 
         Returns:
             A module in ``eval`` mode with fixed weights; it maps ``x`` with N rows to ``f``, ``(S, N, ...)``.
-
-        Raises:
-            DataError: If ``num_draws`` is not a positive integer, or ``seed`` is not an integer of 64 bits.
         """
         return Functions(self.model.network, self.sample(num_draws, seed))
 
