@@ -39,15 +39,11 @@ def write_report(
     """Write ``index.html``, the pictures as PNG files and ``metrics.json``; return the path of the page."""
     check_report_folder(folder)
     files = {_PAGE: page.encode("utf-8"), **{f"{name}.png": data for name, data in pictures.items()}}
-    files[_METRICS] = _metrics_file(metrics, [*files, _METRICS])
+    head = {"generator": f"{_GENERATOR} {__version__}", "files": sorted([*files, _METRICS])}
+    text = json.dumps({**head, **to_json_types(metrics)}, indent=1, allow_nan=False, ensure_ascii=False)
+    files[_METRICS] = f"{text}\n".encode()
     atomic.write_folder(atomic.resolved(folder), files, _report_files)
     return Path(folder) / _PAGE
-
-
-def _metrics_file(metrics: Mapping[str, Any], names: list[str]) -> bytes:
-    head = {"generator": f"{_GENERATOR} {__version__}", "files": sorted(names)}
-    text = json.dumps({**head, **to_json_types(metrics)}, indent=1, allow_nan=False, ensure_ascii=False)
-    return f"{text}\n".encode()
 
 
 def _report_files(folder: Path) -> set[str]:

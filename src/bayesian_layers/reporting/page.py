@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -51,10 +51,8 @@ class Table:
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            if len(row) != len(self.header):
-                raise DataError(
-                    f"each row must have {len(self.header)} cells, as many as the header; received {row}"
-                )
+            if len(row) != (cells := len(self.header)):
+                raise DataError(f"each row must have {cells} cells, as many as the header; received {row}")
 
 
 @dataclass(frozen=True)
@@ -129,25 +127,21 @@ class Page:
         """Return the report of this page; the captions of its pictures are kept with the metrics."""
         pictures: dict[str, bytes] = {}
         captions: dict[str, str] = {}
-        for picture in self._all_pictures():
+        galleries = [
+            each for section in self.sections for each in section.blocks if isinstance(each, Gallery)
+        ]
+        for picture in (picture for gallery in galleries for picture in gallery.pictures):
             if picture.name in pictures:
                 raise DataError(f"pictures must have different names; {picture.name!r} is used twice")
             pictures[picture.name], captions[picture.name] = picture.png, picture.caption
         return Report(render(self), pictures, {**metrics, "captions": captions})
 
-    def _all_pictures(self) -> Iterator[Picture]:
-        for section in self.sections:
-            for block in section.blocks:
-                if isinstance(block, Gallery):
-                    yield from block.pictures
-
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
     jinja2 = require("jinja2", "jinja2", "report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, **options)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(page=page)
 
 

@@ -18,22 +18,18 @@ _MANY = 20
 def check_unique(names: Iterable[str]) -> None:
     """Raise TableError if two columns or inputs have the same name."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise TableError(
-            f"columns must have different names; received twice: {listed(twice)}. Rename one of each."
-        )
+        raise TableError(f"columns must have different names; received twice: {listed(twice)}. Rename one.")
 
 
 def check_not_missing(columns: Iterable[Cells]) -> None:
     """Raise TableError if cells are missing, with one message for all columns."""
-    counts = [(cells, cells.missing) for cells in columns if cells.missing.any()]
-    if counts:
+    if counts := [(cells, cells.missing) for cells in columns if cells.missing.any()]:
         raise TableError(f"cells must not be missing; {_counted(counts)}. Fill them, or drop their rows.")
 
 
 def check_finite_cells(columns: Iterable[Cells]) -> None:
     """Raise TableError if cells are infinite, with one message for all columns."""
-    counts = [(cells, bad) for cells in columns if (bad := np.isinf(cells.numbers())).any()]
-    if counts:
+    if counts := [(cells, bad) for cells in columns if (bad := np.isinf(cells.numbers())).any()]:
         raise TableError(f"numbers must be finite; infinite cells: {_counted(counts)}. Correct them.")
 
 
