@@ -99,9 +99,7 @@ class SelfAttention(nn.Module):
         if not isinstance(attention, nn.MultiheadAttention):
             raise TypeError(f"`attention` must be a MultiheadAttention; received {type(attention).__name__}")
         if not attention.batch_first:
-            raise DataError(
-                "`attention` must have batch_first=True: MultiheadAttention(..., batch_first=True)"
-            )
+            raise DataError("`attention` must have batch_first=True; received one with batch_first=False")
         self.attention = attention
 
     def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:

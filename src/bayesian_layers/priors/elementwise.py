@@ -41,9 +41,7 @@ class ElementwiseNormal(Prior):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         for name, value in (("loc", loc), ("scale", scale)):
             if not isinstance(value, Tensor) or not value.is_floating_point():
-                raise TypeError(
-                    f"the `{name}` of an ElementwiseNormal must be a floating tensor; received {value!r}"
-                )
+                raise TypeError(f"`{name}` must be a floating tensor; received {value!r}")
         if loc.shape != scale.shape:
             raise ShapeError("scale", loc.shape, scale.shape, "It must have the shape of `loc`.")
         if not torch.isfinite(loc).all():
@@ -52,8 +50,7 @@ class ElementwiseNormal(Prior):
             raise DataError(
                 "the `scale` of a prior must hold standard deviations; some entries are NaN, infinite or not above 0"
             )
-        self.loc = loc.detach().clone()
-        self.scale = scale.detach().clone()
+        self.loc, self.scale = loc.detach().clone(), scale.detach().clone()
 
     def unconstrained(self, like: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return means and standard deviations; see :meth:`Prior.unconstrained`."""

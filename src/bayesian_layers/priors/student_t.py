@@ -54,9 +54,7 @@ class StudentT(Prior):
     def __post_init__(self) -> None:
         check_positive("df", self.df)
         if not self.df > 2:
-            raise DataError(
-                f"`df` must be above 2, for there to be a standard deviation; received {self.df!r}"
-            )
+            raise DataError(f"`df` must be above 2, for a finite standard deviation; received {self.df!r}")
         check_finite("loc", self.loc)
         check_positive("scale", self.scale, hint=STD)
 

@@ -99,9 +99,8 @@ class _Arrays(Stream):
 
 
 def _open(name: str, file: ArrayFile) -> np.ndarray:
-    if isinstance(file, np.ndarray):
-        array: Any = file
-    else:
+    array: Any = file
+    if not isinstance(file, np.ndarray):
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
         except OSError as error:

@@ -131,7 +131,5 @@ def bounded(log_scale: Tensor) -> Tensor:
 def check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
     """Return the widths of hidden layers if they are integers above 0, at least one; raise DataError otherwise."""
     if not isinstance(hidden, Sequence) or not hidden:
-        raise DataError(
-            f"`hidden` must list the width of each hidden layer, at least one; received {hidden!r}"
-        )
+        raise DataError(f"`hidden` must list the widths of one or more hidden layers; received {hidden!r}")
     return tuple(check_integer(f"hidden[{i}]", width, least=1) for i, width in enumerate(hidden))
