@@ -27,7 +27,7 @@ class DenseStack:
     # Rows are on the last axis, so that a product with its bias is one pass over the memory and the next layer reads
     # what the last one wrote; activations are computed in place. Compared with `network.call`, `posterior.predict` of
     # 10,000 rows under 1000 draws takes 1/2.5 of the processor time for 2-10-1 units, 1/2.3 for 2-32-1 and 1/1.1 for
-    # 2-32-32-1 (medians of 9 turns, one thread, torch 2.13).
+    # 2-32-32-1 (medians of 7 to 9 turns, one thread, torch 2.13).
 
     def __init__(self, network: nn.Module) -> None:
         self._modules = list(_in_order(network))

@@ -58,7 +58,7 @@ class Normal(Prior):
         check_finite("loc", self.loc)
         if isinstance(self.scale, str) and self.scale in ("learned", "fan_in"):
             return
-        check_positive("scale", self.scale, hint="It may also be 'learned' or 'fan_in'.")
+        check_positive("scale", self.scale, hint="A scale is a standard deviation, or 'learned' or 'fan_in'.")
 
     def hypers(self, like: Tensor) -> dict[str, Site]:
         """Return the site of a learned scale; see :meth:`Prior.hypers`."""
