@@ -181,26 +181,11 @@ class Validation:
 
 
 @torch.no_grad()
-def expected_log_likelihood(
-    model: BayesianModel,
-    guide: Guide,
-    x: Inputs,
-    y: Tensor,
-    *,
-    num_draws: int,
-    seed: int,
-    num_data: int | None = None,
-) -> tuple[float, float]:
-    r"""Estimate :math:`E_q[\log p(y \mid x, w)]` on fresh draws."""
-    scale = (num_data or len(y)) / len(y)
-    log_p = scale * log_likelihood(model, guide.draw(num_draws, seed), x, y).double().sum(1)
-    return float(log_p.mean()), float(log_p.std()) / num_draws**0.5
-
-
 def estimate_elbo(
     model: BayesianModel, guide: Guide, x: Inputs, y: Tensor, *, num_draws: int, seed: int
 ) -> tuple[float, float]:
-    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws."""
-    log_p, stderr = expected_log_likelihood(model, guide, x, y, num_draws=num_draws, seed=seed)
-    kls = guide.kl_replicates(model).detach().double()
-    return log_p - float(kls.mean()), math.hypot(stderr, float(kls.std()) / math.sqrt(len(kls)))
+    r"""Estimate :math:`E_q[\log p(y \mid x, w)] - \sum_j \mathrm{KL}_j` on fresh draws, with its standard error."""
+    log_p = log_likelihood(model, guide.draw(num_draws, seed), x, y).double().sum(1)
+    kls = guide.kl_replicates(model).double()
+    stderr = math.hypot(float(log_p.std()) / num_draws**0.5, float(kls.std()) / math.sqrt(len(kls)))
+    return float(log_p.mean()) - float(kls.mean()), stderr

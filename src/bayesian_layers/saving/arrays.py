@@ -37,19 +37,7 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """What an array is, without its values.
-
-    Attributes:
-        dtype: A real number type of at most 64 bits, or bool.
-        shape: Its axes.
-
-    Raises:
-        StorageError: If no file of the library can hold such an array.
-
-    Example:
-        >>> ArraySpec.of(torch.zeros(3, 2)).nbytes
-        24
-    """
+    """The dtype and shape of an array that a file of the library can hold."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]

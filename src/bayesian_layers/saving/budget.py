@@ -10,19 +10,9 @@ from ..errors import StorageError
 
 @dataclass
 class Budget:
-    """Counts the bytes that reading a folder takes, before they are taken.
+    """Counts the bytes that reading a folder takes, before they are taken."""
 
-    Files count with their sizes, JSON with the most that its text can grow to, arrays with their header.
-
-    Example:
-        >>> budget = Budget(100)
-        >>> budget.take(60, "model.json")
-        >>> budget.take(60, "arrays.safetensors")
-        Traceback (most recent call last):
-        ...
-        bayesian_layers.errors.StorageError: arrays.safetensors must fit into the 100 bytes that reading may \
-take; received 60, after 60 before it. If you trust the folder, pass a larger `max_bytes`.
-    """
+    # Files count with their sizes, JSON with the most that its text can grow to, arrays with their header.
 
     most: int | None = None  # None for no other limits than those on JSON
     taken: int = 0

@@ -108,30 +108,10 @@ def write_folder(
     documents: Mapping[str, Mapping[str, Any]],
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays and documents as a folder, all of it or nothing.
-
-    The files go to a temporary sibling, are synced, and take the folder's place by renaming. A folder that
-    the library wrote before is replaced if it holds a document with the name of the first one here; files that
-    others put into it are kept. Parents are made.
-
-    Args:
-        folder: Where; a new name, an empty folder, or one that this function wrote.
-        arrays: Name to tensor; finite values only.
-        documents: Name (in ``[a-z_]``, not ``manifest``) to JSON document.
-        notes: Name (in ``[A-Z_]``) to Markdown for people; it becomes ``NAME.md``, which no reader opens.
-
-    Raises:
-        StorageError: If the folder is not ours to replace, something cannot be stored, or the disk fails;
-            what was there before is still there.
-
-    Example:
-        >>> import tempfile, torch
-        >>> with tempfile.TemporaryDirectory() as there:
-        ...     write_folder(f"{there}/model", {"loc": torch.zeros(3)}, {"model": {"kind": "mean field"}})
-        ...     stored = read_folder(f"{there}/model")
-        ...     stored.documents["model"], stored.load_arrays(stored.header)["loc"]
-        ({'kind': 'mean field'}, tensor([0., 0., 0.]))
-    """
+    """Write arrays and documents as a folder, all of it or nothing; raise StorageError if it could not be read."""
+    # The files go to a temporary sibling, are synced, and take the place of the folder by renaming. A folder that the
+    # library wrote is replaced if it holds a document named like the first one; files of others in it are kept.
+    # Names: documents in [a-z_], not `manifest`; notes, Markdown for people that no reader opens, in [A-Z_].
     target = atomic.resolved(folder)
     files = {ARRAYS: array_files.encode(arrays)}
     files |= {

@@ -39,18 +39,7 @@ def write(
 
 
 def code(value: object) -> str:
-    """Format an untrusted name or value as Markdown code.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        Code on one line that ends neither a table's cell nor itself.
-
-    Example:
-        >>> code("a|b`c")
-        "`a/b'c`"
-    """
+    """Format an untrusted name or value as Markdown code, which ends neither a cell of a table nor itself."""
     plain = "".join(letter if letter.isprintable() else " " for letter in str(value)[:100])
     plain = plain.replace("`", "'").replace("|", "/").replace("\\", "/")
     return f"`{plain}`" if plain.strip() else "` `"

@@ -19,19 +19,7 @@ _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxlevel = 20, 60, 3
 
 
 def show(value: object, most: int = _SHOWN) -> str:
-    r"""Format an untrusted value for an error: short, on one line, without control characters.
-
-    Args:
-        value: Anything from a JSON document.
-        most: Characters.
-
-    Returns:
-        The value as Python writes it, in ASCII, cut.
-
-    Example:
-        >>> show({"a": "\x1b[2J" * 100}, 20)
-        "{'a': '\\x1b[2J\\x1b[2..."
-    """
+    r"""Format an untrusted value for an error: in ASCII, short, on one line, without control characters."""
     if isinstance(value, str):
         text = ascii(value[: most + 1])  # a long text is cut before it is formatted
     else:

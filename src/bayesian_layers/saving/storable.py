@@ -39,14 +39,7 @@ class Storable:
             cls.stored_kinds[cls.__name__] = cls
 
     def spec(self) -> dict[str, Any]:
-        """Describe this object in JSON's types: the name of its class and its arguments.
-
-        Returns:
-            A document that :meth:`from_spec` takes; arrays are not part of it.
-
-        Raises:
-            StorageError: If the class is not one that the library can store.
-        """
+        """Return the class's name and arguments in JSON's types; raise StorageError if files cannot hold them."""
         kind = type(self)
         if self.stored_kinds.get(kind.__name__) is not kind:
             raise StorageError(
@@ -59,18 +52,7 @@ class Storable:
 
     @classmethod
     def from_spec(cls, spec: Any, **context: Any) -> Self:
-        """Build the object that :meth:`spec` described.
-
-        Args:
-            spec: What was read from a file; nothing in it is trusted.
-            **context: What the family needs in addition, such as the model of a guide.
-
-        Returns:
-            The object.
-
-        Raises:
-            StorageError: If the description is not one of a known class, or its arguments do not fit.
-        """
+        """Build what :meth:`spec` described, which is not trusted; ``context`` is what the family needs in addition."""
         MemberOf(cls).check(spec, cls.FAMILY)
         kind = cls.stored_kinds[spec[NAME]]
         arguments = {name: kind.ARGUMENTS[name].build(value) for name, value in spec.items() if name != NAME}
@@ -88,13 +70,7 @@ class Storable:
 
 
 class MemberOf(Schema):
-    """The description of a member of a family.
-
-    Attributes:
-        family: The abstract class.
-        only: Names of the members that fit; empty for all.
-        without: Names of members that do not fit.
-    """
+    """The description of a member of a family: of those named in ``only``, if any, and not in ``without``."""
 
     def __init__(
         self, family: type[Storable], only: tuple[str, ...] = (), without: tuple[str, ...] = ()

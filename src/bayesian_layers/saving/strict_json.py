@@ -31,27 +31,7 @@ class _RefusedError(ValueError):
 
 
 def parse(text: bytes, where: str) -> dict[str, Any]:
-    """Parse an untrusted JSON object.
-
-    Args:
-        text: The bytes of the file, UTF-8.
-        where: What to call the text in an error.
-
-    Returns:
-        The object as a dict; all floats in it are finite.
-
-    Raises:
-        StorageError: If the text is not JSON, or beyond one of the limits.
-
-    Example:
-        >>> parse(b'{"scale": 1.5}', "here")
-        {'scale': 1.5}
-        >>> parse(b'{"scale": NaN}', "here")
-        Traceback (most recent call last):
-        ...
-        bayesian_layers.errors.StorageError: here must be a plain JSON object; received one that holds NaN. \
-Save it again, or take an undamaged copy.
-    """
+    """Return an untrusted JSON object as a dict of finite numbers; raise StorageError if it is beyond a limit."""
     try:
         return _parse(text)
     except _RefusedError as error:
@@ -110,18 +90,7 @@ def _most_values(text: bytes) -> int:
 
 
 def most_memory(text: bytes) -> int:
-    """Bound the memory that a text and what it is parsed to take together, before it is parsed.
-
-    Args:
-        text: The bytes of a document.
-
-    Returns:
-        Bytes.
-
-    Example:
-        >>> most_memory(b'{"a": [1, 2]}')
-        807
-    """
+    """Return a bound, in bytes, of the memory that a text and what it is parsed to take together."""
     return _COPIES * len(text) + BYTES_PER_VALUE * _most_values(text)
 
 
