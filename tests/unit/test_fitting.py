@@ -210,7 +210,7 @@ EMBEDDING = "it raised: .*Unless the integers are indices of an embedding, pass 
         (X.to("meta"), "must be a tensor with values"),
         (
             torch.ones(60, 3),
-            r"the network must accept the inputs; with `x` of shape \(2, 3\), torch.float32, it",
+            r"the network must accept the inputs; with `x` of shape \(N, 3\), torch.float32, it",
         ),
         ((X, X), r"with `x\[0\]` of shape .*, `x\[1\]` of shape .*, it raised: .*positional arguments"),
     ],

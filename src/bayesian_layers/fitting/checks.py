@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ..arguments import check_tensor
 from ..data_schema import DataSchema
-from ..errors import BayesianLayersError, DataError, ShapeError, SiteError
+from ..errors import DataError, ShapeError, SiteError
 from ..guides import Guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, output_shape
-from ..network import Inputs, named_parts, num_rows
+from ..network import Inputs, explain_errors, named_parts, num_rows
 from ..private_apis import BATCH_NORM
 
 # Values above _LARGE or below _SMALL, and means above _OFFSET standard deviations, are far from unit scale.
@@ -107,24 +106,9 @@ class DataCheck:
     def __call__(self, x: Inputs, y: Tensor) -> None:
         """Check a batch."""
         likelihood = self._likelihood
-        likelihood.check(y, num_rows(x), self._output_shape(x))
+        with explain_errors(x):
+            outputs = output_shape(self._model, x, self._seed)
+        likelihood.check(y, num_rows(x), outputs)
         if self.schema is None:
             self.warnings = scale_warnings(x, likelihood.scaled_targets(y))
             self.schema = DataSchema.of(x, y)
-
-    def _output_shape(self, x: Inputs) -> torch.Size:
-        try:
-            return output_shape(self._model, x, self._seed)
-        except BayesianLayersError:
-            raise
-        except (RuntimeError, IndexError, TypeError) as error:
-            parts = named_parts(x)
-            shapes = ", ".join(
-                f"`{name}` of shape {(2, *part.shape[1:])}, {part.dtype}" for name, part in parts
-            )
-            message = (
-                f"the network must accept the inputs; with {shapes}, it raised: {str(error).splitlines()[0]}"
-            )
-            if not all(part.is_floating_point() for _, part in parts):
-                message += ". Unless the integers are indices of an embedding, pass x.float()"
-            raise DataError(message) from error

@@ -59,16 +59,18 @@ def explain_errors(x: Inputs) -> Iterator[None]:
         yield
     except BayesianLayersError:
         raise
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
         parts = named_parts(x)
-        rows = ", ".join(
-            f"`{name}` with rows {tuple(part.shape[1:])} of {part.dtype}" for name, part in parts
-        )
+        shown = ", ".join(f"`{name}` of shape {_rows_shape(part)}, {part.dtype}" for name, part in parts)
         reason = str(error).strip().split("\n", 1)[0].removesuffix(".")
-        message = f"the network must accept the inputs; received {rows}, on which it raised: {reason}."
+        message = f"the network must accept the inputs; with {shown}, it raised: {reason}."
         if not all(part.is_floating_point() for _, part in parts):
-            message += " Unless the integers are indices of an embedding, use x.float()."
+            message += " Unless the integers are indices of an embedding, pass x.float()."
         raise NetworkError(message, reason) from error
+
+
+def _rows_shape(part: Tensor) -> str:
+    return "(" + ", ".join(["N", *map(str, part.shape[1:])]) + ("," if part.dim() == 1 else "") + ")"
 
 
 def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
