@@ -12,10 +12,10 @@ from ..inference_data import Loo
 from ..metrics import PredictiveCheck
 from ..metrics.predictive_checks import STATISTICS, Statistic
 from ..network import Inputs
-from . import importance, marginals, simulated_data, sparsity
+from . import importance, marginals, pruning, simulated_data
 from .arviz_groups import to_arviz
 from .fitted_model import FittedModel
-from .sparsity import Sparsity
+from .pruning import Sparsity
 from .weight_table import WeightTable, weight_table
 
 
@@ -209,7 +209,7 @@ class Diagnostics(FittedModel):
             bias            1                0     0.0%
             all             3                1    33.3%
         """
-        return sparsity.sparsity(self.model, self.source, threshold, num_draws, seed)
+        return pruning.sparsity(self.model, self.source, threshold, num_draws, seed)
 
     def predictive_check(
         self,

@@ -17,7 +17,7 @@ from ..guides import Guide
 from ..model import BayesianModel
 from ..network import Inputs
 from ..refinement import ITERATIONS, Settings, refine
-from . import sparsity, writing
+from . import pruning, writing
 from .diagnostics import Diagnostics
 from .fitted_model import KlWeight
 from .predictions import Predictions
@@ -211,7 +211,7 @@ class Posterior(Predictions, Diagnostics):
         """
         return Posterior(
             copy.deepcopy(self.model),
-            sparsity.prune(self.model, self.source, threshold, num_draws, seed),
+            pruning.prune(self.model, self.source, threshold, num_draws, seed),
             kl_weight=self.kl_weight,
             converged=self.converged,
             refinement=self.refinement,
