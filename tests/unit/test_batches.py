@@ -17,6 +17,7 @@ from torch.utils.data import (
 
 import bayesian_layers as bl
 from bayesian_layers import errors, streams
+from bayesian_layers.fitting.data.batch import sum_of_weights
 from bayesian_layers.fitting.data.batches import FullBatch, ShuffledBatches, StreamBatches, make_batches
 
 N = 50
@@ -220,10 +221,25 @@ def test_a_weight_of_two_is_the_row_twice(make):
     shuffled = make(X, Y, sample_weight=counts.double(), batch_size=7)
     assert sum(map(term, shuffled.once())) == pytest.approx(float(repeated.sum()))
     assert all(torch.equal(batch.weight, (batch.y % 3).float()) for batch in taken(shuffled, 20))
-    stream = make([(x, y, (y % 3).double()) for x, y in pairs(30, 20)])
+    stream = make([(x, y, (y % 3).double()) for x, y in pairs(30, 20)], sample_weight="third")
     assert stream.weighted
     assert np.mean([term(batch) for batch in taken(stream, 2)]) == pytest.approx(float(repeated.sum()))
     assert not make(X, Y).weighted
+    assert sum_of_weights(make(X, Y)) is None
+    for batches in (full, shuffled, stream):
+        assert sum_of_weights(batches) == float(counts.sum())
+    part = make(X, Y, sample_weight=counts.double(), num_data=500)
+    assert sum_of_weights(part) == pytest.approx(10 * float(counts.sum()))
+
+
+def test_a_stream_that_names_its_weights_is_not_asked_again(make):
+    weight = np.arange(N) % 3
+    stream = streams.arrays(X.numpy(), Y.numpy(), weight=weight, batch_size=8)
+    for options in ({}, {"sample_weight": "third"}):
+        batches = make(stream, **options)
+        assert batches.weighted
+        assert all(torch.equal(batch.weight, (batch.y % 3).float()) for batch in batches.once())
+    assert not array_stream().weighted
 
 
 # --- contents of a batch ---
@@ -356,8 +372,41 @@ def test_missing_targets(make):
 def test_settings_of_tensors_are_refused_for_sources(make):
     with pytest.raises(errors.DataError, match="`batch_size` is for tensors; received 4"):
         make(loader(), batch_size=4)
-    with pytest.raises(errors.DataError, match="`sample_weight` is for tensors"):
-        make(loader(), sample_weight=torch.ones(N))
+    for weight, words in [(torch.ones(N), "received a Tensor"), ("fourth", "received 'fourth'")]:
+        with pytest.raises(
+            errors.DataError, match=f'must be "third" or None with a source of batches.*{words}'
+        ):
+            make(loader(), sample_weight=weight)
+    with pytest.raises(
+        errors.DataError, match="one number per row if `x` and `y` are tensors; received 'third'"
+    ):
+        make(X, Y, sample_weight="third")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize(
+    ("third", "kind"),
+    [(torch.arange(N), "torch.int64"), (Y > 3, "torch.bool"), (torch.zeros(N).byte(), "torch.uint8")],
+)
+def test_integers_are_never_sample_weights_of_a_batch(make, third, kind, asked):
+    """Row numbers, labels and masks: a fit with them as weights would look like any other."""
+    options = {"sample_weight": "third"} if asked else {}
+    words = f"must be floating point; received {kind}. Leave row numbers"
+    with pytest.raises(errors.DataError, match=words) as caught:
+        make([(X, Y, third)], **options)
+    assert caught.value.__notes__ == ["In batch 0 of epoch 0 of the stream."]
+    with pytest.raises(errors.DataError, match=words):
+        make(DataLoader(TensorDataset(X, Y, third), 8, shuffle=True), **options)
+
+
+def test_a_third_item_is_a_weight_only_if_the_caller_says_so(make):
+    for third, kind in [(torch.ones(N), "torch.float32"), (["a"] * N, "list"), (None, "NoneType")]:
+        with pytest.raises(errors.DataError, match=rf'third item \({kind}\).*pass sample_weight="third"'):
+            make([(X, Y, third)])
+    with pytest.raises(
+        errors.DataError, match=r"must be \(x, y, weight\), because sample weights were asked for"
+    ):
+        make(pairs(25, 25), sample_weight="third")
 
 
 def test_sources_that_end(make):
@@ -405,8 +454,9 @@ def test_elements_that_are_not_batches(make):
         make(TensorDataset(X, Y))
     with pytest.raises(TypeError, match=r"a re-iterable of .* batches; received int"):
         make(3)
-    with pytest.raises(errors.DataError, match="or none must"):
+    with pytest.raises(errors.DataError, match="received a third item") as caught:
         taken(make([(X, Y), (X, Y, torch.ones(N))]), 2)
+    assert caught.value.__notes__ == ["In batch 1 of epoch 0 of the stream."]
 
 
 @pytest.mark.parametrize(
@@ -438,7 +488,7 @@ def test_wrong_weights(make, weight, error, words):
     with pytest.raises(error, match=words):
         make(X, Y, sample_weight=weight)
     with pytest.raises(error, match=words):
-        make([(X, Y, weight)])
+        make([(X, Y, weight)], sample_weight="third")
 
 
 @pytest.mark.parametrize(

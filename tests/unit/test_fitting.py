@@ -443,7 +443,11 @@ def test_sample_weights_count_rows_as_often(model):
     weight[:20], weight[50:] = 2.0, 0.0
     x, y = torch.cat([X[:20], X[:50]]), torch.cat([Y[:20], Y[:50]])
     weighted = quick(model, sample_weight=weight, max_steps=None)
+    assert weighted.total_weight == 70.0
+    assert "rows weighted: the sample weights sum to 70\n" in f"{weighted}\n"
     repeated = bl.fit(model, x, y, progress=False)
+    assert repeated.total_weight is None
+    assert "weighted" not in str(repeated)
     assert abs(weighted.elbo - repeated.elbo) < 0.1 + 4 * math.hypot(
         weighted.elbo_stderr, repeated.elbo_stderr
     )

@@ -90,7 +90,7 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
 
 
 class DataCheck:
-    """Checks that the model can take data; keeps warnings about the first batch, and its schema."""
+    """Checks that the model can take data; keeps warnings about model and first batch, and its schema."""
 
     def __init__(self, model: BayesianModel, seed: int) -> None:
         if model.likelihood is None:
@@ -110,5 +110,9 @@ class DataCheck:
             outputs = output_shape(self._model, x, self._seed)
         likelihood.check(y, num_rows(x), outputs)
         if self.schema is None:
-            self.warnings = scale_warnings(x, likelihood.scaled_targets(y))
+            self.warnings = [
+                *no_priors(self._model),
+                *scale_warnings(x, likelihood.scaled_targets(y)),
+                *fresh_normalisation(self._model.network),
+            ]
             self.schema = DataSchema.of(x, y)

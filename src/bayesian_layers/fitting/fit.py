@@ -25,8 +25,9 @@ from . import closed_form
 from .checkpoints.checkpoint import Checkpoint, Checkpointer
 from .checkpoints.fingerprint import Fingerprint
 from .checkpoints.folder_checkpointer import make_checkpointer
-from .checks import DataCheck, check_guide, fresh_normalisation, no_priors
+from .checks import DataCheck, check_guide
 from .convergence import Convergence
+from .data.batch import SampleWeight, sum_of_weights
 from .data.batches import make_batches
 from .progress import Callback, ProgressReporter
 from .result import FitResult
@@ -54,7 +55,7 @@ def fit(
     max_steps: int | None = None,
     compile: Mode | None = None,
     optimizer: MakeOptimizer | None = None,
-    sample_weight: Tensor | None = None,
+    sample_weight: Tensor | Literal["third"] | None = None,
     validation: tuple[Inputs, Tensor] | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool = True,
@@ -106,9 +107,9 @@ def fit(
             compiler and tens of seconds. ``None`` chooses before the first step.
         optimizer: Makes an optimizer from a list of parameters, in place of Adam with its decaying rate, for instance
             ``lambda p: torch.optim.SGD(p, lr=1e-3)``; stages and the convergence test do not change.
-        sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 counts a row twice.
-        validation: Held-out inputs and targets; their mean log likelihood is shown in the progress bar and stored in
-            ``result.validation``.
+        sample_weight: Factor of each row's log likelihood, ``(N,)``, 0 or more: weight 2 counts a row twice. With a
+            source of batches ``"third"``, which takes the third item of each ``(x, y, weight)``.
+        validation: Held-out inputs and targets; progress bar and ``result.validation`` show their mean log likelihood.
         checkpoint: A folder, or a ``bl.Checkpoint``, in which the fit saves its state. After the fit was stopped or
             killed, the same call resumes it and gives the same numbers to the last bit. After a finished fit it
             returns the result at once. SIGINT and SIGTERM save the state and stop the fit after its present step.
@@ -184,7 +185,7 @@ class _Job:
         settings: Settings,
         x: Any,
         y: Tensor | None,
-        sample_weight: Tensor | None,
+        sample_weight: SampleWeight,
         validation: tuple[Inputs, Tensor] | None,
     ) -> None:
         self._start = time.perf_counter()
@@ -201,8 +202,8 @@ class _Job:
             sample_weight=sample_weight,
             check=self._data_check,
         )
-        self._tensors = {"sample_weight": sample_weight, "validation": validation}
-        self._tensors |= {} if y is None else {"x": x, "y": y}
+        tensors = {} if y is None else {"x": x, "y": y}
+        self._tensors = {"sample_weight": sample_weight, "validation": validation, **tensors}
 
     def fingerprint(self) -> Fingerprint:
         """Return what a checkpoint of this fit compares."""
@@ -212,9 +213,8 @@ class _Job:
     def run(self, checkpointer: Checkpointer, progress: bool, callbacks: tuple[Callback, ...]) -> FitResult:
         """Train the guide."""
         program, guide, settings = self._program, self._guide, self._settings
-        mode = checkpointer.mode
         trainer = make_trainer(
-            program, guide, self._batches, settings, mode=mode, validation=self._validation
+            program, guide, self._batches, settings, mode=checkpointer.mode, validation=self._validation
         )
         restarts: list[str] = []
         solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
@@ -227,8 +227,7 @@ class _Job:
             trainer.evaluate()
         log_weights = trainer.log_weights()
         guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
-        texts = [*no_priors(self._model), *self._data_check.warnings]
-        texts += [*fresh_normalisation(self._model.network), *restarts, *checkpointer.warnings()]
+        texts = [*self._data_check.warnings, *restarts, *checkpointer.warnings()]
         seconds = checkpointer.seconds + (0.0 if checkpointer.finished else time.perf_counter() - self._start)
         return self._result(trainer, solved, log_weights, texts, seconds)
 
@@ -268,6 +267,7 @@ class _Job:
             log_weights=log_weights,
             validation=np.array(state.validation).reshape(-1, 2),
             warnings=(*texts, *convergence.warnings()),
+            total_weight=sum_of_weights(self._batches),
         )
 
 

@@ -32,6 +32,7 @@ class FitResult:
             ``(S,)``.
         validation: Steps, and the mean log likelihood per row of the validation data, ``(evaluations, 2)``.
         warnings: The warnings of the fit; each says what to do.
+        total_weight: Sum of the sample weights of the whole data set; ``None`` if rows have no weights.
     """
 
     posterior: Posterior
@@ -48,6 +49,7 @@ class FitResult:
     log_weights: np.ndarray
     validation: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     warnings: tuple[str, ...] = ()
+    total_weight: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -90,4 +92,6 @@ class FitResult:
             lines.append(
                 f"TEMPERED: fitted with KL weight {self.kl_weight}, objective {self.objective:.2f} nats"
             )
+        if self.total_weight is not None:
+            lines.append(f"rows weighted: the sample weights sum to {self.total_weight:.6g}")
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])

@@ -36,7 +36,7 @@ def arrays(
         y: Targets, ``(N,)`` or ``(N, K)``.
         batch_size: Rows per batch.
         seed: Seed of the order of the rows.
-        weight: Sample weights, ``(N,)``, or ``None``.
+        weight: Sample weights, ``(N,)``, which ``bl.fit`` then uses; or ``None``.
 
     Returns:
         A stream, to pass to ``bl.fit`` as ``x``.
@@ -63,7 +63,7 @@ class _Arrays(Stream):
     """Rows of arrays of equal length; a block is a range of rows."""
 
     def __init__(self, files: dict[str, ArrayFile], *, batch_size: int, seed: int) -> None:
-        self._files = files
+        self._files, self.weighted = files, "weight" in files
         found = {name: _open(name, file) for name, file in files.items()}
         self._specs = {name: (array.shape, array.dtype) for name, array in found.items()}
         n = len(found["y"])
@@ -77,7 +77,7 @@ class _Arrays(Stream):
 
     def read(self, blocks: Sequence[int]) -> tuple[Any, ...]:
         tensors = [self._read(name, blocks) for name in self._files]
-        return pack(tensors, "x" not in self._files, "weight" in self._files)
+        return pack(tensors, "x" not in self._files, self.weighted)
 
     def _read(self, name: str, blocks: Sequence[int]) -> Tensor:
         shape, dtype = self._specs[name]

@@ -30,7 +30,8 @@ class Stream(ABC):
     """Batches of rows that are read when they are needed, in an order that depends only on ``(seed, epoch)``.
 
     Rows are ``(x, y)`` or ``(x, y, weight)``, where ``x`` is a tensor or a tuple of tensors; the first axis of every
-    tensor is the rows. For data in another format, inherit from this class and implement :meth:`read`.
+    tensor is the rows. For data in another format, inherit from this class, implement :meth:`read`, and
+    set ``weighted`` if rows have weights.
 
     Args:
         block_rows: Rows of each block, all above 0.
@@ -42,10 +43,13 @@ class Stream(ABC):
         num_data: Rows N of the whole data set.
         batch_rows: Rows of a full batch.
         seed: Seed of the order.
+        weighted: Whether rows are ``(x, y, weight)``, so that a fit takes the third item as sample weights.
 
     Raises:
         DataError: If there are no rows, or ``batch_size`` or ``seed`` is out of range.
     """
+
+    weighted = False
 
     def __init__(self, block_rows: Sequence[int], *, row_bytes: int, batch_size: int, seed: int) -> None:
         batch_size = check_integer("batch_size", batch_size, least=1)

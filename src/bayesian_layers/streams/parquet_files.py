@@ -37,7 +37,7 @@ def parquet(
         target: Column of ``y``, ``(N,)``; a list for ``(N, K)``. Integers and booleans become ``int64``, labels.
         batch_size: Rows per batch.
         seed: Seed of the order of the rows.
-        weight: Column of the sample weights, or ``None``.
+        weight: Column of the sample weights, which ``bl.fit`` then uses; or ``None``.
 
     Returns:
         A stream, to pass to ``bl.fit`` as ``x``.
@@ -69,7 +69,7 @@ class _Parquet(Stream):
     """Rows of a Parquet file; a block is a row group."""
 
     def __init__(self, path: str, parts: list[_Columns], several: bool, weighted: bool, **order: int) -> None:
-        self._path, self._parts, self._several, self._weighted = path, parts, several, weighted
+        self._path, self._parts, self._several, self.weighted = path, parts, several, weighted
         names = list(dict.fromkeys(name for part in parts for name in part.names))
         with open_parquet(self._path) as file:
             self._types = {name: _column_type(file.schema_arrow, name, self._path) for name in names}
@@ -85,7 +85,7 @@ class _Parquet(Stream):
         with open_parquet(self._path) as file:
             pieces = [self._read(file, self._row_groups[block]) for block in blocks]
         tensors = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
-        return pack(tensors, self._several, self._weighted)
+        return pack(tensors, self._several, self.weighted)
 
     def _read(self, file: Any, row_group: int) -> list[Tensor]:
         # One thread: Arrow's pool would compete with torch's.

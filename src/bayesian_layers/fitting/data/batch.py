@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from ...arguments import check_finite_tensor, check_tensor
 from ...errors import DataError, ShapeError
 from ...network import Inputs, check_inputs, dtype_and_device, num_rows
 from ..checks import check_targets
+
+SampleWeight = (
+    Tensor | Literal["third"] | None
+)  # of rows given as tensors; or each batch's third item; or none
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ def placed(
         weight = _checked_weight(weight, num_rows(x)).to(device=device, dtype=dtype)
     x = tuple(map(_for_gradients, x)) if isinstance(x, tuple) else _for_gradients(x)
     return x, _for_gradients(y), None if weight is None else _for_gradients(weight)
+
+
+def sum_of_weights(batches: Batches) -> float | None:
+    """Return the sum of the sample weights over the whole data set; ``None`` if rows have no weights."""
+    if not batches.weighted:
+        return None
+    weights = ((batch.scale, batch.weight) for batch in batches.once())
+    return sum(scale * float(weight.double().sum()) for scale, weight in weights if weight is not None)
 
 
 def _for_gradients(values: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from ...errors import DataError
 from ...network import Inputs, num_rows
 from ...streams import Stream
 from ...streams.base import shuffled
-from .batch import Batch, Batches, check_num_data, check_position, placed
+from .batch import Batch, Batches, SampleWeight, check_num_data, check_position, placed
 from .stream_batches import Check, StreamBatches
 
 __all__ = ["Batch", "Batches", "FullBatch", "ShuffledBatches", "StreamBatches", "make_batches"]
@@ -42,15 +42,23 @@ def make_batches(
     batch_size: int | None = None,
     seed: int = 0,
     num_data: int | None = None,
-    sample_weight: Tensor | None = None,
+    sample_weight: SampleWeight = None,
     check: Check | None = None,
 ) -> Batches:
     """Make the batches of a fit from its arguments."""
     if y is None:
         _check_is_source(x, batch_size, sample_weight)
-        return StreamBatches(x, network=network, seed=seed, num_data=num_data, check=check)
+        third = sample_weight == "third"
+        return StreamBatches(
+            x, network=network, seed=seed, num_data=num_data, third_is_weight=third, check=check
+        )
     if isinstance(x, Stream | DataLoader) or hasattr(x, "__next__"):
         raise DataError(f"`y` must be None if `x` is a {type(x).__name__}: its batches hold the targets")
+    if isinstance(sample_weight, str):
+        raise DataError(
+            f"`sample_weight` must be a tensor of one number per row if `x` and `y` are tensors; received "
+            f'{sample_weight!r} ("third" is for a source of batches)'
+        )
     tensors = placed(x, y, sample_weight, network)
     if check is not None:
         check(tensors[0], tensors[1])
@@ -61,7 +69,7 @@ def make_batches(
     return ShuffledBatches(*tensors, batch_size=batch_size, seed=seed, num_data=num_data)
 
 
-def _check_is_source(x: Any, batch_size: int | None, sample_weight: Tensor | None) -> None:
+def _check_is_source(x: Any, batch_size: int | None, sample_weight: SampleWeight) -> None:
     # Tensors, NumPy arrays and data frames have a shape; a source of batches does not.
     arrays = x if isinstance(x, tuple) and x else (x,)
     if all(hasattr(part, "shape") for part in arrays):
@@ -70,9 +78,11 @@ def _check_is_source(x: Any, batch_size: int | None, sample_weight: Tensor | Non
         raise DataError(
             f"`batch_size` is for tensors; received {batch_size} with a source of batches, which has its own"
         )
-    if sample_weight is not None:
+    if sample_weight is not None and not (isinstance(sample_weight, str) and sample_weight == "third"):
+        what = repr(sample_weight) if isinstance(sample_weight, str) else f"a {type(sample_weight).__name__}"
         raise DataError(
-            "`sample_weight` is for tensors; a source of batches gives it as third element: (x, y, weight)"
+            '`sample_weight` must be "third" or None with a source of batches: "third" takes the third item of each '
+            f"batch (x, y, weight) as the weights of its rows; received {what}"
         )
 
 

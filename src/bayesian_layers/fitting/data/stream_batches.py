@@ -41,12 +41,15 @@ class StreamBatches:
         network: nn.Module,
         seed: int = 0,
         num_data: int | None = None,
+        third_is_weight: bool = False,
         check: Check | None = None,
     ) -> None:
         check_integer("seed", seed, least=0)
         _check_reiterable(source)
         self._network, self._check = network, check
         self.exact_order = isinstance(source, Stream)
+        self._named = isinstance(source, Stream) and source.weighted
+        self.weighted = third_is_weight or self._named
         self._source = source if isinstance(source, Stream) else _ForeignSource(source, seed)
         self._seed = self._source.seed
         self._whole = _known_epoch(source)
@@ -56,7 +59,6 @@ class StreamBatches:
         first = next(self._batches, _END)
         if first is _END:
             raise DataError("the stream of batches must give at least one (x, y); it is empty")
-        self.weighted = len(_triple(first)) == 3
         self.batch_rows = len(self._take(first, 0)[1])
         self._batches = chain([first], self._batches)
 
@@ -97,10 +99,9 @@ class StreamBatches:
 
     def _take(self, element: Any, index: int) -> tuple[Inputs, Tensor, Tensor | None]:
         try:
-            x, y, *weight = _triple(element)
-            if bool(weight) != self.weighted:
-                raise DataError("all batches must have a third element, the sample weight, or none must")
-            batch = placed(x, y, weight[0] if weight else None, self._network)
+            x, y, *third = _items(element)
+            _check_third(third, asked=self.weighted, named=self._named)
+            batch = placed(x, y, third[0] if third else None, self._network)
             if self._check is not None:
                 self._check(batch[0], batch[1])
         except (BayesianLayersError, TypeError) as error:
@@ -177,16 +178,41 @@ def _check_reiterable(source: Any) -> None:
         )
 
 
-def _triple(element: Any) -> tuple[Any, ...]:
-    """Return an element as ``(x, y)`` or ``(x, y, weight)``; a list of inputs, as DataLoaders give, becomes a tuple."""
+def _items(element: Any) -> tuple[Any, ...]:
+    """Return an element as ``(x, y)`` or ``(x, y, third)``; a list of inputs, as DataLoaders give, becomes a tuple."""
     if not isinstance(element, tuple | list) or len(element) not in {2, 3}:
         what = f" of {len(element)}" if isinstance(element, tuple | list) else ""
         raise DataError(
-            "a stream must give pairs (x, y), or (x, y, sample_weight); received a "
+            'a stream must give pairs (x, y), or (x, y, weight) with sample_weight="third"; received a '
             f"{type(element).__name__}{what}. Several inputs are a tuple: ((x0, x1), y)."
         )
     x = tuple(element[0]) if isinstance(element[0], list) else element[0]
     return (x, *element[1:])
+
+
+def _check_third(third: list[Any], *, asked: bool, named: bool) -> None:
+    """Raise DataError unless a batch has a third item if and only if weights were asked for, and it can be weights."""
+    # If `named`, the source itself calls its third item weights: integers are counts.
+    if not third:
+        if asked:
+            raise DataError(
+                "each batch must be (x, y, weight), because sample weights were asked for; received (x, y). Leave "
+                "`sample_weight` away if rows have no weights."
+            )
+        return
+    kind = third[0].dtype if isinstance(third[0], Tensor) else type(third[0]).__name__
+    integers = isinstance(third[0], Tensor) and not third[0].is_floating_point()
+    if integers and not named:
+        raise DataError(
+            f"the third item of a batch can only be sample weights, which must be floating point; received {kind}. "
+            "Leave row numbers, labels and masks out of the batches, with a collate_fn for instance; convert weights "
+            'with .float() and pass sample_weight="third".'
+        )
+    if not asked:
+        raise DataError(
+            f"each batch must be (x, y); received a third item ({kind}). If it holds the sample weights of the rows, "
+            'pass sample_weight="third"; otherwise leave it out of the batches.'
+        )
 
 
 def _known_epoch(source: Any) -> tuple[int, int] | None:
@@ -194,7 +220,7 @@ def _known_epoch(source: Any) -> tuple[int, int] | None:
     if isinstance(source, Stream):
         return source.num_data, len(source)
     if isinstance(source, list | tuple):
-        parts = [_triple(element)[1] for element in source]
+        parts = [_items(element)[1] for element in source]
         return sum(len(y) if isinstance(y, Tensor) and y.dim() else 1 for y in parts), len(parts)
     if isinstance(source, DataLoader) and source.batch_size is not None:
         n = _length(source.sampler)
