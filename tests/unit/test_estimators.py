@@ -384,7 +384,7 @@ WAYS = {
     "by @": lambda layer, x: x @ layer.weight + layer.bias,
     "not at all": lambda _, x: x,
     "value read": lambda layer, x: layer(x) * float(layer.weight.detach()[0, 0] > 0) + layer.bias,
-    "five, but not the rows": lambda layer, x: layer(x.T.repeat(3, 1)[:5, :2]).sum() + x,
+    "five, but not the rows": lambda layer, x: layer(x.new_ones(5, 2)).sum() + x,
     "in no_grad": lambda layer, x: checkpoint(layer, x, use_reentrant=True),
 }  # fmt: skip
 

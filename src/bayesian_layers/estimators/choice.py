@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..arguments import check_choice
 from ..layers import GaussianProcess
 from ..model import BayesianModel
-from ..network import Inputs, num_rows, parameter_sites
+from ..network import Inputs, close, num_rows, parameter_sites
 from ..noise import seeded
 from ..private_apis import BATCH_NORM
 from ..protocols import Guide
@@ -19,7 +19,7 @@ from .base import Estimator, Reparameterization
 from .flipout import Flipout
 from .local import Local
 from .per_row import PerRow
-from .tracing import Call, Trace, close, trace
+from .tracing import Call, Trace, trace
 
 NAMES = ("reparameterization", "local", "flipout")
 # The cheapest step for any network: on 784-400-400-10 ReLU, batch 128, one particle, it takes 1.5 times the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 from ..handlers import LogLikelihood
 from ..model import BayesianModel
-from ..network import Inputs, evaluating, num_rows, take_rows
+from ..network import (
+    Inputs,
+    call,
+    evaluating,
+    num_rows,
+    parameter_sites,
+    reordered,
+    take_rows,
+    treats_rows_alone,
+)
 from ..noise import seeded
 from .operations import OPS, bind
 
@@ -55,30 +65,23 @@ class Trace:
 
     calls: tuple[Call, ...]  # of the functions of `OPS` whose rows are the data's rows
     uses: Mapping[str, int]  # site to how often a function took its value
-    coupled: bool  # whether the output on a row depends on the other rows
+    coupled: bool  # whether the output on a row depends on the other rows, or on chance
 
 
 def trace(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Trace:
-    """Trace the model's program on N rows, and on these and the first row again."""
-    again = torch.cat([torch.arange(num_rows(x)), torch.zeros(1, dtype=torch.long)]).to(y.device)
+    """Trace the model's program on N rows, and on these in another order and one of them again."""
+    again = reordered(torch.arange(num_rows(x))).to(y.device)
     batches = ((x, y), (take_rows(x, again), y[again]))
     values = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
     first, second = (_traced(model, values, *batch) for batch in batches)
-    with evaluating(model.network), torch.no_grad():
-        f, more = (_traced(model, values, *batch).f for batch in batches)
+    weights = {name: values[name].detach() for name in parameter_sites(model.network)}
+    with evaluating(model.network):
+        alone = treats_rows_alone(partial(call, model.network, weights), x)
     return Trace(
         calls=_row_by_row(first.calls, second.calls, num_rows(x)),
         uses={name: max(first.uses[name], second.uses[name]) for name in values},
-        coupled=not close(more[: len(f)], f),
+        coupled=not alone,
     )
-
-
-def close(one: Tensor, other: Tensor) -> bool:
-    """Check whether two results of the same arithmetic in a different order are equal."""
-    if not other.numel():
-        return True
-    tolerance = torch.finfo(one.dtype).eps ** 0.5 * max(1e-30, float(other.detach().abs().max()))
-    return bool(((one - other).abs() <= tolerance).all())  # and no NaN
 
 
 def address(tensor: Tensor) -> int:
@@ -92,7 +95,7 @@ def address(tensor: Tensor) -> int:
 def _traced(model: BayesianModel, values: Mapping[str, Tensor], x: Inputs, y: Tensor) -> _Tracer:
     """Trace one run of the program; random layers draw from a stream of their own."""
     with seeded(0), LogLikelihood(values), _Tracer(values) as tracer:
-        tracer.f = model(x, y)
+        model(x, y)
     return tracer
 
 
@@ -117,8 +120,6 @@ class _Tracer(TorchFunctionMode):
 
     # Each value has a storage of its own, by which it is identified. A function whose results are views of the value
     # (`reshape`, `.T`) is not a use; a later use of the view is.
-    f: Tensor
-
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.values = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ..arguments import check_tensor
@@ -12,11 +13,21 @@ from ..errors import DataError, ShapeError, SiteError
 from ..guides import Guide
 from ..handlers import check_kl_weight
 from ..model import BayesianModel, output_shape
-from ..network import Inputs, explain_errors, named_parts, num_rows
+from ..network import (
+    Inputs,
+    draws_random_numbers,
+    evaluating,
+    explain_errors,
+    named_parts,
+    num_rows,
+    take_rows,
+    treats_rows_alone,
+)
 from ..private_apis import BATCH_NORM
 
 # Values above _LARGE or below _SMALL, and means above _OFFSET standard deviations, are far from unit scale.
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
+_ROWS = 5  # on which the network is run
 
 
 def check_guide(guide: Guide, model: BayesianModel, kl_weight: float | Mapping[str, float]) -> None:
@@ -72,6 +83,23 @@ def _off_scale(values: Tensor) -> str:
     return ""
 
 
+def coupled_rows(network: nn.Module, x: Inputs) -> list[str]:
+    """Return a warning if, in evaluation mode, the output on a row depends on the other rows of its batch."""
+    inputs = take_rows(x, torch.linspace(0, num_rows(x) - 1, _ROWS).round().long().unique())
+
+    def f(x: Inputs) -> Tensor:
+        return network(*(x if isinstance(x, tuple) else (x,)))
+
+    with evaluating(network), explain_errors(x):
+        if treats_rows_alone(f, inputs) or draws_random_numbers(f, inputs):
+            return []
+    return [
+        "the network's output on a row depends on the other rows of the batch, so predictions depend on which rows are "
+        "predicted together; make it depend on that row alone: batch_first=True for recurrent and attention layers, "
+        "running statistics for batch normalization, no operation along the first axis"
+    ]
+
+
 def fresh_normalisation(network: nn.Module) -> list[str]:
     """Return a warning if normalisation layers have seen no data: a fit does not change their running statistics."""
     fresh = [
@@ -114,5 +142,6 @@ class DataCheck:
                 *no_priors(self._model),
                 *scale_warnings(x, likelihood.scaled_targets(y)),
                 *fresh_normalisation(self._model.network),
+                *coupled_rows(self._model.network, x),
             ]
             self.schema = DataSchema.of(x, y)

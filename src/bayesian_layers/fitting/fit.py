@@ -132,8 +132,8 @@ def fit(
         SystemExit: After SIGTERM, with a checkpoint; the guide is then as before the call.
 
     Warns:
-        FitWarning: If inputs or targets are far from unit scale, no parameter has a prior, batch
-            normalization has seen no data, or the requested estimator covers nothing.
+        FitWarning: If inputs or targets are far from unit scale, no parameter has a prior, batch normalization has
+            seen no data, a row's output depends on other rows, or the requested estimator covers nothing.
         ConvergenceWarning: If the fit stopped before it converged.
 
     References:

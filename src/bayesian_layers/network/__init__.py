@@ -13,6 +13,10 @@ from .inputs import explain_errors as explain_errors
 from .inputs import named_parts as named_parts
 from .inputs import num_rows as num_rows
 from .inputs import take_rows as take_rows
+from .rows import close as close
+from .rows import draws_random_numbers as draws_random_numbers
+from .rows import reordered as reordered
+from .rows import treats_rows_alone as treats_rows_alone
 from .sites import check_not_lazy as check_not_lazy
 from .sites import hyperparameter_sites as hyperparameter_sites
 from .sites import parameter_sites as parameter_sites
