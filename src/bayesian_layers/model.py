@@ -28,14 +28,13 @@ from .network import (
 )
 from .noise import seeded
 from .predicting import WeightDraws, predict
-from .predicting.plan import Size
+from .predicting.plan import slices_of_rows
 from .priors import Site
 from .saving import AGAIN, StoredFolder
 from .saving.schema import MapOf, Record, optional, show
 
 SPEC = Record({"network": MapOf(), "likelihood": optional(MapOf())})
 _RESERVED = ("data", "f", "y")
-_CHUNK = 2**21  # numbers in the widest activation of one chunk of rows: 8 MiB in float32, about a cache
 
 
 class BayesianModel(nn.Module):
@@ -192,7 +191,12 @@ class BayesianModel(nn.Module):
             with seeded(seed, i):
                 for name, value in _draw(sites, lambda _, prior: prior()).items():
                     draws[name].append(value)
-        return {name: torch.stack(values) for name, values in draws.items()}
+        return {
+            name: values[0].expand(num_draws, *values[0].shape)
+            if sites[name].prior is None
+            else torch.stack(values)
+            for name, values in draws.items()
+        }
 
     def prior_predict(self, x: Inputs, num_draws: int = 1000, seed: int = 0) -> Prediction:
         """Predict from the prior alone, before any fit: what the model believes without data.
@@ -265,7 +269,7 @@ def log_likelihood(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs,
         _check_targets(
             model, x, y
         )  # all rows at once: surplus targets would be cut off in silence by the chunks
-        for chunk in _chunks(model, draws, x):
+        for chunk in slices_of_rows(model.network, draws, x):
             program = poutine.condition(pyro.plate("draws", size, dim=-2)(model), given)
             site: Any = poutine.trace(program).get_trace(take_rows(x, chunk), y[chunk]).nodes["y"]
             parts.append(site["fn"].log_prob(site["value"]).expand(size, -1))
@@ -291,13 +295,3 @@ def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
         hint = "This is its output for the first rows of x. Keep the axis of outputs, even for one output."
         raise ShapeError("network(x)", (num_rows(few), "outputs"), f.shape, hint)
     return f.shape[1:]
-
-
-def _chunks(model: BayesianModel, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
-    """Slices of rows so small that all draws of the widest activation fit into a cache."""
-    # The likelihood may have layers, too.
-    own = [value.shape[1] for value in draws.values() if value.dim() > 1]
-    with seeded(0):
-        width = max(Size.of(model.network, x).widest, *own, 1)
-    n, size = num_rows(x), max(1, _CHUNK // (width * max(1, len(next(iter(draws.values()), ())))))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

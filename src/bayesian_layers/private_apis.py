@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakIdKeyDictionary
 
 __all__ = [
     "BATCH_NORM",
@@ -25,7 +27,9 @@ __all__ = [
     "RUNNING_NORM",
     "TRANSPOSED_CONVOLUTION",
     "DispatchMode",
+    "WeakIdKeyDictionary",
     "changes_arguments",
+    "flops",
     "fused_adam_",
     "kernel",
     "own_tensors",
@@ -86,6 +90,12 @@ def fused_adam_(
 def changes_arguments(operation: Any) -> bool:
     """Check whether an operation that a :class:`DispatchMode` sees writes to one of its arguments."""
     return operation._schema.is_mutable
+
+
+def flops(operation: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Count the multiplications and additions of a product or convolution; any other operation counts as none."""
+    count = flop_registry.get(operation.overloadpacket)
+    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
 
 def kernel(operation: Any) -> Any:

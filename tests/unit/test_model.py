@@ -103,7 +103,7 @@ def test_chunks_of_rows_change_nothing(model, monkeypatch):
     draws = model.prior_draws(20, seed=0)
     x, y = torch.linspace(-1, 1, 80).reshape(40, 2), torch.zeros(40)
     whole_log = log_likelihood(model, draws, x, y)
-    monkeypatch.setattr("bayesian_layers.model._CHUNK", 7 * 20 * 3)
+    monkeypatch.setattr("bayesian_layers.predicting.plan._CHUNK", 7 * 20 * 3)
     torch.testing.assert_close(log_likelihood(model, draws, x, y), whole_log)
 
 

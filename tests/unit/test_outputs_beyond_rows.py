@@ -308,7 +308,9 @@ def test_a_log_likelihood_refuses_targets_of_other_shapes(build, shape, rows_a_c
     """In chunks of rows too, where surplus targets would be left over; both shapes are those of the whole data."""
     model = bl.BayesianModel(build(lambda: bl.Linear(3, 2)), Normal(0.1))
     draws = bl.guides.MeanFieldNormal(model).draw(4, seed=0)
-    monkeypatch.setattr("bayesian_layers.model._CHUNK", rows_a_chunk * 4 * 2)  # 4 draws of 2 outputs
+    monkeypatch.setattr(
+        "bayesian_layers.predicting.plan._CHUNK", rows_a_chunk * 4 * 2
+    )  # 4 draws of 2 outputs
     with pytest.raises(bl.errors.ShapeError) as caught:
         log_likelihood(model, draws, torch.zeros(N, T, 3), torch.zeros(shape))
     assert (caught.value.expected, caught.value.received) == ((N, T, 2), shape)

@@ -166,7 +166,10 @@ def test_a_stack_is_the_network(build, name):
     assert DenseStack.fits(network, X)
     draws = {key: torch.stack([value, 2 * value, value + 1]) for key, value in network.named_parameters()}
     frozen = {key: value for key, value in draws.items() if not key.endswith("0.weight")}
-    for values in (draws, frozen, {"0.bias": draws["0.bias"]} if "0.bias" in draws else draws):
+    same = {
+        key: value[1].expand(3, *value.shape[1:]) if key[0] == "0" else value for key, value in draws.items()
+    }
+    for values in (draws, frozen, same, {"0.bias": draws["0.bias"]} if "0.bias" in draws else draws):
         expected = call(network, {key: value.unsqueeze(1) for key, value in values.items()}, X.double())
         torch.testing.assert_close(DenseStack(network)(values, X.double()), expected, rtol=1e-12, atol=1e-14)
 
@@ -210,12 +213,32 @@ def test_only_the_noise_is_drawn(build):
     assert (p.aleatoric_std > 0.5).all()
 
 
-def test_the_widest_activation_is_counted_per_row(build):
+def test_activations_and_shared_work_are_counted_per_row(build):
     dense = build(lambda: nn.Sequential(nn.Linear(2, 50), nn.Tanh(), nn.Linear(50, 1)))
-    assert Size.of(dense, X) == Size(widest=50, outputs=1, number_bytes=4, input_bytes=8)
+    sizes = {"outputs": 1, "number_bytes": 4, "input_bytes": 8}
+    assert Size.of(dense, X, ["0.weight"]) == Size(shared=1, drawn=50, shared_work=0, **sizes)
+    assert Size.of(dense, X, ["2.weight"]) == Size(shared=50, drawn=1, shared_work=100, **sizes)
+    assert Size.of(dense, X, []) == Size(shared=50, drawn=1, shared_work=150, **sizes)
     images = build(lambda: nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Flatten(), nn.Linear(384, 10)))
-    size = Size.of(images.double(), torch.zeros(5, 1, 8, 8, dtype=torch.float64))
-    assert (size.widest, size.outputs, size.number_bytes, size.input_bytes) == (384, 10, 8, 512)
+    x = torch.zeros(5, 1, 8, 8, dtype=torch.float64)
+    sizes = {"outputs": 10, "number_bytes": 8, "input_bytes": 512}
+    assert Size.of(images.double(), x, ["0.bias"]) == Size(shared=1, drawn=384, shared_work=0, **sizes)
+    assert Size.of(images, x, ["2.weight"]) == Size(shared=384, drawn=10, shared_work=64 * 54, **sizes)
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+def test_random_numbers_differ_between_draws(build):
+    """Also in a network whose draws have the same weights."""
+    network = build(lambda: nn.Sequential(nn.Linear(2, 50), Noisy(), nn.Linear(50, 1)))
+    size = build(lambda: Size.of(network, X, []))
+    assert (size.shared, size.drawn, size.shared_work) == (50, 50, 100)
+    f = build(lambda: call(network, {"0.bias": network[0].bias.expand(4, 1, 50)}, X))
+    assert f.shape == (4, 40, 1)
+    assert len(f.flatten().unique()) == 160
 
 
 @pytest.mark.parametrize("memory", [2**28, 2**22, 2**16, 1])
@@ -233,6 +256,17 @@ def test_a_plan_fits_the_memory(build, memory):
             Plan.of(network, weights, X, wrong)
 
 
+def test_a_plan_takes_many_draws_of_few_rows_if_the_layers_below_take_the_time(build):
+    network = build(lambda: nn.Sequential(nn.Linear(2, 3000), nn.Linear(3000, 3000), nn.Linear(3000, 10)))
+    drawn = {"2.weight": torch.zeros(100, 10, 3000), "2.bias": torch.zeros(100, 10)}
+    shared = {name: value.expand(100, *value.shape) for name, value in network.named_parameters()}
+    p = Plan.of(network, WeightDraws.of({**shared, **drawn}), X, 2**28)
+    assert p.draws(p.rows) == p.weights == 100
+    assert p.rows == 2**20 // 3000  # whose shared activations fit
+    p = Plan.of(network, WeightDraws.of(shared), X, 2**28)
+    assert (p.draws(p.rows), p.rows) == (100, 2**20 // 3000)
+
+
 def test_large_weights_are_drawn_again_and_never_all_in_memory(build):
     """500 draws of 10,100 weights take 20 MB; a tenth of that is allowed."""
     model = bl.BayesianModel(build(lambda: bl.Linear(100, 101)), bl.likelihoods.Normal(1.0))
@@ -242,7 +276,7 @@ def test_large_weights_are_drawn_again_and_never_all_in_memory(build):
     x = build(lambda: torch.randn(7, 100))
     p = posterior.predict(x, 500, max_memory=2**21)
     assert max(asked) * 10_201 * 4 <= 2**20 / 4
-    assert sum(asked) == 501  # one to see how large it is
+    assert sum(asked) == 502  # two to see what differs between draws, and how large it is
     del posterior.source.draw
     torch.testing.assert_close(p.std, posterior.predict(x, 500).std)
 

@@ -113,3 +113,18 @@ def test_trees():
     assert whole == [1, (2, 3), 4]
     with pytest.raises(TypeError):
         private_apis.tree_map(tree)
+
+
+def test_flops_of_products_are_known_and_of_others_none():
+    a, b = torch.ones(2, 3), torch.ones(3, 4)
+    aten = torch.ops.aten
+    assert private_apis.flops(aten.mm.default, (a, b), {}, a @ b) == 2 * 2 * 3 * 4
+    assert private_apis.flops(aten.sin.default, (a,), {}, a.sin()) == 0
+
+
+def test_tensors_are_keys_by_identity():
+    one, other = torch.ones(2), torch.ones(2)
+    known = private_apis.WeakIdKeyDictionary()
+    known[one] = True
+    assert one in known
+    assert other not in known

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model import BayesianModel
+from ..network import is_shared
 from ..saving.schema import Integer
 from .base import DrawSource, check_positive
 
@@ -40,7 +41,12 @@ class StoredDraws(DrawSource):
         """Return stored draws in an order that the seed shuffles; after the last the first comes again."""
         order = np.random.default_rng(seed).permutation(self.draws)
         index = torch.from_numpy(order[np.arange(start, start + num_draws) % self.draws])
-        return {name: value[index.to(value.device)] for name, value in self.samples.items()}
+        return {
+            name: value[:1].expand(num_draws, *value.shape[1:])
+            if _all_equal(value)
+            else value[index.to(value.device)]
+            for name, value in self.samples.items()
+        }
 
     def mean(self) -> dict[str, Tensor]:
         """Average the stored draws."""
@@ -60,3 +66,8 @@ class StoredDraws(DrawSource):
         sites = {} if model is None else model.sites()
         draws = arguments["draws"]
         return cls({name: site.initial.expand(draws, *site.initial.shape) for name, site in sites.items()})
+
+
+def _all_equal(draws: Tensor) -> bool:
+    """Check whether all draws are one value, as those of point estimates are; most others differ in the first two."""
+    return is_shared(draws) or all(torch.equal(each, draws[0]) for each in draws[1:])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SiteError
+from ..network import is_shared
 from ..priors import Site
 
 
@@ -82,12 +83,16 @@ class Layout:
     def flat(self, draws: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
         """Gather draws of sites as a flat unconstrained vector each, ``(S, size)``; the inverse of :meth:`values`."""
         some = next(iter(draws.values()))
+        if names and all(is_shared(draws[name]) for name in names):
+            return self.flat({name: draws[name][:1] for name in names}, names).expand(len(some), -1)
         parts = [draws[name].log() if name in self.positive else draws[name] for name in names]
         return torch.cat([some.new_empty(len(some), 0), *(part.reshape(len(part), -1) for part in parts)], 1)
 
     def constrain(self, name: str, value: Tensor) -> Tensor:
-        """Turn an unconstrained value of a site into its value."""
-        return value.exp() if name in self.positive else value
+        """Turn an unconstrained value of a site into its value; draws that share one value still do."""
+        if name not in self.positive:
+            return value
+        return value[:1].exp().expand_as(value) if value.dim() and is_shared(value) else value.exp()
 
 
 def flatten(sites: Mapping[str, Site], names: tuple[str, ...]) -> Tensor:

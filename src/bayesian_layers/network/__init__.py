@@ -3,6 +3,7 @@
 from .calling import Outputs as Outputs
 from .calling import call as call
 from .calling import call_many as call_many
+from .calling import is_shared as is_shared
 from .calling import outputs as outputs
 from .calling import with_padding as with_padding
 from .inputs import Inputs as Inputs
@@ -21,3 +22,4 @@ from .sites import check_not_lazy as check_not_lazy
 from .sites import hyperparameter_sites as hyperparameter_sites
 from .sites import parameter_sites as parameter_sites
 from .sites import priors_by_id as priors_by_id
+from .vmap_rules import vmap_rules as vmap_rules

@@ -45,8 +45,7 @@ def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outp
     shapes = {name: network.get_parameter(name).shape for name in values}
     batches = {name: _batch_shape(name, value, shapes[name]) for name, value in values.items()}
     batch = broadcast_shape(*batches.values())
-    varying = [name for name, value in values.items() if not _is_shared(value, len(shapes[name]))]
-    varying = varying or list(values)[:1]  # at least one, which carries the number of draws into vmap
+    varying = [name for name, value in values.items() if not _is_same(value, len(shapes[name]))]
     flat = {
         name: value.reshape(*batches[name], *shapes[name])
         .expand(*batch, *shapes[name])
@@ -70,10 +69,14 @@ def _batch_shape(name: str, value: Tensor, shape: torch.Size) -> torch.Size:
     return batch[:-1] if batch and batch[-1] == 1 else batch
 
 
-def _is_shared(value: Tensor, event_dim: int) -> bool:
-    """Check whether all draws share one value, as of point estimates: operations on it alone run once, not per draw."""
-    axes = range(value.dim() - event_dim)
-    return all(value.shape[axis] == 1 or value.stride(axis) == 0 for axis in axes)
+def _is_same(value: Tensor, event_dim: int) -> bool:
+    """Check whether a value is the same under all draws, so that operations on it alone run once, not per draw."""
+    return all(value.shape[axis] == 1 or value.stride(axis) == 0 for axis in range(value.dim() - event_dim))
+
+
+def is_shared(draws: Tensor) -> bool:
+    """Check whether two or more draws ``(S, *shape)`` are one value in memory, as those of point estimates are."""
+    return len(draws) > 1 and draws.stride(0) == 0
 
 
 def call_many(
@@ -84,10 +87,15 @@ def call_many(
     size: int,
 ) -> Tensor:
     """Call a network with many draws at once, or in a loop where vmap fails (control flow that depends on data)."""
+
+    def one_call(_: Tensor, values: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+        return _functional_call(network, values, inputs)
+
     try:
         with vmap_rules(network):
-            one_call = partial(_functional_call, network)
-            return vmap(one_call, in_dims=(axes, None), randomness="different")(values, inputs)
+            # Its number of draws is known to vmap even if no value differs between them.
+            number = inputs[0].new_empty(size, 0)
+            return vmap(one_call, in_dims=(0, axes, None), randomness="different")(number, values, inputs)
     except RuntimeError as error:
         if not any(part in str(error) for part in _VMAP_ERRORS):
             raise

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..network import call_many, with_padding
+from ..network import call_many, is_shared, with_padding
 
 
 def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
@@ -30,9 +30,10 @@ def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
 class Functions(nn.Module):
     r"""S networks of one architecture, called at once: :math:`f_s = f(x; w_s)` for S draws of the weights.
 
-    A plain module without parameters: the stacked weights are buffers under their names in the network, which
-    ``state_dict``, ``.to`` and ``copy.deepcopy`` include. It works under autograd and ``torch.func`` with respect to
-    ``x``, ``torch.export`` and ``torch.onnx.export``.
+    A plain module without parameters: the weights are buffers under their names in the network, which ``state_dict``,
+    ``.to`` and ``copy.deepcopy`` include. They are stacked, except for point estimates, which are the same in all
+    functions: layers below the first weight that is drawn run once. It works under autograd and ``torch.func`` with
+    respect to ``x``, ``torch.export`` and ``torch.onnx.export``.
 
     Limits of export with torch 2.13: S is fixed in an exported file; N may be dynamic, but not after batch norm,
     recurrent and transformer layers. Control flow that depends on data cannot be exported, although a call works, by a
@@ -71,11 +72,11 @@ class Functions(nn.Module):
             raise DataError("`draws` must hold the draws of one site or more; received none")
         self.num_draws = len(next(iter(draws.values())))
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._drawn = tuple(self._stack(draws))
+        self._axes = dict(self._stack(draws))
         self.eval()
 
-    def _stack(self, draws: Mapping[str, Tensor]) -> Iterator[str]:
-        """Replace drawn parameters by stacked buffers, tied ones at each of their places; yield their names."""
+    def _stack(self, draws: Mapping[str, Tensor]) -> Iterator[tuple[str, int | None]]:
+        """Replace drawn parameters by buffers, tied ones at each of their places; yield names and axes of the draws."""
         parameters = dict(self.network.named_parameters())  # kept alive, so that each `id` is unique
         buffers = {
             id(each): self._checked(name, each, draws[name])
@@ -88,13 +89,14 @@ class Functions(nn.Module):
                 if id(parameter) in buffers:
                     delattr(module, name)
                     module.register_buffer(name, buffers[id(parameter)])
-                    yield f"{path}.{name}".lstrip(".")
+                    axis = None if buffers[id(parameter)].dim() == parameter.dim() else 0
+                    yield f"{path}.{name}".lstrip("."), axis
 
     def _checked(self, name: str, parameter: Tensor, value: Tensor) -> Tensor:
         expected = (self.num_draws, *parameter.shape)
         if value.shape != expected:
             raise ShapeError(f"draws[{name!r}]", expected, value.shape)
-        return value.detach().to(parameter, copy=True)
+        return (value[0] if is_shared(value) else value).detach().to(parameter, copy=True)
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         """Call all S functions on the same rows.
@@ -107,8 +109,8 @@ class Functions(nn.Module):
             Outputs, ``(S, N, ...)``: entry ``s`` is function ``s`` at every row. They take memory for all rows and
             draws; ``posterior.predict`` computes moments in bounded memory.
         """
-        weights = {name: self.network.get_buffer(name) for name in self._drawn}
+        weights = {name: self.network.get_buffer(name) for name in self._axes}
         if not weights:  # no parameter of the network is drawn
             f = self.network(x, *more)
             return f.expand(self.num_draws, *f.shape)
-        return call_many(self.network, weights, dict.fromkeys(weights, 0), (x, *more), self.num_draws)
+        return call_many(self.network, weights, self._axes, (x, *more), self.num_draws)

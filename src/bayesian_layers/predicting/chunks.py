@@ -90,9 +90,10 @@ def _caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], In
         with explain_errors(x):
             if stack is not None and isinstance(x, Tensor):
                 f = stack(values, x)
+                f = f.expand(size, *f.shape[-2:])
             else:  # the axis of size 1 is the place of the rows
                 f = call(network, {name: value.unsqueeze(1) for name, value in values.items()}, x)
-        f = f if values else f.expand(size, *f.shape)
+                f = f if values else f.expand(size, *f.shape)
         if f.dim() < 2 or f.shape[1] != n:
             hint = "Return one output or several per row."
             raise ShapeError("network(x)", (n, "..."), f.shape[1:], hint)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import Linear
-from ..network import Inputs
+from ..network import Inputs, is_shared
 from ..private_apis import replaces_forward
 
 _DENSE = (nn.Linear, Linear)
@@ -48,7 +48,8 @@ class DenseStack:
         )
 
     def __call__(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Call the network."""
+        """Call the network: ``(S, N, K)``, or ``(N, K)`` if no value differs between the draws."""
+        values = {name: value[0] if is_shared(value) else value for name, value in values.items()}
         h = x.mT
         for module in self._modules:
             if isinstance(module, nn.Linear):

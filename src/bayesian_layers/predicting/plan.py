@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..arguments import check_integer
-from ..network import Inputs, num_rows, take_rows
-from ..private_apis import DispatchMode
+from ..network import Inputs, is_shared, num_rows, parameter_sites
+from ..noise import seeded
+from .size import Size
 from .weight_draws import WeightDraws
 
 MAX_MEMORY = 256 * 2**20
 # Numbers of the widest activation in a chunk: more do not fit into a processor's cache, fewer cost calls.
 _CACHE = 2**20
+_CHUNK = 2**21  # the same where all draws go together: 8 MiB in float32
 _WIDE = 256  # rows per chunk if there are so many: matrix products gain more from rows than from draws
+_READ = 8  # multiplications that take as long as reading a number from memory
 _LIVE = 6  # activations, and intermediate results of the outputs, that are in memory together
 _COPIES = 4  # of a piece of the weights while it is drawn: noise, flat vector, a temporary, values
 _BLOCK = 2**16  # rows whose moments are computed together if all draws of the weights are in memory
@@ -37,60 +39,36 @@ class Plan:
     def of(cls, network: nn.Module, weights: WeightDraws, x: Inputs, max_memory: int) -> Plan:
         """Choose the sizes for a network and a number of bytes."""
         check_integer("max_memory", max_memory, least=1, hint="It is a number of bytes.")
-        size = Size.of(network, x)
+        drawn = weights.drawn()
+        size = Size.of(network, x, drawn)
         numbers = min(_CACHE, max_memory // 4 // (_LIVE * size.number_bytes))
-        pairs = max(1, numbers // size.widest)
-        held = max(1, max_memory // 2 // (_COPIES * weights.draw_bytes))
+        pairs = max(1, numbers // size.drawn)
+        draw_bytes = sum(value.numel() * value.element_size() for value in drawn.values())
+        held = max(1, max_memory // 2 // (_COPIES * max(1, draw_bytes)))
         block = max(1, max_memory // 8 // (5 * 8 * size.outputs + 2 * size.input_bytes))
         if held >= weights.num_draws:
             held, block = weights.num_draws, min(block, _BLOCK)
         whole = max(1, max_memory // 4 // (_LIVE * 8 * size.outputs * weights.num_draws))
-        return cls(min(pairs, block, max(_WIDE, pairs // weights.num_draws)), pairs, held, block, whole)
+        rows = max(_WIDE, pairs // weights.num_draws)
+        if size.shared_work:
+            # With B multiplications that all draws share, and W weights, a row under a draw costs B / draws for the
+            # former and _READ * W / rows to read the latter. With pairs = rows * draws the sum is least at these rows.
+            entries = sum(value.numel() for value in drawn.values())
+            rows = min(rows, max(pairs // held, math.isqrt(_READ * entries * pairs // size.shared_work)))
+        return cls(max(1, min(rows, pairs, block, numbers // size.shared)), pairs, held, block, whole)
 
     def draws(self, rows: int) -> int:
         """Return the number of draws of a chunk with so many rows."""
         return max(1, min(self.pairs // rows, self.weights))
 
 
-@dataclass(frozen=True)
-class Size:
-    """Sizes of one row under one draw."""
-
-    widest: int  # numbers of the widest activation
-    outputs: int  # numbers of the output
-    number_bytes: int
-    input_bytes: int
-
-    @classmethod
-    def of(cls, network: nn.Module, x: Inputs) -> Size:
-        """Measure by one call of the network, on one or two rows."""
-        few = min(2, num_rows(x))
-        x = take_rows(x, slice(few))
-        inputs = x if isinstance(x, tuple) else (x,)
-        widest = _Widest()
-        with widest, torch.no_grad():
-            f = network(*inputs)
-        return cls(
-            widest=max(1, -(-max(widest.numbers, f.numel()) // few)),
-            outputs=max(1, f.numel() // few),
-            number_bytes=f.element_size(),
-            input_bytes=sum(part.numel() * part.element_size() for part in inputs) // few,
-        )
-
-
-class _Widest(DispatchMode):
-    """Counts the numbers of the largest tensor that an operation allocates; views allocate none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        taken = {each.untyped_storage().data_ptr() for each in args if isinstance(each, Tensor)}
-        for each in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in taken:
-                self.numbers = max(self.numbers, each.numel())
-        return result
+def slices_of_rows(network: nn.Module, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
+    """Return slices of rows so small that the widest activation under all draws fits into a cache."""
+    sites, num_draws = parameter_sites(network), len(next(iter(draws.values()), ()))
+    with seeded(0):
+        size = Size.of(network, x, [name for name, value in draws.items() if not is_shared(value)])
+    # The likelihood may have layers, too.
+    own = [value.shape[1] for name, value in draws.items() if name not in sites and value.dim() > 1]
+    width = max(size.shared, max(size.drawn, *own, 1) * max(1, num_draws))
+    n, rows = num_rows(x), max(1, _CHUNK // width)
+    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]

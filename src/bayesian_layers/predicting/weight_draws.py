@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..arguments import check_integer
+from ..network import is_shared
 
 Draws = dict[str, Tensor]
 
@@ -33,10 +34,10 @@ class WeightDraws:
 
         return cls(len(next(iter(draws.values()))), piece)
 
-    @property
-    def draw_bytes(self) -> int:
-        """Memory of one draw."""
-        return max(1, sum(value.numel() * value.element_size() for value in self.draw(1, 0).values()))
+    def drawn(self) -> Draws:
+        """Return one draw of the sites in which draws differ: all but point estimates."""
+        few = self.draw(min(2, self.num_draws), 0)
+        return {name: value[0] for name, value in few.items() if not is_shared(value)}
 
     def pieces(self, size: int) -> Iterator[tuple[int, Draws]]:
         """Yield all draws in pieces, each with the number of its first draw."""

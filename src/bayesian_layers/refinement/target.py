@@ -12,7 +12,8 @@ from ..guides.layout import Layout
 from ..guides.prior_density import log_prior
 from ..handlers import LogLikelihood
 from ..model import BayesianModel
-from ..network import Inputs, call, num_rows, take_rows
+from ..network import Inputs, call, is_shared, num_rows, take_rows
+from ..predicting.size import Size
 
 _NUMBERS = 2**22  # in the largest activation of one pass: 16 MiB in float32, of which backward keeps several
 MONITORED_ROWS = 16  # rows at which the network's outputs are monitored
@@ -34,7 +35,8 @@ class Target:
         self._x, self._y = x, y
         index = torch.linspace(0, num_rows(x) - 1, min(num_rows(x), MONITORED_ROWS)).round().long()
         self._monitored = take_rows(x, index.to(y.device))
-        width = max((p.shape[0] for p in model.network.parameters() if p.dim()), default=1)
+        differ = [name for name in layout.shapes if not (name in layout.points and is_shared(point))]
+        width = Size.of(model.network, x, differ).drawn
         self._chains = max(1, _NUMBERS // (num_rows(x) * width))
 
     def __call__(self, flat: Tensor) -> tuple[Tensor, Tensor]:
