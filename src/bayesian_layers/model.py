@@ -289,7 +289,7 @@ def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
 def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
     """Return the shape of one row's outputs, by calling the network on two rows before anything is computed."""
     few = take_rows(x, slice(2))
-    with seeded(seed), torch.no_grad():
+    with evaluating(model.network), seeded(seed), torch.no_grad():
         f = model.network(*(few if isinstance(few, tuple) else (few,)))
     if f.dim() < 2 or len(f) != num_rows(few):
         hint = "This is its output for the first rows of x. Keep the axis of outputs, even for one output."

@@ -24,6 +24,7 @@ from ..network import (
     treats_rows_alone,
 )
 from ..private_apis import BATCH_NORM
+from .buffers import keep_buffers
 
 # Values above _LARGE or below _SMALL, and means above _OFFSET standard deviations, are far from unit scale.
 _LARGE, _SMALL, _OFFSET = 30.0, 0.03, 10.0
@@ -85,13 +86,12 @@ def _off_scale(values: Tensor) -> str:
 
 def coupled_rows(network: nn.Module, x: Inputs) -> list[str]:
     """Return a warning if, in evaluation mode, the output on a row depends on the other rows of its batch."""
-    inputs = take_rows(x, torch.linspace(0, num_rows(x) - 1, _ROWS).round().long().unique())
 
     def f(x: Inputs) -> Tensor:
         return network(*(x if isinstance(x, tuple) else (x,)))
 
-    with evaluating(network), explain_errors(x):
-        if treats_rows_alone(f, inputs) or draws_random_numbers(f, inputs):
+    with evaluating(network):
+        if treats_rows_alone(f, x) or draws_random_numbers(f, x):
             return []
     return [
         "the network's output on a row depends on the other rows of the batch, so predictions depend on which rows are "
@@ -118,7 +118,7 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
 
 
 class DataCheck:
-    """Checks that the model can take data; keeps warnings about model and first batch, and its schema."""
+    """Checks that a fit's copy of a model can take data; keeps warnings about model and first batch, and its schema."""
 
     def __init__(self, model: BayesianModel, seed: int) -> None:
         if model.likelihood is None:
@@ -138,10 +138,13 @@ class DataCheck:
             outputs = output_shape(self._model, x, self._seed)
         likelihood.check(y, num_rows(x), outputs)
         if self.schema is None:
-            self.warnings = [
-                *no_priors(self._model),
-                *scale_warnings(x, likelihood.scaled_targets(y)),
-                *fresh_normalisation(self._model.network),
-                *coupled_rows(self._model.network, x),
-            ]
+            self.warnings = [*no_priors(self._model), *scale_warnings(x, likelihood.scaled_targets(y))]
+            self.warnings += self._network_warnings(x)
             self.schema = DataSchema.of(x, y)
+
+    def _network_warnings(self, x: Inputs) -> list[str]:
+        """Run the network on a few rows; what writes to buffers is put into evaluation mode."""
+        network = self._model.network
+        few = take_rows(x, torch.linspace(0, num_rows(x) - 1, _ROWS).round().long().unique())
+        with explain_errors(x):
+            return [*fresh_normalisation(network), *keep_buffers(network, few), *coupled_rows(network, few)]

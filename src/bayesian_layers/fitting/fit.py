@@ -72,7 +72,7 @@ def fit(
     that is learned (linear regression with known noise), a mean-field guide is set to the optimum in closed form.
 
     The guide is trained in place from its present state. The network and the model are never changed. During the fit
-    normalization layers use their running statistics, which do not change, and dropout follows the network's mode.
+    layers that write to buffers (normalization, spectral norm) are in evaluation mode; dropout follows the network's.
     The fit runs in the network's dtype, also under ``torch.autocast``. The caller's random state is restored.
 
     **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The
@@ -123,8 +123,8 @@ def fit(
     Raises:
         TypeError: If ``model`` is not a ``BayesianModel``, ``guide`` not a guide, or ``x`` or ``y`` not a tensor.
         ShapeError: If shapes do not belong together.
-        DataError: If a value or a setting is NaN, infinite or out of range, if the network does not accept ``x``, or
-            inside ``torch.inference_mode``.
+        DataError: If a value or a setting is NaN, infinite or out of range, if the network does not accept ``x`` or
+            writes to buffers in evaluation mode, or inside ``torch.inference_mode``.
         SiteError: If ``kl_weight`` or the guide does not fit the model, or the model has no likelihood.
         DivergenceError: If the objective becomes NaN or infinite.
         StorageError: If ``checkpoint`` cannot be written, is in use, or belongs to another fit.
@@ -133,7 +133,7 @@ def fit(
 
     Warns:
         FitWarning: If inputs or targets are far from unit scale, no parameter has a prior, batch normalization has
-            seen no data, a row's output depends on other rows, or the requested estimator covers nothing.
+            seen no data, layers write to buffers, rows see each other, or the requested estimator covers nothing.
         ConvergenceWarning: If the fit stopped before it converged.
 
     References:
