@@ -89,6 +89,17 @@ def check_finite_tensor(name: str, value: Tensor) -> Tensor:
     return value
 
 
+def check_range(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``value`` in the dtype of a network; raise DataError if an entry is not finite, or too large for it."""
+    cast = check_finite_tensor(name, value).to(dtype)
+    if cast.dtype != value.dtype and not bool(torch.isfinite(cast).all()):
+        raise DataError(
+            f"`{name}` must be within the range of {dtype}, the dtype of the network; received values up to "
+            f"{float(value.abs().max()):.3g}. Rescale them, or convert the network with network.double()."
+        )
+    return cast
+
+
 def check_no_nan(name: str, value: Tensor, *, hint: str = "") -> Tensor:
     """Return ``value`` if no entry is NaN; raise DataError otherwise."""
     missing = int(torch.isnan(value).sum())

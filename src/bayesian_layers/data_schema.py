@@ -118,7 +118,9 @@ class DataSchema:
                 if tuple(part.shape[1:]) != known.shape:
                     name = f"x[{i}]" if isinstance(x, tuple) else "x"
                     hint = (
-                        f"This is the shape used in the fit; on the other the network raised: {error.reason}."
+                        f"The first axis is that of the rows: for one row pass {name}[None]."
+                        if tuple(part.shape) == known.shape
+                        else f"This is the shape used in the fit; on the other the network raised: {error.reason}."
                     )
                     raise ShapeError(name, ("N", *known.shape), part.shape, hint) from error
             raise

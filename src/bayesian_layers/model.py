@@ -12,7 +12,7 @@ from pyro.infer import Predictive
 from torch import Tensor, nn
 
 from .arguments import check_draws
-from .errors import DataError, ShapeError, SiteError, StorageError
+from .errors import DataError, SiteError, StorageError
 from .layers import check_embeddings
 from .likelihoods import Likelihood, Prediction
 from .network import (
@@ -21,6 +21,7 @@ from .network import (
     evaluating,
     hyperparameter_sites,
     num_rows,
+    output_shape,
     outputs,
     parameter_sites,
     stored_network,
@@ -281,17 +282,6 @@ def _check_targets(model: BayesianModel, x: Inputs, y: Tensor) -> None:
         raise DataError(
             "the model has no likelihood, so targets have no density: BayesianModel(network, likelihood)"
         )
-    outputs = output_shape(model, x, seed=0)
+    outputs = output_shape(model.network, x, seed=0)
     f = torch.empty(num_rows(x), *outputs, device="meta")
     model.likelihood.check_shapes(f, y, output_axes=len(outputs))
-
-
-def output_shape(model: BayesianModel, x: Inputs, seed: int) -> torch.Size:
-    """Return the shape of one row's outputs, by calling the network on two rows before anything is computed."""
-    few = take_rows(x, slice(2))
-    with evaluating(model.network), seeded(seed), torch.no_grad():
-        f = model.network(*(few if isinstance(few, tuple) else (few,)))
-    if f.dim() < 2 or len(f) != num_rows(few):
-        hint = "This is its output for the first rows of x. Keep the axis of outputs, even for one output."
-        raise ShapeError("network(x)", (num_rows(few), "outputs"), f.shape, hint)
-    return f.shape[1:]

@@ -196,15 +196,15 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
         bl.fit(model, x, y, progress=False)
 
 
-EMBEDDING = "it raised: .*Unless the integers are indices of an embedding, pass x.float"
+FLOATING = r"`x` must be floating point, as the network needs; received torch.%s, .*Pass x\.float\(\)\."
 
 
 @pytest.mark.parametrize(
     ("x", "text"),
     [
-        (X.long(), EMBEDDING),
-        (X > 0, EMBEDDING),
-        (X.to(torch.uint8), EMBEDDING),
+        (X.long(), FLOATING % "int64"),
+        (X > 0, FLOATING % "bool"),
+        (X.to(torch.uint8), FLOATING % "uint8"),
         (X.to(torch.complex64), "must be a tensor of real numbers"),
         (X.to_sparse(), "must be a dense tensor"),
         (X.to("meta"), "must be a tensor with values"),

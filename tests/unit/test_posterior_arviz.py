@@ -285,7 +285,7 @@ def test_a_target_that_cannot_be_named_so_is_refused(model, name):
 def test_wrong_data_are_refused(model):
     posterior = guided(model)
     for call in (posterior.to_arviz, posterior.loo):
-        with pytest.raises(bl.errors.ShapeError, match="Pass one target per row"):
+        with pytest.raises(bl.errors.ShapeError, match="pass one target per row"):
             call(X, torch.cat([Y, Y]))
         with pytest.raises(bl.errors.ShapeError, match="squeeze"):
             call(X, Y.unsqueeze(-1))

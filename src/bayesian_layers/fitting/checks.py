@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..arguments import check_tensor
 from ..data_schema import DataSchema
-from ..errors import DataError, ShapeError, SiteError
+from ..errors import DataError, SiteError
 from ..guides import Guide
+from ..guides.layout import Layout, flatten
 from ..handlers import check_kl_weight
-from ..model import BayesianModel, output_shape
+from ..model import BayesianModel
 from ..network import (
     Inputs,
     draws_random_numbers,
@@ -20,6 +20,7 @@ from ..network import (
     explain_errors,
     named_parts,
     num_rows,
+    output_shape,
     take_rows,
     treats_rows_alone,
 )
@@ -41,14 +42,6 @@ def check_guide(guide: Guide, model: BayesianModel, kl_weight: float | Mapping[s
         raise DataError("`guide` cannot be trained: make it outside of torch.inference_mode()")
     guide.check_made_for(model)
     check_kl_weight(kl_weight, set(guide.shapes))
-
-
-def check_targets(y: Tensor | None, n: int) -> Tensor:
-    """Raise if the targets are not a tensor, or have other rows than the inputs."""
-    y = check_tensor("y", y)
-    if y.dim() == 0 or len(y) != n:
-        raise ShapeError("y", (n, "..."), y.shape, f"`x` has {n} rows.")
-    return y
 
 
 def no_priors(model: BayesianModel) -> list[str]:
@@ -117,6 +110,14 @@ def fresh_normalisation(network: nn.Module) -> list[str]:
     ]
 
 
+def _start(model: BayesianModel) -> dict[str, Tensor]:
+    """Return two draws of a guide at its start, without noise."""
+    sites = model.sites()
+    layout = Layout.of(sites)
+    random, points, drawn = (flatten(sites, names) for names in (layout.random, layout.points, layout.drawn))
+    return layout.values(random.repeat(2, 1), points.repeat(2, 1), drawn.repeat(2, 1))
+
+
 class DataCheck:
     """Checks that a fit's copy of a model can take data; keeps warnings about model and first batch, and its schema."""
 
@@ -134,8 +135,7 @@ class DataCheck:
     def __call__(self, x: Inputs, y: Tensor) -> None:
         """Check a batch."""
         likelihood = self._likelihood
-        with explain_errors(x):
-            outputs = output_shape(self._model, x, self._seed)
+        outputs = output_shape(self._model.network, x, self._seed, lambda: _start(self._model))
         likelihood.check(y, num_rows(x), outputs)
         if self.schema is None:
             self.warnings = [*no_priors(self._model), *scale_warnings(x, likelihood.scaled_targets(y))]
@@ -146,5 +146,5 @@ class DataCheck:
         """Run the network on a few rows; what writes to buffers is put into evaluation mode."""
         network = self._model.network
         few = take_rows(x, torch.linspace(0, num_rows(x) - 1, _ROWS).round().long().unique())
-        with explain_errors(x):
+        with explain_errors(network, x):
             return [*fresh_normalisation(network), *keep_buffers(network, few), *coupled_rows(network, few)]

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..estimators.base import total_log_likelihood
 from ..guides import Guide
 from ..guides.kl import FlatPriors
-from ..model import BayesianModel, output_shape
+from ..model import BayesianModel
+from ..network import output_shape
 from ..noise import stream
 from .convergence import Convergence
 from .data.batches import Batch, Batches
@@ -59,7 +60,7 @@ def _small(guide: Guide, uses: int) -> bool:
 def _places(model: BayesianModel, batches: Batches, seed: int) -> int:
     """Return how often a row uses the weights: once, or at each step of a sequence."""
     first = next(iter(batches.once()))
-    return output_shape(model, first.x, seed)[:-1].numel()
+    return output_shape(model.network, first.x, seed)[:-1].numel()
 
 
 class _Problem:

@@ -17,9 +17,9 @@ from ..errors import DataError
 from ..estimators import Estimator
 from ..guides import Guide
 from ..model import BayesianModel
-from ..network import Inputs, check_inputs, dtype_and_device, num_rows, take_rows
+from ..network import Inputs, check_inputs, check_targets, dtype_and_device, num_rows, take_rows
 from ..private_apis import RUNNING_NORM
-from .checks import DataCheck, check_targets
+from .checks import DataCheck
 from .data.batches import Batches
 from .evaluation import Evaluator, Validation
 from .schedule import Schedule, choose
@@ -159,7 +159,7 @@ def _validation(
     if not isinstance(data, tuple) or len(data) != 2:
         raise DataError(f"`validation` must be a pair (x, y); received {type(data).__name__}")
     x = check_inputs(data[0], model.network)
-    y = check_targets(data[1], num_rows(x))
+    y = check_targets(data[1], num_rows(x), model.network)
     DataCheck(model, seed)(x, y)
     every = max(1, schedule.first_steps // _VALIDATIONS)
-    return Validation(model, x, y.to(dtype_and_device(model.network)[1]), every=every, seed=seed)
+    return Validation(model, x, y, every=every, seed=seed)

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..errors import ShapeError
+from ..errors import NetworkError, ShapeError
 from ..layers import padding_rows
 from .inputs import Inputs
 from .vmap_rules import vmap_rules
 
 _VMAP_ERRORS = ("Batching rule not implemented", "vmap:")
-_functional_call = partial(functional_call, tie_weights=False)
 
 
 def call(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Tensor:
     """Call a network with one draw of its parameters, or with many at once."""
     return outputs(network, values, x).f
+
+
+def check_output(f: Any) -> Tensor:
+    """Return the output of a network if it is a tensor; raise NetworkError otherwise."""
+    if isinstance(f, Tensor):
+        return f
+    received, hint = type(f).__name__, "Wrap it in a module that returns a tensor"
+    if isinstance(f, tuple | list):
+        received += f" ({', '.join(type(each).__name__ for each in f)})"
+        hint = "For its first entry use nn.Sequential(network, bl.Take(0))"
+    elif isinstance(f, Mapping):
+        received += f" with the keys {list(f)}"
+    elif f is None:
+        received, hint = "None", "End its `forward` with `return`"
+    message = f"the network must return a tensor; received {received}. {hint}."
+    raise NetworkError(message, message.removesuffix("."))
+
+
+def _call_once(network: nn.Module, values: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+    return check_output(functional_call(network, values, inputs, tie_weights=False))
 
 
 class Outputs(NamedTuple):
@@ -55,7 +73,7 @@ def outputs(network: nn.Module, values: Mapping[str, Tensor], x: Inputs) -> Outp
         for name, value in values.items()
     }
     if not batch:
-        return Outputs(_functional_call(network, flat, inputs), 0)
+        return Outputs(_call_once(network, flat, inputs), 0)
     axes = {name: 0 if name in varying else None for name in flat}
     f = call_many(network, flat, axes, inputs, math.prod(batch))
     return Outputs(f.unflatten(0, batch), len(batch))
@@ -89,7 +107,7 @@ def call_many(
     """Call a network with many draws at once, or in a loop where vmap fails (control flow that depends on data)."""
 
     def one_call(_: Tensor, values: dict[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
-        return _functional_call(network, values, inputs)
+        return _call_once(network, values, inputs)
 
     try:
         with vmap_rules(network):
@@ -103,7 +121,7 @@ def call_many(
         {name: value if axes[name] is None else value[i] for name, value in values.items()}
         for i in range(size)
     )
-    return torch.stack([_functional_call(network, draw, inputs) for draw in draws])
+    return torch.stack([_call_once(network, draw, inputs) for draw in draws])
 
 
 def _by_all_names(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from ..arguments import check_finite_tensor, check_tensor
-from ..errors import BayesianLayersError, DataError, NetworkError, ShapeError
+from ..arguments import check_range, check_tensor
+from ..errors import ShapeError
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -35,42 +36,40 @@ def dtype_and_device(network: nn.Module) -> tuple[torch.dtype, torch.device]:
     return torch.get_default_dtype(), torch.get_default_device()
 
 
+def two_dtypes(network: nn.Module, *, trainable: bool = False) -> dict[str, torch.dtype]:
+    """Return the first parameter or buffer, and the first of another dtype, by name; integers do not count."""
+    parameters = {
+        name: each for name, each in network.named_parameters() if each.requires_grad or not trainable
+    }
+    tensors = parameters if trainable else {**parameters, **dict(network.named_buffers())}
+    dtypes = {n: v.dtype for n, v in tensors.items() if v.is_floating_point() or v.is_complex()}
+    first_of = {dtype: name for name, dtype in reversed(dtypes.items())}
+    found = {name: dtype for name, dtype in dtypes.items() if first_of[dtype] == name}
+    return dict(islice(found.items(), 2)) if len(found) > 1 else {}
+
+
 def check_inputs(x: Inputs, network: nn.Module) -> Inputs:
     """Check inputs and move them to the network's device; floating ones are cast to its dtype."""
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
-        check_finite_tensor(name, check_tensor(name, part))
-        cast = part.to(dtype) if part.is_floating_point() else part
-        if cast.dtype != part.dtype and not bool(torch.isfinite(cast).all()):
-            raise DataError(
-                f"`{name}` must be within the range of {dtype}, the dtype of the network; received values up to "
-                f"{float(part.abs().max()):.3g}. Rescale them, or convert the network with network.double()."
-            )
-        placed.append(cast.to(device))
+        check_tensor(name, part)
+        placed.append((check_range(name, part, dtype) if part.is_floating_point() else part).to(device))
     num_rows(x)
     return tuple(placed) if isinstance(x, tuple) else placed[0]
 
 
-@contextmanager
-def explain_errors(x: Inputs) -> Iterator[None]:
-    """Raise NetworkError with the shape and dtype of the inputs if a call of the network fails."""
-    try:
-        yield
-    except BayesianLayersError:
-        raise
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        parts = named_parts(x)
-        shown = ", ".join(f"`{name}` of shape {_rows_shape(part)}, {part.dtype}" for name, part in parts)
-        reason = str(error).strip().split("\n", 1)[0].removesuffix(".")
-        message = f"the network must accept the inputs; with {shown}, it raised: {reason}."
-        if not all(part.is_floating_point() for _, part in parts):
-            message += " Unless the integers are indices of an embedding, pass x.float()."
-        raise NetworkError(message, reason) from error
-
-
-def _rows_shape(part: Tensor) -> str:
-    return "(" + ", ".join(["N", *map(str, part.shape[1:])]) + ("," if part.dim() == 1 else "") + ")"
+def check_targets(y: Tensor | None, rows: int, network: nn.Module) -> Tensor:
+    """Return targets on the network's device; raise if they have another number of rows, or values out of range."""
+    dtype, device = dtype_and_device(network)
+    y = check_tensor("y", y)
+    if y.dim() == 0 or len(y) != rows:
+        hint = f"`x` has {rows} rows; pass one target per row."
+        if y.dim() == 0:
+            hint = f"`x` has {rows} rows, its first axis; for one row pass x[None] and y[None]."
+        raise ShapeError("y", (rows, "..."), y.shape, hint)
+    check_range("y", y, dtype)
+    return y.to(device)
 
 
 def named_parts(x: Inputs) -> list[tuple[str, Tensor]]:
@@ -82,13 +81,28 @@ def num_rows(x: Inputs) -> int:
     """Return the number of rows of inputs; raise ShapeError if there is none, or inputs differ."""
     parts = x if isinstance(x, tuple) else (x,)
     for name, part in named_parts(x):
-        if part.dim() == 0 or len(part) == 0:
+        if part.dim() == 0:
+            hint = f"The first axis is that of the rows: for one row of one number pass {name}.reshape(1, 1)."
+            raise ShapeError(name, ("N", "..."), part.shape, hint)
+        if len(part) == 0:
             raise ShapeError(name, ("N", "..."), part.shape, "There must be at least one row.")
         if len(part) != len(parts[0]):
             raise ShapeError(
                 name, (len(parts[0]), "..."), part.shape, "All inputs must have the same number of rows."
             )
     return len(parts[0])
+
+
+def check_output_rows(x: Inputs, shape: Sequence[int], rows: int) -> None:
+    """Raise ShapeError if outputs of this shape, for ``rows`` rows of ``x``, have another number of rows."""
+    if shape and shape[0] == rows:
+        return
+    parts = named_parts(x)
+    if all(part.dim() == 1 for _, part in parts):  # the network took the first axis for that of the inputs
+        name, part = parts[0]
+        hint = f"The first axis is that of the rows: for one row pass {name}[None]."
+        raise ShapeError(name, ("N", "inputs"), part.shape, hint)
+    raise ShapeError("network(x)", (rows, "..."), shape, "Return one output or several per row.")
 
 
 def take_rows(x: Inputs, index: slice | Tensor) -> Inputs:

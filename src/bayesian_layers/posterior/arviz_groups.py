@@ -41,7 +41,7 @@ def to_arviz(
 ) -> Any:
     """Gather all groups; see ``Posterior.to_arviz``."""
     num_draws, seed = check_draws(num_draws, seed, least=2)
-    x, y = check_data(model, x, y)
+    x, y = check_data(model, source, x, y)
     draws = source.draw(num_draws, seed)
     found = densities(model, source, draws, x, y)
     groups = {

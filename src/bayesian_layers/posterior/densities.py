@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..arguments import check_tensor
 from ..draw_sources import DrawSource, Pruned
-from ..errors import DataError, ShapeError
+from ..errors import DataError
 from ..guides import Guide
 from ..guides.layout import Layout
 from ..guides.prior_density import log_prior
-from ..model import BayesianModel, log_likelihood, sample
-from ..network import Inputs, check_inputs, explain_errors, num_rows, take_rows
+from ..model import BayesianModel, log_likelihood
+from ..network import Inputs, check_inputs, check_targets, num_rows, output_shape
 from ..predicting import check_likelihood
 
 
@@ -53,16 +52,11 @@ def densities(
     )
 
 
-def check_data(model: BayesianModel, x: Inputs, y: Tensor) -> tuple[Inputs, Tensor]:
+def check_data(model: BayesianModel, source: DrawSource, x: Inputs, y: Tensor) -> tuple[Inputs, Tensor]:
     """Return inputs and targets on the model's device; raise if the model cannot have produced the targets."""
     likelihood = check_likelihood(model.likelihood)
     x = check_inputs(x, model.network)
-    y = check_tensor("y", y)
-    if y.shape[:1] != (num_rows(x),):
-        raise ShapeError("y", (num_rows(x), *y.shape[1:]), y.shape, "Pass one target per row of `x`.")
-    point = {name: site.initial.unsqueeze(0) for name, site in model.sites().items()}
-    with explain_errors(x):
-        f = sample(model, point, take_rows(x, slice(0, 1)), "f")
-    y = y.to(f.device)
-    likelihood.check(y, num_rows(x), f.shape[2:])
+    y = check_targets(y, num_rows(x), model.network)
+    outputs = output_shape(model.network, x, 0, lambda: source.draw(2, 0))
+    likelihood.check(y, num_rows(x), outputs)
     return x, y

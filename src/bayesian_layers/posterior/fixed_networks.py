@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..network import call_many, is_shared, with_padding
+from ..network import call_many, check_output, is_shared, with_padding
 
 
 def fixed(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
@@ -111,6 +111,6 @@ class Functions(nn.Module):
         """
         weights = {name: self.network.get_buffer(name) for name in self._axes}
         if not weights:  # no parameter of the network is drawn
-            f = self.network(x, *more)
+            f = check_output(self.network(x, *more))
             return f.expand(self.num_draws, *f.shape)
         return call_many(self.network, weights, self._axes, (x, *more), self.num_draws)

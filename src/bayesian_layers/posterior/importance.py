@@ -21,7 +21,7 @@ _NUMBERS = 2**24  # weights, or densities of rows, in memory at a time: 64 MiB i
 def loo(model: BayesianModel, source: DrawSource, x: Inputs, y: Tensor, num_draws: int, seed: int) -> Loo:
     """Estimate leave-one-out predictive densities; see ``Posterior.loo``."""
     num_draws, seed = check_draws(num_draws, seed, least=2)
-    x, y = check_data(model, x, y)
+    x, y = check_data(model, source, x, y)
     if isinstance(source, StoredDraws):  # the same draw twice adds no information, but hides a heavy tail
         num_draws = min(num_draws, source.draws)
     by_row, weights = [], []
@@ -41,7 +41,7 @@ def loo(model: BayesianModel, source: DrawSource, x: Inputs, y: Tensor, num_draw
 def k_hat(model: BayesianModel, source: DrawSource, x: Inputs, y: Tensor, num_draws: int, seed: int) -> float:
     """Estimate the tail of the importance weights; see ``Posterior.k_hat``."""
     num_draws, seed = check_draws(num_draws, seed, least=2)
-    x, y = check_data(model, x, y)
+    x, y = check_data(model, source, x, y)
     parts = []
     size = max(1, _NUMBERS // max(_num_weights(model), num_rows(x)))
     for start in range(0, num_draws, size):

@@ -60,7 +60,7 @@ def _data_sets(
 ) -> tuple[Tensor, np.ndarray]:
     """Return the checked targets, and S simulated sets of them, ``(S, *shape of y)``."""
     num_draws, seed = check_draws(num_draws, seed, least=2)
-    x, y = check_data(model, x, y)
+    x, y = check_data(model, source, x, y)
     draws = prior_draws(model, source, num_draws, seed) if prior else source.draw(num_draws, seed)
     return y, draw_targets(model, draws, x, seed, prior=prior)
 

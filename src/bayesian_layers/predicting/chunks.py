@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ShapeError
 from ..network import (
     Inputs,
     call,
     check_inputs,
+    check_output_rows,
     evaluating,
     explain_errors,
     num_rows,
@@ -60,7 +60,7 @@ def start(network: nn.Module, weights: WeightDraws, x: Rows, max_memory: int) ->
     first = next(blocks)
     with forward_only(network):
         few = check_inputs(take_rows(first, slice(2)), network)
-        with explain_errors(few):
+        with explain_errors(network, first):
             plan = Plan.of(network, weights, few, max_memory)
         if plan.weights >= weights.num_draws:
             weights = WeightDraws.of(weights.draw(weights.num_draws, 0))
@@ -87,16 +87,14 @@ def _caller(network: nn.Module, x: Inputs) -> Callable[[Mapping[str, Tensor], In
     def outputs(draws: Mapping[str, Tensor], x: Inputs) -> Tensor:
         size, n = len(next(iter(draws.values()))), num_rows(x)
         values = {name: draws[name] for name in names}
-        with explain_errors(x):
+        with explain_errors(network, x):
             if stack is not None and isinstance(x, Tensor):
                 f = stack(values, x)
                 f = f.expand(size, *f.shape[-2:])
             else:  # the axis of size 1 is the place of the rows
                 f = call(network, {name: value.unsqueeze(1) for name, value in values.items()}, x)
                 f = f if values else f.expand(size, *f.shape)
-        if f.dim() < 2 or f.shape[1] != n:
-            hint = "Return one output or several per row."
-            raise ShapeError("network(x)", (n, "..."), f.shape[1:], hint)
+        check_output_rows(x, f.shape[1:], n)
         return f
 
     return outputs

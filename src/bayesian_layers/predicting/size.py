@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..network import Inputs, num_rows, take_rows, vmap_rules
+from ..network import Inputs, check_output, num_rows, take_rows, vmap_rules
 from ..private_apis import DispatchMode, WeakIdKeyDictionary, flops, tree_leaves
 
 
@@ -32,7 +32,7 @@ class Size:
         inputs = x if isinstance(x, tuple) else (x,)
         measured = _Measured(parameter for name, parameter in network.named_parameters() if name in drawn)
         with vmap_rules(network), measured, torch.no_grad():
-            f = network(*inputs)
+            f = check_output(network(*inputs))
         return cls(
             shared=max(1, -(-measured.shared // few)),
             drawn=max(1, -(-max(measured.drawn, f.numel()) // few)),

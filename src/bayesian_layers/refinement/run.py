@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..arguments import check_integer, check_positive, check_tensor
+from ..arguments import check_integer, check_positive
 from ..draw_sources import DrawSource, StoredDraws
-from ..errors import DataError, ShapeError, SiteError
+from ..errors import DataError, SiteError
 from ..guides import Guide
 from ..guides.layout import Layout
 from ..likelihoods import Likelihood
 from ..model import BayesianModel
-from ..network import Inputs, check_inputs, evaluating, num_rows
+from ..network import Inputs, check_inputs, check_targets, evaluating, num_rows, output_shape
 from ..noise import seeded, stream
 from .chains import effective_sample_size, nested_rhat
 from .hmc import State, StepSize, transition
@@ -86,8 +86,9 @@ def refine(
     draws = source.draw(settings.num_chains, settings.seed)
     start, point = (layout.flat(draws, names) for names in (layout.random, layout.points))
     with seeded(settings.seed, _STREAM), evaluating(model.network), pyro.validation_enabled(False):
+        first = {name: value[:2] for name, value in draws.items()}
+        likelihood.check(y, len(y), output_shape(model.network, x, settings.seed, lambda: first))
         target = Target(model, layout, point, x, y)
-        likelihood.check(y, len(y), target.outputs(start))
         scale = _variances(source, layout, settings.seed).sqrt()
         chains = _Chains(target, start, scale, settings, started)
         with tqdm(total=settings.iterations, disable=not progress, desc="refine", unit="iteration") as bar:
@@ -196,10 +197,7 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
             "GaussianProcess cannot be refined. Use pyro.infer.NUTS, which moves all sites."
         )
     x = check_inputs(x, model.network)
-    check_tensor("y", y)
-    if y.dim() == 0 or len(y) != num_rows(x):
-        raise ShapeError("y", (num_rows(x), "..."), y.shape, f"`x` has {num_rows(x)} rows.")
-    return model.likelihood, x, y.to((x[0] if isinstance(x, tuple) else x).device)
+    return model.likelihood, x, check_targets(y, num_rows(x), model.network)
 
 
 @torch.no_grad()

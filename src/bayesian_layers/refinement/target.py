@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..errors import ShapeError
 from ..guides.layout import Layout
 from ..guides.prior_density import log_prior
 from ..handlers import LogLikelihood
@@ -62,15 +61,6 @@ class Target:
         f = self._outputs(flat, self._point).reshape(len(flat), -1)
         watched = f if f.shape[1] else flat  # a network without outputs is a density of its own
         return watched[:, :_MONITORED_VALUES]
-
-    @torch.no_grad()
-    def outputs(self, flat: Tensor) -> torch.Size:
-        """Return the shape of the outputs of a row."""
-        f = self._outputs(flat[:1], self._point[:1])
-        if f.dim() < 3:
-            hint = "Keep the axis of outputs, even for one."
-            raise ShapeError("network(x)", ("N", "outputs"), f.shape[1:], hint)
-        return f.shape[2:]
 
     def _outputs(self, flat: Tensor, point: Tensor) -> Tensor:
         values = self._layout.values(flat, point)

@@ -9,10 +9,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from ...arguments import check_finite_tensor, check_tensor
+from ...arguments import check_range, check_tensor
 from ...errors import DataError, ShapeError
-from ...network import Inputs, check_inputs, dtype_and_device, num_rows
-from ..checks import check_targets
+from ...network import Inputs, check_inputs, check_targets, dtype_and_device, num_rows
 
 SampleWeight = (
     Tensor | Literal["third"] | None
@@ -65,10 +64,10 @@ def placed(
     """Check a batch, and move it to the network's device and floating tensors to its dtype."""
     dtype, device = dtype_and_device(network)
     x = check_inputs(x, network)
-    y = check_finite_tensor("y", check_targets(y, num_rows(x)))
-    y = y.to(device=device, dtype=dtype if y.is_floating_point() else y.dtype)
+    y = check_targets(y, num_rows(x), network)
+    y = y.to(dtype) if y.is_floating_point() else y
     if weight is not None:
-        weight = _checked_weight(weight, num_rows(x)).to(device=device, dtype=dtype)
+        weight = check_range("sample_weight", _checked_weight(weight, num_rows(x)), dtype).to(device)
     x = tuple(map(_for_gradients, x)) if isinstance(x, tuple) else _for_gradients(x)
     return x, _for_gradients(y), None if weight is None else _for_gradients(weight)
 
