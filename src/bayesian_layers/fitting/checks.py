@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data_schema import DataSchema
 from ..errors import DataError, SiteError
 from ..guides import Guide
+from ..guides.base import check_is_guide
 from ..guides.layout import Layout, flatten
 from ..handlers import check_kl_weight
 from ..model import BayesianModel
@@ -34,10 +35,7 @@ _ROWS = 5  # on which the network is run
 
 def check_guide(guide: Guide, model: BayesianModel, kl_weight: float | Mapping[str, float]) -> None:
     """Raise if the guide cannot be trained, or if guide or KL weights do not fit the model."""
-    if not isinstance(guide, Guide):
-        raise TypeError(
-            f"`guide` must be one of bl.guides, such as bl.guides.MeanFieldNormal(model), or None; received {guide!r}"
-        )
+    check_is_guide(guide)
     if any(parameter.is_inference() for parameter in guide.parameters()):
         raise DataError("`guide` cannot be trained: make it outside of torch.inference_mode()")
     guide.check_made_for(model)

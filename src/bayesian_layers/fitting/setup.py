@@ -25,7 +25,7 @@ from .evaluation import Evaluator, Validation
 from .schedule import Schedule, choose
 from .stepping.flat import FlatParameters
 from .stepping.objective import Objective
-from .stepping.optimizer import MakeOptimizer
+from .stepping.optimizer import MakeOptimizer, check_makes_optimizer
 from .stepping.step import MODES, STEPS_PER_CALL, Mode, Step, choose_mode
 from .stepping.work import multiplications
 from .trainer import Trainer
@@ -59,11 +59,8 @@ class Settings:
             check_positive("learning_rate", self.learning_rate)
         if self.compile is not None:
             check_choice("compile", self.compile, MODES)
-        if self.optimizer is not None and not callable(self.optimizer):
-            raise TypeError(
-                "`optimizer` must be a function of a list of parameters, such as lambda p: torch.optim.SGD(p, "
-                f"lr=1e-3); received {self.optimizer!r}"
-            )
+        if self.optimizer is not None:
+            check_makes_optimizer(self.optimizer)
 
     def described(self) -> dict[str, Any]:
         """Return what a checkpoint compares."""

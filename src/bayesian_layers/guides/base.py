@@ -225,3 +225,22 @@ class Guide(FlatSampler):
             0, _REPLICATES * draws // 2, self.noise_size, dtype=like.dtype, device=like.device
         )
         return tuple(torch.cat([part, -part]) for part in half.split(draws // 2))
+
+
+def check_is_guide(guide: object) -> None:
+    """Raise TypeError unless a guide is one of the library's; tell how the posterior of a guide of Pyro is made."""
+    if isinstance(guide, Guide):
+        return
+    hint = ""
+    if isinstance(guide, type) and issubclass(guide, Guide):
+        hint = f". Make one for the model: {guide.__name__}(model)"
+    elif callable(guide):
+        hint = (
+            ". Train a guide of Pyro by pyro.infer.SVI(model, guide, ...), and pass its draws on: draws = "
+            "pyro.infer.Predictive(guide, num_samples=1000)(x, y); "
+            "bl.Posterior.from_samples(model, {name: draws[name] for name in model.sites()})"
+        )
+    name = getattr(guide, "__name__", type(guide).__name__) if callable(guide) else repr(guide)
+    raise TypeError(
+        f"`guide` must be one of bl.guides, such as bl.guides.MeanFieldNormal(model); received {name}{hint}"
+    )

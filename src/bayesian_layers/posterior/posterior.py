@@ -14,6 +14,7 @@ from ..data_schema import DataSchema
 from ..draw_sources import Pruned, StoredDraws
 from ..errors import DataError, FitWarning, SiteError
 from ..guides import Guide
+from ..guides.base import check_is_guide
 from ..model import BayesianModel
 from ..network import Inputs
 from ..refinement import ITERATIONS, Settings, refine
@@ -76,7 +77,9 @@ class Posterior(Predictions, Diagnostics):
 
         Raises:
             SiteError: If the guide was made for another model.
+            TypeError: If it is not one of ``bl.guides``; for guides of Pyro there is :meth:`from_samples`.
         """
+        check_is_guide(guide)
         guide.check_made_for(model)
         return cls(
             copy.deepcopy(model),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from ...private_apis import fused_adam_
@@ -57,6 +59,56 @@ def plain_adam(
     theta.sub_(rate / one * exp_avg / ((exp_avg_sq / two).sqrt() + EPSILON))
 
 
+def check_makes_optimizer(make: Any) -> None:
+    """Raise TypeError if the argument ``optimizer`` of a fit cannot make one from a list of parameters."""
+    if isinstance(make, PyroOptim):
+        raise _not_a_maker("a pyro.optim optimizer, which is for pyro.infer.SVI")
+    if isinstance(make, torch.optim.Optimizer):
+        raise _not_a_maker(f"{type(make).__name__}(...), which already has its parameters")
+    if not callable(make):
+        raise _not_a_maker(repr(make))
+    if isinstance(make, type) and _needs_closure(getattr(make, "step", None), bound=False):
+        raise _not_a_maker(f"{make.__name__}, whose `step` needs a closure, which a fit does not give")
+
+
+def _not_a_maker(received: str) -> TypeError:
+    return TypeError(
+        "`optimizer` must be a function that makes a torch optimizer from a list of parameters, such as "
+        f"lambda p: torch.optim.SGD(p, lr=1e-3); received {received}"
+    )
+
+
+def _needs_closure(step: Any, *, bound: bool) -> bool:
+    """Check whether a method has an argument without a default."""
+    if not callable(step):
+        return False
+    parameters = list(inspect.signature(step).parameters.values())[not bound :]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(each.default is inspect.Parameter.empty and each.kind in positional for each in parameters)
+
+
+def _made(make: MakeOptimizer, theta: Tensor) -> Any:
+    """Make an optimizer of the flat vector of all parameters."""
+    try:
+        optimizer = make([theta])
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n", 1)[0].removesuffix(".")
+        raise _not_a_maker(
+            f"one that failed on the flat vector of all parameters, shape {tuple(theta.shape)}: {reason}"
+        ) from error
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None or not callable(getattr(optimizer, "step", None)):
+        raise _not_a_maker(f"one that returned {type(optimizer).__name__}")
+    if not any(each is theta for group in groups for each in group["params"]):
+        raise _not_a_maker(f"one whose {type(optimizer).__name__} has other parameters than the list")
+    if _needs_closure(optimizer.step, bound=True):
+        name = type(optimizer).__name__
+        raise _not_a_maker(
+            f"one that returned {name}, whose `step` needs a closure, which a fit does not give"
+        )
+    return optimizer
+
+
 class CustomOptimizer:
     """The caller's optimizer; it is made again when the flat vector is another tensor, as after a divergence."""
 
@@ -68,6 +120,6 @@ class CustomOptimizer:
     def step(self, theta: Tensor, gradient: Tensor) -> None:
         """Update the parameters in place."""
         if theta is not self._theta:
-            self._theta, self._optimizer = theta, self._make([theta])
+            self._theta, self._optimizer = theta, _made(self._make, theta)
         theta.grad = gradient
         self._optimizer.step()
