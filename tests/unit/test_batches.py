@@ -17,7 +17,6 @@ from torch.utils.data import (
 
 import bayesian_layers as bl
 from bayesian_layers import errors, streams
-from bayesian_layers.fitting.data.batch import sum_of_weights
 from bayesian_layers.fitting.data.batches import FullBatch, ShuffledBatches, StreamBatches, make_batches
 
 N = 50
@@ -225,11 +224,6 @@ def test_a_weight_of_two_is_the_row_twice(make):
     assert stream.weighted
     assert np.mean([term(batch) for batch in taken(stream, 2)]) == pytest.approx(float(repeated.sum()))
     assert not make(X, Y).weighted
-    assert sum_of_weights(make(X, Y)) is None
-    for batches in (full, shuffled, stream):
-        assert sum_of_weights(batches) == float(counts.sum())
-    part = make(X, Y, sample_weight=counts.double(), num_data=500)
-    assert sum_of_weights(part) == pytest.approx(10 * float(counts.sum()))
 
 
 def test_a_stream_that_names_its_weights_is_not_asked_again(make):

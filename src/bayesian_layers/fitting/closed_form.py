@@ -39,6 +39,8 @@ def solve(
     """Set a mean-field guide to its optimum if the log likelihood is quadratic; return None otherwise."""
     if not guide.is_mean_field or batches.num_batches != 1:
         return None
+    if not batches.exact_order and batches.batch_rows < batches.num_data:
+        return None  # the next epoch may have other rows
     trained = all(parameter.requires_grad for parameter in guide.parameters())
     if guide.layout.positive or guide.layout.drawn or not priors.are_normal or not trained:
         return None

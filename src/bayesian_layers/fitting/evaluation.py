@@ -16,6 +16,7 @@ from ..model import BayesianModel, log_likelihood
 from ..network import Inputs
 from ..noise import PairedNoise
 from .data.batches import Batches
+from .rows_seen import RowsSeen
 
 REPLICATES = 16
 # The draws per replicate are between _MIN_DRAWS and _MAX_DRAWS, and as many as these bounds on one evaluation allow:
@@ -38,6 +39,9 @@ class Evaluation:
     log_likelihoods: Tensor
     kl: Tensor  # at weight 1, (R,); the same for all sets if it has a closed form
     weighted_kl: Tensor  # with the weights of the fit, (R,)
+    rows: Tensor  # the number of rows seen, (1,)
+    row_stderr: Tensor  # standard error due to which rows were seen, 0 if all were, (1,)
+    total_weight: Tensor  # sum of the sample weights of the whole data set, NaN if rows have none, (1,)
 
     @property
     def replicates(self) -> Tensor:
@@ -51,8 +55,10 @@ class Evaluation:
 
     @property
     def elbo_stderr(self) -> float:
-        """Monte Carlo standard error of :attr:`elbo`, from the spread over the sets."""
-        return float(self.replicates.std()) / math.sqrt(len(self.replicates))
+        """Standard error of :attr:`elbo`: Monte Carlo, from the spread over the sets, and from the rows seen."""
+        return math.hypot(
+            float(self.replicates.std()) / math.sqrt(len(self.replicates)), float(self.row_stderr)
+        )
 
     @property
     def objective(self) -> float:
@@ -100,11 +106,16 @@ class Evaluator:
     def __call__(self, guide: Guide) -> Evaluation:
         """Evaluate a guide."""
         kl, weighted = (self._kl(guide, weight) for weight in (1.0, self._kl_weight))
+        noise = self.noise(guide)
         if self._by_rows is None:
-            log_p = self._log_likelihoods(guide).unflatten(0, (REPLICATES, self._draws))
+            log_p, seen = self._log_likelihoods(guide, noise)
+            log_p = log_p.unflatten(0, (REPLICATES, self._draws))
         else:
-            log_p = torch.stack([self._set_by_rows(self._by_rows, guide, i) for i in range(REPLICATES)])
-        return Evaluation(log_p, kl, weighted)
+            seen = self._log_likelihoods(guide, noise[: self._draws])[1]
+            sets = [self._set_by_rows(self._by_rows, guide, i) for i in range(REPLICATES)]
+            log_p = seen.correction * torch.stack(sets)
+        facts = (torch.tensor([each]).double() for each in (seen.rows, seen.stderr, seen.total_weight))
+        return Evaluation(log_p, kl, weighted, *facts)
 
     def _kl(self, guide: Guide, weight: float | Mapping[str, float]) -> Tensor:
         priors = guide.flat_priors(self._model, weight)
@@ -135,7 +146,11 @@ class Evaluator:
     @torch.no_grad()
     def log_weights(self, guide: Guide, last: Evaluation) -> Tensor:
         r"""Compute :math:`\log p(y, w_s) - \log q(w_s)`, for importance weights."""
-        log_p = last.log_likelihoods.flatten() if self._by_rows is None else self._log_likelihoods(guide)
+        log_p = (
+            last.log_likelihoods.flatten()
+            if self._by_rows is None
+            else self._log_likelihoods(guide, self.noise(guide))[0]
+        )
         flat = guide.unconstrained(self.noise(guide))
         prior = log_prior(self._model.sites(), guide.layout, flat, guide.points(len(flat)))
         return log_p + (prior - guide.log_density(flat)).double()
@@ -156,13 +171,15 @@ class Evaluator:
                 left -= draws
         return torch.as_tensor(total).reshape(1)
 
-    def _log_likelihoods(self, guide: Guide) -> Tensor:
-        draws = {name: value.detach() for name, value in guide.transform(self.noise(guide)).items()}
-        total = 0.0
+    def _log_likelihoods(self, guide: Guide, noise: Tensor) -> tuple[Tensor, RowsSeen]:
+        draws = {name: value.detach() for name, value in guide.transform(noise).items()}
+        total, seen = 0.0, RowsSeen(self._batches)
         for batch in self._batches.once():
             log_p = log_likelihood(self._model, draws, batch.x, batch.y).double()
-            total = total + batch.scale * (log_p if batch.weight is None else log_p * batch.weight).sum(1)
-        return torch.as_tensor(total)
+            log_p = log_p if batch.weight is None else log_p * batch.weight
+            total = total + batch.scale * log_p.sum(1)
+            seen.add(batch, log_p.mean(0))
+        return seen.correction * torch.as_tensor(total), seen
 
 
 class Validation:

@@ -27,7 +27,7 @@ from .checkpoints.fingerprint import Fingerprint
 from .checkpoints.folder_checkpointer import make_checkpointer
 from .checks import DataCheck, check_guide
 from .convergence import Convergence
-from .data.batch import SampleWeight, sum_of_weights
+from .data.batch import SampleWeight
 from .data.batches import make_batches
 from .progress import Callback, ProgressReporter
 from .result import FitResult
@@ -75,10 +75,9 @@ def fit(
     layers that write to buffers (normalization, spectral norm) are in evaluation mode; dropout follows the network's.
     The fit runs in the network's dtype, also under ``torch.autocast``. The caller's random state is restored.
 
-    **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The
-    article on tensor2tensor's layers minimised the mean negative log likelihood plus ``c = 0.01`` times the
-    sum over the layers of the mean over a kernel's elements of the KL. Multiplied by N this is the objective above,
-    with weight ``N * c / size`` per kernel::
+    **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The article on
+    tensor2tensor's layers minimised the mean negative log likelihood plus ``c = 0.01`` times the sum over the layers of
+    the KL's mean over a kernel's elements. Times N it is the objective above, with weight ``N * c / size`` per kernel::
 
         network = nn.Sequential(bl.Linear(2, 10, bias_prior=None), nn.Tanh(), bl.Linear(10, 1, bias_prior=None))
         kl_weight = {"0.weight": 200 * 0.01 / 20, "2.weight": 200 * 0.01 / 10}    # 0.1 and 0.2
@@ -267,7 +266,8 @@ class _Job:
             log_weights=log_weights,
             validation=np.array(state.validation).reshape(-1, 2),
             warnings=(*texts, *convergence.warnings()),
-            total_weight=sum_of_weights(self._batches),
+            rows_seen=int(last.rows),
+            total_weight=float(last.total_weight) if self._batches.weighted else None,
         )
 
 

@@ -20,7 +20,7 @@ class FitResult:
         posterior: The posterior; it holds copies of the guide and the model.
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
         elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has used.
-        elbo_stderr: Monte Carlo standard error of ``elbo``.
+        elbo_stderr: Standard error of ``elbo``: Monte Carlo, and if not all rows were seen, due to which rows came.
         objective: The minimised objective on the same draws: the negative ELBO, tempered if ``kl_weight`` is not 1.
         kl_weight: The weight of the KL in the objective: a number, or one per site.
         convergence: The result of the convergence test.
@@ -32,6 +32,7 @@ class FitResult:
             ``(S,)``.
         validation: Steps, and the mean log likelihood per row of the validation data, ``(evaluations, 2)``.
         warnings: The warnings of the fit; each says what to do.
+        rows_seen: Rows from which the ELBO was estimated; fewer than all with ``drop_last``, for instance.
         total_weight: Sum of the sample weights of the whole data set; ``None`` if rows have no weights.
     """
 
@@ -49,6 +50,7 @@ class FitResult:
     log_weights: np.ndarray
     validation: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     warnings: tuple[str, ...] = ()
+    rows_seen: int | None = None
     total_weight: float | None = None
 
     @property
@@ -92,6 +94,9 @@ class FitResult:
             lines.append(
                 f"TEMPERED: fitted with KL weight {self.kl_weight}, objective {self.objective:.2f} nats"
             )
+        rows = self.posterior.data_schema.rows if self.posterior.data_schema else None
+        if rows is not None and self.rows_seen is not None and self.rows_seen < rows:
+            lines.append(f"ELBO estimated from {self.rows_seen} of {rows} rows")
         if self.total_weight is not None:
             lines.append(f"rows weighted: the sample weights sum to {self.total_weight:.6g}")
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])

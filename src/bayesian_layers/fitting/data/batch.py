@@ -34,6 +34,7 @@ class Batches(Protocol):
     num_data: int  # rows of the whole data set
     batch_rows: int  # rows of a full batch; the last one of an epoch may have fewer
     weighted: bool  # whether rows have weights
+    with_replacement: bool  # whether a row may come twice in an epoch, in the place of another
     exact_order: bool  # whether `restore` promises exactly the batches that would have come
 
     @property
@@ -70,14 +71,6 @@ def placed(
         weight = check_range("sample_weight", _checked_weight(weight, num_rows(x)), dtype).to(device)
     x = tuple(map(_for_gradients, x)) if isinstance(x, tuple) else _for_gradients(x)
     return x, _for_gradients(y), None if weight is None else _for_gradients(weight)
-
-
-def sum_of_weights(batches: Batches) -> float | None:
-    """Return the sum of the sample weights over the whole data set; ``None`` if rows have no weights."""
-    if not batches.weighted:
-        return None
-    weights = ((batch.scale, batch.weight) for batch in batches.once())
-    return sum(scale * float(weight.double().sum()) for scale, weight in weights if weight is not None)
 
 
 def _for_gradients(values: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ class FullBatch:
     """All rows in each step; the tensors are placed."""
 
     exact_order = True
+    with_replacement = False
     num_batches = 1
 
     def __init__(
@@ -126,6 +127,7 @@ class ShuffledBatches:
     """Batches of placed tensors, each epoch in an order that depends on ``(seed, epoch)``."""
 
     exact_order = True
+    with_replacement = False
 
     def __init__(
         self,

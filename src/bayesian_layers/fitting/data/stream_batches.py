@@ -48,6 +48,7 @@ class StreamBatches:
         _check_reiterable(source)
         self._network, self._check = network, check
         self.exact_order = isinstance(source, Stream)
+        self.with_replacement = bool(getattr(getattr(source, "sampler", None), "replacement", False))
         self._named = isinstance(source, Stream) and source.weighted
         self.weighted = third_is_weight or self._named
         self._source = source if isinstance(source, Stream) else _ForeignSource(source, seed)
