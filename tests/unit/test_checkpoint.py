@@ -74,7 +74,18 @@ def assert_same(one, other):
         assert torch.equal(a, b), name
     for name in ("history", "log_weights", "validation"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
-    for name in ("elbo", "elbo_stderr", "objective", "gap", "converged", "steps", "step_mode", "estimator"):
+    for name in (
+        "elbo",
+        "elbo_stderr",
+        "rows_seen",
+        "total_weight",
+        "objective",
+        "gap",
+        "converged",
+        "steps",
+        "step_mode",
+        "estimator",
+    ):
         assert repr(getattr(one, name)) == repr(getattr(other, name)), name  # NaN is NaN
 
 
@@ -658,7 +669,8 @@ def test_all_of_the_state_is_stored():
     """A field that is added must be added to the checkpoint too."""
     names = {each.name for each in dataclasses.fields(TrainingState)}
     assert names == {"optimizer", "step", "history", "evaluations", "evaluated_at", "validation"}
-    assert {each.name for each in dataclasses.fields(Evaluation)} == {"log_likelihoods", "kl", "weighted_kl"}
+    draws, rows = {"log_likelihoods", "kl", "weighted_kl"}, {"rows", "row_stderr", "total_weight"}
+    assert {each.name for each in dataclasses.fields(Evaluation)} == draws | rows
 
 
 class Own:
