@@ -33,8 +33,18 @@ def check_integer(name: str, value: Any, *, least: int, most: int | None = None,
 
 def check_draws(num_draws: Any, seed: Any, *, least: int) -> tuple[int, int]:
     """Return a number of draws, ``least`` or more, and a seed of 64 bits; raise DataError otherwise."""
-    num_draws = check_integer("num_draws", num_draws, least=least)
-    return num_draws, check_integer("seed", seed, least=0, most=2**64 - 1)
+    return check_integer("num_draws", num_draws, least=least), check_seed(seed)
+
+
+def check_seed(seed: Any) -> int:
+    """Return ``seed`` if it is an integer of 64 bits, 0 or more; raise DataError otherwise."""
+    return check_integer("seed", seed, least=0, most=2**64 - 1)
+
+
+def check_gradients(function: str) -> None:
+    """Raise DataError inside of ``torch.inference_mode``, for a function that needs gradients."""
+    if torch.is_inference_mode_enabled():
+        raise DataError(f"`{function}` needs gradients: call it outside of torch.inference_mode()")
 
 
 def check_positive(name: str, value: Any, *, hint: str = "") -> float:
@@ -73,6 +83,15 @@ def check_tensor(name: str, value: Any, *, hint: str = "Use torch.as_tensor.") -
     if value.is_complex():
         raise DataError(
             _message(name, "a tensor of real numbers", value.dtype, "Use .real or torch.view_as_real.")
+        )
+    if value.is_nested:
+        hint = "Use torch.nested.to_padded_tensor."
+        raise DataError(_message(name, "a dense tensor", "a nested tensor", hint, shown=False))
+    if value.is_quantized:
+        raise DataError(_message(name, "a tensor of real numbers", value.dtype, "Use .dequantize()."))
+    if value.is_floating_point() and value.dtype.itemsize < 2:  # torch has no arithmetic for them
+        raise DataError(
+            _message(name, "a tensor of 16 bits or more per number", value.dtype, "Use .float().")
         )
     if value.layout != torch.strided:
         raise DataError(_message(name, "a dense tensor", value.layout, "Use .to_dense()."))

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import check_integer
+
 
 class Dataset(NamedTuple):
     """Inputs ``x``, ``(N, D)``, and targets ``y``, ``(N,)``."""
@@ -26,14 +28,18 @@ def parabola(n: int = 200, seed: int = 999) -> Dataset:
 
     Args:
         n: Number of rows.
-        seed: Seed of the generator.
+        seed: Seed of the generator, below ``2**32``.
+
+    Raises:
+        DataError: If a number is out of range.
 
     Example:
         >>> x, y = parabola()
         >>> x.shape, y.shape, int(y.sum())
         (torch.Size([200, 2]), torch.Size([200]), 62)
     """
-    generator = np.random.RandomState(seed)
+    n = check_integer("n", n, least=1)
+    generator = np.random.RandomState(check_integer("seed", seed, least=0, most=2**32 - 1))
     x = generator.random_sample((n, 2)) * 2 - 1
     noisy = x + generator.normal(scale=0.1, size=(n, 2))
     y = noisy[:, 0] ** 2 < noisy[:, 1]

@@ -431,3 +431,19 @@ def test_models_without_a_posterior_are_refused(build):
         model = bl.BayesianModel(network, likelihood)
         with pytest.raises(SiteError, match=said):
             refine(near(model), x, y, iterations=1)
+
+
+def test_inference_mode_is_refused_but_not_what_was_made_in_it(build):
+    model = build(lambda: bl.BayesianModel(bl.Linear(2, 1), bl.likelihoods.Bernoulli()))
+    posterior = bl.Posterior.from_guide(model, bl.guides.MeanFieldNormal(model, init_scale=1.0))
+    x, y = bl.datasets.parabola(30)
+    with torch.inference_mode():
+        made = x.clone(), y.clone()
+        with pytest.raises(
+            DataError, match=r"`refine` needs gradients: call it outside of torch\.inference_mode"
+        ):
+            posterior.refine(x, y, progress=False)
+    ours, theirs = (
+        posterior.refine(*data, iterations=10, num_chains=100, progress=False) for data in (made, (x, y))
+    )
+    assert torch.equal(ours.sample(100)["weight"], theirs.sample(100)["weight"])

@@ -6,7 +6,9 @@ import torch
 
 from bayesian_layers import arguments
 from bayesian_layers.errors import DataError
+from unusual_tensors import nested, quantized
 
+NESTED = nested(torch.zeros(2), torch.zeros(3))
 NOT_NUMBERS = ["3", None, [3], True, 1j]
 
 
@@ -58,6 +60,15 @@ def test_tensors():
     for wrong, match in (
         (x.to(torch.complex64), r"real numbers; received torch.complex64\. Use .real"),
         (x.to_sparse(), r"dense tensor; received torch.sparse_coo\. Use .to_dense"),
+        (NESTED, r"dense tensor; received a nested tensor\. Use torch\.nested\.to_padded_tensor"),
+        (
+            x.to(torch.float8_e5m2),
+            r"of 16 bits or more per number; received torch\.float8_e5m2\. Use .float",
+        ),
+        (
+            quantized(x),
+            r"real numbers; received torch\.qint8\. Use .dequantize",
+        ),
         (x.to("meta"), "with values; received one on the device 'meta'"),
     ):
         with pytest.raises(DataError, match=f"`x` must be a .*{match}"):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 import bayesian_layers as bl
@@ -21,3 +22,10 @@ def test_parabola_leaves_numpys_generator_alone():
     before = np.random.get_state()[1].copy()
     bl.datasets.parabola(50, seed=1)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"n": 2.0}, {"seed": -1}, {"seed": 2**32}, {"seed": 2**128}])
+def test_numbers_out_of_range_are_refused(arguments):
+    (name,) = arguments
+    with pytest.raises(bl.errors.DataError, match=f"`{name}` must be an integer"):
+        bl.datasets.parabola(**arguments)

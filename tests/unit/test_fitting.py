@@ -14,6 +14,7 @@ from bayesian_layers.fitting.schedule import choose
 from bayesian_layers.fitting.stepping.work import multiplications
 from bayesian_layers.noise import PairedNoise
 from substitute import Substitute
+from unusual_tensors import nested
 
 X, Y = bl.datasets.parabola(60)
 
@@ -186,7 +187,11 @@ def test_a_divergence_at_the_default_rate_restarts_with_a_smaller_one(build):
         (X, Y[:-1], bl.errors.ShapeError, "`x` has 60 rows"),
         (X, Y + 1, bl.errors.DataError, "0 or 1"),
         (X.log(), Y, bl.errors.DataError, "NaN or infinite"),
-        (X.numpy(), Y, TypeError, "torch.as_tensor"),
+        (X.numpy(), Y, TypeError, "`x` must be a torch tensor; received ndarray. Use torch.as_tensor"),
+        (X.tolist(), Y, TypeError, "`x` must be a torch tensor; received list. Use torch.as_tensor"),
+        (list(X), Y, TypeError, "Use torch.stack for rows, or a tuple for several inputs"),
+        (X, Y.numpy(), TypeError, "`y` must be a torch tensor; received ndarray. Use torch.as_tensor"),
+        (X, Y.tolist(), TypeError, "`y` must be a torch tensor; received list. Use torch.as_tensor"),
         (X, None, bl.errors.DataError, "`y` is missing"),
         (X[:0], Y[:0], bl.errors.ShapeError, "at least one row"),
     ],
@@ -196,6 +201,7 @@ def test_wrong_data_is_refused_before_the_first_step(model, x, y, error, text):
         bl.fit(model, x, y, progress=False)
 
 
+NESTED = nested(X, X[:2])
 FLOATING = r"`x` must be floating point, as the network needs; received torch.%s, .*Pass x\.float\(\)\."
 
 
@@ -208,13 +214,15 @@ FLOATING = r"`x` must be floating point, as the network needs; received torch.%s
         (X.to(torch.complex64), "must be a tensor of real numbers"),
         (X.to_sparse(), "must be a dense tensor"),
         (X.to("meta"), "must be a tensor with values"),
+        (X.to(torch.float8_e4m3fn), "must be a tensor of 16 bits or more"),
+        (NESTED, "must be a dense tensor; received a nested tensor"),
         (
             torch.ones(60, 3),
             r"the network must accept the inputs; with `x` of shape \(N, 3\), torch.float32, it",
         ),
         ((X, X), r"with `x\[0\]` of shape .*, `x\[1\]` of shape .*, it raised: .*positional arguments"),
     ],
-    ids=["int", "bool", "uint8", "complex", "sparse", "meta", "width", "tuple"],
+    ids=["int", "bool", "uint8", "complex", "sparse", "meta", "float8", "nested", "width", "tuple"],
 )
 def test_inputs_that_the_network_does_not_take_are_refused_in_one_sentence(model, x, text):
     for data in ((x, Y), ([(x, Y)], None)):
@@ -223,10 +231,13 @@ def test_inputs_that_the_network_does_not_take_are_refused_in_one_sentence(model
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("y", [Y.to(torch.complex64), Y.to_sparse(), Y.to("meta")])
+@pytest.mark.parametrize(
+    "y", [Y.cfloat(), Y.to_sparse(), Y.to("meta"), Y.to(torch.float8_e5m2), NESTED], ids=str
+)
 def test_targets_are_dense_and_real(model, y):
-    with pytest.raises(bl.errors.DataError, match="`y` must be"):
-        bl.fit(model, X, y, progress=False)
+    for data in ((X, y), ([(X, y)], None)):
+        with pytest.raises(bl.errors.DataError, match="`y` must be"):
+            bl.fit(model, *data, progress=False)
 
 
 def test_the_context_of_the_caller_changes_no_number(model):

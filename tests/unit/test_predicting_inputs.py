@@ -10,6 +10,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.errors import DataError, NetworkError, ShapeError
 from bayesian_layers.noise import seeded
+from unusual_tensors import nested, quantized
 
 X = torch.linspace(-1, 1, 12).reshape(6, 2)
 Y = X[:, 0].sin()
@@ -41,7 +42,7 @@ def predictions(posterior):
         "draws": lambda x: posterior.draws(x, 5),
         "over_draws": lambda x: posterior.over_draws(lambda drawn: drawn.f[0], x, num_draws=5),
         "prior_predict": lambda x: posterior.model.prior_predict(x, 5),
-        "loo": lambda x: posterior.loo(x, torch.zeros(len(x)), 5),
+        "loo": lambda x: posterior.loo(x, torch.zeros(6 if x.is_nested else len(x)), 5),
     }
 
 
@@ -62,6 +63,10 @@ OTHERS = {
     "complex": X.cfloat(),
     "sparse": X.to_sparse(),
     "meta": X.to("meta"),
+    "float8": X.to(torch.float8_e4m3fn),
+    "nested": nested(X, X[:2]),
+    "jagged": nested(X, X[:2], layout=torch.jagged),
+    "quantized": quantized(X),
 }
 
 
@@ -151,8 +156,15 @@ def test_other_seeds_are_refused(posterior, seed):
     for call in (posterior.predict, posterior.model.prior_predict):
         with pytest.raises(DataError, match="`seed` must be an integer from 0"):
             call(X, 5, seed)
+    for call in (posterior.sample, posterior.summary, posterior.functions):
+        with pytest.raises(DataError, match="`seed` must be an integer from 0"):
+            call(5, seed)
     with pytest.raises(DataError, match="`seed` must be an integer from 0"):
         posterior.pit(X, Y, 5, seed)
+    with pytest.raises(DataError, match="`seed` must be an integer from 0"):
+        posterior.refine(X, Y, seed=seed, progress=False)
+    with pytest.raises(DataError, match="`seed` must be an integer from 0"):
+        bl.metrics.pit(Y, posterior.draws(X, 5).f[..., 0], seed)
 
 
 @pytest.mark.parametrize("num_draws", [0, -1, 2.0, True, None])

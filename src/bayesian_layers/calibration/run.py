@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import metrics
-from ..arguments import check_integer
+from ..arguments import check_integer, check_seed
 from ..errors import FitWarning, SiteError
 from ..fitting.fit import fit
 from ..inference_data import entry_names
@@ -81,7 +81,7 @@ def calibrate(
     check_is_model(model)
     check_integer("num_simulations", num_simulations, least=2)
     check_integer("num_draws", num_draws, least=10)
-    check_integer("seed", seed, least=0)
+    check_seed(seed)
     _check_can_be_simulated(model)
     x = check_inputs(x, model.network)
     at = _some_rows(x) if at is None else check_inputs(at, model.network)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import estimators
-from ..arguments import check_choice, check_integer, check_positive
+from ..arguments import check_choice, check_gradients, check_integer, check_positive
 from ..errors import DataError
 from ..estimators import Estimator
 from ..guides import Guide
@@ -69,8 +69,7 @@ class Settings:
 
 def check_call(settings: Settings, checkpoint: object) -> None:
     """Raise DataError if a fit cannot be run or saved."""
-    if torch.is_inference_mode_enabled():
-        raise DataError("`fit` needs gradients: call it outside of torch.inference_mode()")
+    check_gradients("fit")
     if settings.optimizer is not None and checkpoint is not None:
         raise DataError("a checkpoint cannot save the state of an `optimizer`: pass only one of the two")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import DataError, ShapeError
 
@@ -14,6 +16,8 @@ _ROUNDING = 1e-6
 
 def numeric_array(name: str, value: Any) -> np.ndarray:
     """Convert numbers to ``float64``; raise DataError for text, objects and NaN."""
+    if isinstance(value, Tensor) and value.dtype == torch.bfloat16:  # which NumPy does not have
+        value = value.float()
     try:
         array = np.asarray(value)
     # Ragged lists, and tensors on a GPU or with a graph.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_fraction, check_integer
+from ..arguments import check_fraction, check_integer, check_seed
 from ..errors import DataError
 from .reliability_tables import Reliability, reliability
 
@@ -79,7 +79,7 @@ def ece_interval(
     tail = (1 - check_fraction("level", level)) / 2
     table = reliability(y, probabilities, bins)
     ece = table.calibration_error
-    numbers = np.random.Generator(np.random.Philox(key=check_integer("seed", seed, least=0)))
+    numbers = np.random.Generator(np.random.Philox(key=check_seed(seed)))
     frequencies, confidence, count = _frequencies(table)
     tried = np.abs(frequencies - confidence) @ count / count.sum()
     drawn = np.stack([_errors(count, confidence, each, num_draws, numbers) for each in frequencies])

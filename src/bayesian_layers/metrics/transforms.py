@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_fraction, check_integer
+from ..arguments import check_fraction, check_integer, check_seed
 from ..errors import DataError, ShapeError
 from ..lazy_imports import scipy_special, scipy_stats
 from ._checks import draws_and_rows, standardized, vectors
@@ -77,7 +77,7 @@ def pit_discrete(below: Any, at_most: Any, seed: int = 0) -> np.ndarray:
 
 def _uniform(seed: int, count: int) -> np.ndarray:
     """Draw uniform numbers; number ``i`` depends only on ``(seed, i)``."""
-    return np.random.Generator(np.random.Philox(key=check_integer("seed", seed, least=0))).random(count)
+    return np.random.Generator(np.random.Philox(key=check_seed(seed))).random(count)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:

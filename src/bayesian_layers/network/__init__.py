@@ -14,6 +14,7 @@ from .inputs import check_output_rows as check_output_rows
 from .inputs import check_targets as check_targets
 from .inputs import dtype_and_device as dtype_and_device
 from .inputs import evaluating as evaluating
+from .inputs import for_gradients as for_gradients
 from .inputs import named_parts as named_parts
 from .inputs import num_rows as num_rows
 from .inputs import take_rows as take_rows

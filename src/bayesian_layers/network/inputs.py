@@ -53,10 +53,21 @@ def check_inputs(x: Inputs, network: nn.Module) -> Inputs:
     dtype, device = dtype_and_device(network)
     placed = []
     for name, part in named_parts(x):
-        check_tensor(name, part)
+        check_tensor(name, part, hint=_hint(part))
         placed.append((check_range(name, part, dtype) if part.is_floating_point() else part).to(device))
     num_rows(x)
     return tuple(placed) if isinstance(x, tuple) else placed[0]
+
+
+def _hint(part: object) -> str:
+    if isinstance(part, list) and part and all(isinstance(each, Tensor) for each in part):
+        return "Use torch.stack for rows, or a tuple for several inputs."
+    return "Use torch.as_tensor."
+
+
+def for_gradients(values: Tensor) -> Tensor:
+    """Return the tensor, or a copy if it was made under ``torch.inference_mode``, where autograd cannot keep it."""
+    return values.clone() if values.is_inference() else values
 
 
 def check_targets(y: Tensor | None, rows: int, network: nn.Module) -> Tensor:

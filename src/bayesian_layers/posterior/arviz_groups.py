@@ -18,9 +18,10 @@ from ..model import BayesianModel
 from ..network import Inputs
 from ..saving.versions import versions
 from . import axes
+from .arrays import as_array
 from .densities import Densities, check_data, densities
 from .importance import tail_index
-from .simulated_data import as_array, draw_targets, prior_draws
+from .simulated_data import draw_targets, prior_draws
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,6 +14,7 @@ from ..draw_sources import DrawSource, Pruned
 from ..guides.layout import Layout
 from ..model import BayesianModel
 from ..refinement import Refinement
+from .arrays import as_array
 
 KlWeight = float | Mapping[str, float]
 
@@ -88,6 +89,6 @@ class FittedModel:
         check_fraction("interval_prob", interval_prob)
         num_draws, seed = check_draws(num_draws, seed, least=2)
         hidden = Layout.of(self.model.sites()).drawn
-        draws = {n: v.cpu().numpy() for n, v in self.sample(num_draws, seed).items() if n not in hidden}
+        draws = {n: as_array(v) for n, v in self.sample(num_draws, seed).items() if n not in hidden}
         table = inference_data.summarize(draws, interval_prob=interval_prob)
         return table.rename_axis(columns=self.describe_fit())

@@ -13,6 +13,7 @@ from ..errors import DataError
 from ..inference_data import Loo
 from ..model import BayesianModel
 from ..network import Inputs, num_rows
+from .arrays import as_array
 from .densities import check_data, densities
 
 _NUMBERS = 2**24  # weights, or densities of rows, in memory at a time: 64 MiB in float32
@@ -29,7 +30,7 @@ def loo(model: BayesianModel, source: DrawSource, x: Inputs, y: Tensor, num_draw
     for start in range(0, num_draws, size):
         draws = source.draw(min(size, num_draws - start), seed, start)
         found = densities(model, source, draws, x, y)
-        by_row.append(found.log_likelihood.cpu().numpy())
+        by_row.append(as_array(found.log_likelihood))
         weights.append(found.log_weights)
     log_weights = None if weights[0] is None else torch.cat(weights).cpu().numpy()
     try:

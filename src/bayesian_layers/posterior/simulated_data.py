@@ -16,6 +16,7 @@ from ..metrics.predictive_checks import Statistic
 from ..model import BayesianModel, sample
 from ..network import Inputs
 from ..noise import standard_normal
+from .arrays import as_array
 from .densities import check_data
 
 _BLOCK = 64  # draws of the weights whose targets are drawn together
@@ -96,9 +97,3 @@ def draw_targets(
         for start in range(0, size, _BLOCK)
     ]
     return as_array(torch.cat(blocks))
-
-
-def as_array(value: Tensor) -> np.ndarray:
-    """Return the values as a NumPy array."""
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # NumPy has no bfloat16

@@ -34,7 +34,11 @@ def blocks_of(x: Rows) -> Iterator[Inputs]:
 def count(x: Rows) -> int | None:
     """Return the number of rows, or None if it is not known before they are read."""
     known: Any = x
-    return num_rows(known) if isinstance(x, Tensor | tuple) else None
+    if not isinstance(x, Tensor | tuple):
+        return None
+    for name, part in named_parts(known):
+        check_tensor(name, part)
+    return num_rows(known)
 
 
 def gathered(blocks: Iterable[Inputs], size: int) -> Iterator[Inputs]:

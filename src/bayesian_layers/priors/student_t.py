@@ -80,5 +80,7 @@ class StudentT(Prior):
         """Turn standard normal noise into draws, by the quantile function; see :meth:`Prior.from_normal`."""
         not_needed(self, scale)
         # Of the lower tail, where probabilities keep their digits.
-        quantile = torch.from_numpy(scipy_special().stdtrit(self.df, uniform(-noise.abs()).cpu().numpy()))
+        quantile = torch.from_numpy(
+            scipy_special().stdtrit(self.df, uniform(-noise.abs()).double().cpu().numpy())
+        )
         return self.loc - self._width * noise.sign() * quantile.to(noise)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..arguments import check_integer, check_positive
+from ..arguments import check_gradients, check_integer, check_positive, check_seed
 from ..draw_sources import DrawSource, StoredDraws
 from ..errors import DataError, SiteError
 from ..guides import Guide
 from ..guides.layout import Layout
 from ..likelihoods import Likelihood
 from ..model import BayesianModel
-from ..network import Inputs, check_inputs, check_targets, evaluating, num_rows, output_shape
+from ..network import Inputs, check_inputs, check_targets, evaluating, for_gradients, num_rows, output_shape
 from ..noise import seeded, stream
 from .chains import effective_sample_size, nested_rhat
 from .hmc import State, StepSize, transition
@@ -53,7 +53,7 @@ class Settings:
         if self.seconds is not None:
             check_positive("seconds", self.seconds)
         check_integer("num_chains", self.num_chains, least=2)
-        check_integer("seed", self.seed, least=0)
+        check_seed(self.seed)
         check_integer("leapfrog_steps", self.leapfrog_steps, least=1)
 
     def adapting(self, done: int, elapsed: float) -> bool:
@@ -81,6 +81,7 @@ def refine(
 ) -> tuple[dict[str, Tensor], Refinement]:
     """Move draws of a source to the posterior of a model."""
     started = time.perf_counter()
+    check_gradients("refine")
     layout = Layout.of(model.sites())
     likelihood, x, y = _check(model, layout, x, y)
     draws = source.draw(settings.num_chains, settings.seed)
@@ -197,7 +198,9 @@ def _check(model: BayesianModel, layout: Layout, x: Inputs, y: Tensor) -> tuple[
             "GaussianProcess cannot be refined. Use pyro.infer.NUTS, which moves all sites."
         )
     x = check_inputs(x, model.network)
-    return model.likelihood, x, check_targets(y, num_rows(x), model.network)
+    y = for_gradients(check_targets(y, num_rows(x), model.network))
+    x = tuple(map(for_gradients, x)) if isinstance(x, tuple) else for_gradients(x)
+    return model.likelihood, x, y
 
 
 @torch.no_grad()

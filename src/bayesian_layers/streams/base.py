@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import check_integer
+from ..arguments import check_integer, check_seed
 from ..errors import DataError
 
 _WINDOW = 2**24  # bytes of rows that are shuffled together in memory
@@ -53,7 +53,7 @@ class Stream(ABC):
 
     def __init__(self, block_rows: Sequence[int], *, row_bytes: int, batch_size: int, seed: int) -> None:
         batch_size = check_integer("batch_size", batch_size, least=1)
-        self.seed = check_integer("seed", seed, least=0)
+        self.seed = check_seed(seed)
         self._block_rows = np.asarray(block_rows, dtype=np.int64)
         self.num_data = int(self._block_rows.sum())
         if self.num_data == 0:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...arguments import check_range, check_tensor
 from ...errors import DataError, ShapeError
-from ...network import Inputs, check_inputs, check_targets, dtype_and_device, num_rows
+from ...network import Inputs, check_inputs, check_targets, dtype_and_device, for_gradients, num_rows
 
 SampleWeight = (
     Tensor | Literal["third"] | None
@@ -69,13 +69,8 @@ def placed(
     y = y.to(dtype) if y.is_floating_point() else y
     if weight is not None:
         weight = check_range("sample_weight", _checked_weight(weight, num_rows(x)), dtype).to(device)
-    x = tuple(map(_for_gradients, x)) if isinstance(x, tuple) else _for_gradients(x)
-    return x, _for_gradients(y), None if weight is None else _for_gradients(weight)
-
-
-def _for_gradients(values: Tensor) -> Tensor:
-    """Return the tensor, or a copy if it was made under ``torch.inference_mode``, where autograd cannot keep it."""
-    return values.clone() if values.is_inference() else values
+    x = tuple(map(for_gradients, x)) if isinstance(x, tuple) else for_gradients(x)
+    return x, for_gradients(y), None if weight is None else for_gradients(weight)
 
 
 def _checked_weight(weight: Tensor, n: int) -> Tensor:

@@ -222,7 +222,7 @@ def _known_epoch(source: Any) -> tuple[int, int] | None:
         return source.num_data, len(source)
     if isinstance(source, list | tuple):
         parts = [_items(element)[1] for element in source]
-        return sum(len(y) if isinstance(y, Tensor) and y.dim() else 1 for y in parts), len(parts)
+        return sum(_rows(y) for y in parts), len(parts)
     if isinstance(source, DataLoader) and source.batch_size is not None:
         n = _length(source.sampler)
         if n is None:
@@ -230,6 +230,11 @@ def _known_epoch(source: Any) -> tuple[int, int] | None:
         full, rest = divmod(n, source.batch_size)
         return (full * source.batch_size, full) if source.drop_last or not rest else (n, full + 1)
     return None
+
+
+def _rows(y: Any) -> int:
+    """Return the number of rows of targets, which were not checked yet; 1 if they have none."""
+    return len(y) if isinstance(y, Tensor) and not y.is_nested and y.dim() else 1
 
 
 def _num_data(source: Any, num_data: int | None, known: tuple[int, int] | None) -> int:
