@@ -15,6 +15,7 @@ from ..saving.schema import Bool, MapOf, Record, optional, show
 from ..saving.storable import MemberOf
 from .sites import priors_by_id
 
+_SHOWN = 4  # differences that an error names
 _PARAMETERS = MapOf(Record({"prior": optional(MemberOf(Prior)), "frozen": Bool()}))
 SPEC = Record({"modules": optional(MapOf()), "parameters": _PARAMETERS})
 
@@ -38,17 +39,45 @@ def build(described: Any, stored: StoredFolder, prefix: str, network: nn.Module 
     SPEC.check(described, "network")
     if network is None and described["modules"] is None:
         raise StorageError(
-            "the network contains modules that the library does not know, so the file does not describe it: pass a "
-            "network of the same architecture, bl.load(folder, network=...)"
+            "the file does not describe the network, as it has modules that the library does not know, or one module "
+            "at two places: pass a network of the same architecture, bl.load(folder, network=...)"
         )
     if network is None:
         stored.reserve(architecture.most_memory(described["modules"]), f"the network of {stored.path}")
         built = architecture.build(described["modules"])
         architecture.allocate(built, stored.header, prefix)
     else:
+        _check_same(network, described["parameters"], stored, prefix)
         built = copy.deepcopy(network)
     _apply(built, described["parameters"])
     return built
+
+
+def _check_same(network: nn.Module, described: Mapping[str, Any], stored: StoredFolder, prefix: str) -> None:
+    """Raise StorageError with names and shapes of what differs between the caller's network and the stored one."""
+    shapes = {name: tuple(value.shape) for name, value in stored.header.items()}
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    names, found = [name for name, _ in network.named_parameters()], []
+    for name in [*names, *(each for each in described if each not in names)]:
+        here, there = own.get(name), shapes.get(prefix + name)
+        if name not in names and here is not None:
+            found.append(f"{show(name)} shares its values with another parameter, and is stored as its own")
+        elif name not in names:
+            found.append(f"{show(name)} {there or ''} is missing")
+        elif name not in described and there is not None:
+            found.append(
+                f"{show(name)} is its own, and is stored as sharing its values with another parameter"
+            )
+        elif name not in described:
+            found.append(f"{show(name)} {here} is not stored")
+        elif here != there and there is not None:
+            found.append(f"{show(name)} has shape {here}, and {there} is stored")
+    if found:
+        more = f"; {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise StorageError(
+            f"`network` must have the parameters of the stored network; received others: {'; '.join(found[:_SHOWN])}"
+            f"{more}. Pass a network of the same architecture."
+        )
 
 
 def _apply(network: nn.Module, described: Mapping[str, Any]) -> None:

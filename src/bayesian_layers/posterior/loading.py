@@ -40,7 +40,13 @@ def load(folder: str | Path, network: nn.Module | None = None, *, max_bytes: int
     Raises:
         StorageError: If anything is damaged, unknown, too large, or not of this network.
         DataError: If ``max_bytes`` is not an integer above 0.
+        TypeError: If ``network`` is not a network.
     """
+    if network is not None and (not isinstance(network, nn.Module) or isinstance(network, BayesianModel)):
+        hint = " Pass model.network." if isinstance(network, BayesianModel) else ""
+        raise TypeError(
+            f"`network` must be a network, a torch module; received {type(network).__name__}.{hint}"
+        )
     stored = read_folder(folder, max_bytes)
     document = check_posterior(stored.documents.get("posterior"))
     refinement, data = document["refinement"], document["data"]
