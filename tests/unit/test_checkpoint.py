@@ -624,7 +624,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(model,
     assert seen == []
 
 
-def test_the_thread_count_of_the_first_start_is_used_and_restored(model, folder):
+def test_the_thread_count_of_the_first_start_is_used_and_restored(model, folder, monkeypatch):
+    monkeypatch.setattr("bayesian_layers.fitting.threads.SMALL_STEP", 0)
     killed(model, folder, 5)
     stored = saving.read_folder(folder)
     arrays = stored.load_arrays(stored.header)

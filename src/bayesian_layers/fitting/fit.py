@@ -34,6 +34,7 @@ from .result import FitResult
 from .setup import Settings, check_call, fitting_copy, make_trainer, without_autocast
 from .stepping.optimizer import MakeOptimizer
 from .stepping.step import Mode
+from .threads import current, threads, threads_of
 from .trainer import Trainer
 
 _MAX_RESTARTS = 3  # after a divergence, each with a quarter of the learning rate
@@ -73,7 +74,7 @@ def fit(
 
     The guide is trained in place from its present state. The network and the model are never changed. During the fit
     layers that write to buffers (normalization, spectral norm) are in evaluation mode; dropout follows the network's.
-    The fit runs in the network's dtype, also under ``torch.autocast``. The caller's random state is restored.
+    The fit runs in the network's dtype, also under ``torch.autocast``. Random state and threads are restored.
 
     **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The article on
     tensor2tensor's layers minimised the mean negative log likelihood plus ``c = 0.01`` times the sum over the layers of
@@ -161,7 +162,7 @@ def fit(
         optimizer=optimizer,
     )
     check_call(settings, checkpoint)
-    with without_autocast(model):
+    with threads(current()), without_autocast(model):  # the number is read before any computation
         guide = default_guide(model) if guide is None else guide
         check_guide(guide, model, settings.kl_weight)
         job = _Job(model, guide, settings, x, y, sample_weight, validation)
@@ -216,16 +217,16 @@ class _Job:
             program, guide, self._batches, settings, mode=checkpointer.mode, validation=self._validation
         )
         restarts: list[str] = []
-        solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
-        if solved is None:
-            checkpointer.on_start(trainer, self._batches, restarts)
-            _train(trainer, checkpointer, settings, restarts, progress, callbacks)
-            checkpointer.on_end()
-        else:
-            trainer.reset_to_guide()
-            trainer.evaluate()
-        log_weights = trainer.log_weights()
-        guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
+        with threads(threads_of(trainer.work)):
+            solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
+            if solved is None:
+                checkpointer.on_start(trainer, self._batches, restarts)
+                _train(trainer, checkpointer, settings, restarts, progress, callbacks)
+                checkpointer.on_end()
+            else:
+                trainer.reset_to_guide()
+            log_weights = trainer.log_weights()
+            guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
         texts = [*self._data_check.warnings, *restarts, *checkpointer.warnings()]
         seconds = checkpointer.seconds + (0.0 if checkpointer.finished else time.perf_counter() - self._start)
         return self._result(trainer, solved, log_weights, texts, seconds)
@@ -280,8 +281,7 @@ def _train(
     callbacks: tuple[Callback, ...],
 ) -> None:
     """Take the steps; after a divergence restart with a smaller learning rate, unless the caller chose it."""
-    weight = settings.kl_weight
-    label = "ELBO" if weight == 1.0 else f"tempered objective (KL weight {weight})"
+    label = "ELBO" if settings.kl_weight == 1.0 else f"tempered objective (KL weight {settings.kl_weight})"
     total, done = trainer.schedule.max_steps, trainer.state.step
     with tqdm(total=total, initial=done, disable=not progress, desc="fit", unit="step") as bar:
         reporter = ProgressReporter(bar, label, callbacks, checkpointer.on_step)

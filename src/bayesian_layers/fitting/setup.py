@@ -108,12 +108,13 @@ def make_trainer(
         steps_per_call=STEPS_PER_CALL if batches.num_batches == 1 else 1,
         optimizer=settings.optimizer,
     )
+    work = multiplications(model.network, next(iter(batches.once())).x)
     evaluator = Evaluator(
         model,
         batches,
         settings.kl_weight,
         size=guide.noise_size,
-        work=multiplications(model.network, next(iter(batches.once())).x),
+        work=work,
         seed=settings.seed,
         multiple=guide.particle_multiple,
         by_rows=estimator if estimator.use_for_evaluation else None,
@@ -126,6 +127,7 @@ def make_trainer(
         estimator,
         schedule,
         seed=settings.seed,
+        work=batches.batch_rows * schedule.particles * max(work, guide.noise_size),
         validation=_validation(model, validation, schedule, settings.seed),
     )
 

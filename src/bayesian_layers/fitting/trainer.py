@@ -54,9 +54,11 @@ class Trainer:
         schedule: Schedule,
         *,
         seed: int,
+        work: int,  # multiplications of a step
         validation: Validation | None = None,
     ) -> None:
         self.guide = guide
+        self.work = work
         self.step = step
         self.priors = step.objective.priors
         self.schedule = schedule
@@ -98,8 +100,9 @@ class Trainer:
             self.evaluate()
 
     def reset_to_guide(self) -> None:
-        """Start at the guide's present values, after they were set by other means than steps."""
+        """Start at the guide's present values, after they were set by other means than steps, and evaluate them."""
         self.state = TrainingState(OptimizerState.start(self._flat.gather()))
+        self.evaluate()
 
     def restart(self) -> None:
         """Go back to the start, with a smaller learning rate."""

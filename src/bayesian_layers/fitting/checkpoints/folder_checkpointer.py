@@ -24,6 +24,7 @@ from ...saving import StoredFolder, atomic
 from ...saving.locks import locked
 from ..data.batches import Batches
 from ..stepping.step import Mode
+from ..threads import current, threads
 from ..trainer import Trainer
 from . import stored_state
 from .checkpoint import Checkpoint, Checkpointer
@@ -65,7 +66,7 @@ class FolderCheckpointer(Checkpointer):
         self._failures: list[str] = []
         self._notes: list[str] = []
         self._resumed_mode: Mode | None = None  # step mode of the last step before the fit was resumed
-        self._threads = torch.get_num_threads()
+        self._threads = current()
         self._stored: StoredFolder | None = None
 
     def __enter__(self) -> Self:
@@ -84,8 +85,7 @@ class FolderCheckpointer(Checkpointer):
                 kept = self._stored.documents[DOCUMENT]
                 self.mode, self.finished, self.seconds = kept["mode"], kept["finished"], kept["seconds"]
                 self._threads = kept["threads"]
-            cleanup.callback(_set_threads, torch.get_num_threads())
-            _set_threads(self._threads)
+            cleanup.enter_context(threads(self._threads))
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -229,11 +229,6 @@ class FolderCheckpointer(Checkpointer):
                 f"{len(self._failures)} checkpoints could not be written, the last one because {self._failures[-1]}"
             )
         return found
-
-
-def _set_threads(count: int) -> None:
-    if count != torch.get_num_threads():
-        torch.set_num_threads(count)
 
 
 def _machine() -> str:
