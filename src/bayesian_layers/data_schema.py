@@ -134,8 +134,8 @@ class DataSchema:
     def from_spec(cls, spec: Any) -> DataSchema:
         """Build the object that :meth:`spec` described, from untrusted data."""
         _SCHEMA.check(spec, "data")
-        target = None if spec["target"] is None else ArraySchema.from_spec(spec["target"])
         try:
+            target = None if spec["target"] is None else ArraySchema.from_spec(spec["target"])
             return cls(tuple(map(ArraySchema.from_spec, spec["inputs"])), target, spec["rows"])
         except DataError as error:
             raise StorageError(f"the stored data schema is not valid: {error}") from error

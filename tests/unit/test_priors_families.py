@@ -168,3 +168,18 @@ def test_an_improper_prior_has_no_draws_and_no_chains(build):
     # but what has values needs no draws
     with seeded(0):
         assert Predictive(model, posterior.sample(3))(X)["f"].shape == (3, 12, 1)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        bl.priors.Normal(1e300),
+        bl.priors.HierarchicalNormal(scale=bl.priors.LogNormal(1e300)),
+        bl.priors.Laplace(-1e39),
+    ],
+)
+def test_numbers_that_the_dtype_cannot_hold_are_refused(prior):
+    with seeded(0):
+        layer = torch.nn.Linear(2, 1)
+    with pytest.raises(bl.errors.DataError, match="within the range of torch.float32; received"):
+        bl.BayesianModel(bl.bayesianize(layer, prior), bl.likelihoods.Normal(1.0)).prior_draws(2, seed=0)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from ..errors import DataError
 
 STD = "A scale is a standard deviation."  # what an error adds
 
 
 def filled(like: Tensor, value: float) -> Tensor:
-    """Return one number for all entries."""
+    """Return one number for all entries; raise DataError if their dtype cannot hold it."""
+    if torch.finfo(like.dtype).max < abs(float(value)) < math.inf:
+        raise DataError(f"a prior's numbers must be within the range of {like.dtype}; received {value}")
     return like.detach().new_full((), float(value)).expand(like.shape)
 
 
