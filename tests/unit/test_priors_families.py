@@ -181,5 +181,5 @@ def test_an_improper_prior_has_no_draws_and_no_chains(build):
 def test_numbers_that_the_dtype_cannot_hold_are_refused(prior):
     with seeded(0):
         layer = torch.nn.Linear(2, 1)
-    with pytest.raises(bl.errors.DataError, match="within the range of torch.float32; received"):
+    with pytest.raises(bl.errors.DataError, match=r"within the range of torch\.float32; received"):
         bl.BayesianModel(bl.bayesianize(layer, prior), bl.likelihoods.Normal(1.0)).prior_draws(2, seed=0)
