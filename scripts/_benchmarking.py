@@ -1,14 +1,16 @@
-"""Helpers that all benchmarks share: the command line, the head of the record, and the two files of results."""
+"""Helpers that all benchmarks share: the command line, the head of the record, and the files of results."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
+import bayesian_layers as bl
 from _environment import ROOT
 from bayesian_layers.saving import atomic
 from bayesian_layers.saving.versions import versions
@@ -39,6 +41,33 @@ def write_results(folder: Path, name: str, record: Record, page: str) -> None:
     for ending, text in (("json", json.dumps(record, indent=1) + "\n"), ("md", page)):
         with atomic.new_file(folder / f"{name}.{ending}") as file:
             file.write(text.encode())
+
+
+def append(path: Path, row: Record) -> None:
+    """Add a result to the file, on a new line even after an incomplete one."""
+    cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if cut else "") + json.dumps(row) + "\n")
+
+
+def read_lines(path: Path) -> list[Record]:
+    """Read what :func:`append` wrote; a line that was cut off by the end of its run is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def code_hash() -> str:
+    """Compute the SHA-256 of the library's code, so that results of different versions are not mixed."""
+    folder = Path(bl.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def listed_versions(record: Record) -> str:

@@ -17,11 +17,12 @@ from pyro import poutine
 from torch import Tensor, nn
 
 import bayesian_layers as bl
+from bayesian_layers.model import log_likelihood as model_log_likelihood
 
 Gradient = Callable[[Tensor, Tensor], Tensor]
 
 REPLICATES = 32  # sets of draws of a measurement
-_NUMBERS = 2**22  # rows x draws at once, in a measurement
+_DRAWS = 256  # at once, in a measurement
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's
 
 
@@ -130,9 +131,8 @@ def elbo_replicates(
             max(1, draws // REPLICATES // 2), guide.noise_size, generator=generator, dtype=like.dtype
         )
         noise, total = torch.cat([half, -half]), []
-        for part in noise.split(max(1, _NUMBERS // len(y))):
-            values = guide.transform(part)
-            total.append(log_likelihood(model, values, x, y).double().sum(1))
+        for part in noise.split(_DRAWS):
+            total.append(model_log_likelihood(model, guide.transform(part), x, y).double().sum(1))
         found.append(torch.cat(total).mean() - terms(noise)[1].double())
     return torch.stack(found)
 

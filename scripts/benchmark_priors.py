@@ -28,7 +28,16 @@ from torch import nn
 
 import bayesian_layers as bl
 import benchmark_quality as quality
-from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
+from _benchmarking import (
+    Record,
+    append,
+    benchmark_parser,
+    code_hash,
+    listed_versions,
+    read_lines,
+    record_head,
+    write_results,
+)
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
 
@@ -143,10 +152,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    path, code = options.output / "priors.jsonl", quality.code_hash()
-    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    path, code = options.output / "priors.jsonl", code_hash()
     setting = {"folds": options.folds, "rows": options.rows, "code": code}
-    rows = [row for row in known if row.items() >= setting.items()]
+    rows = [row for row in read_lines(path) if row.items() >= setting.items()]
     for fold in range(-1, options.folds):
         for task in TASKS:
             for prior in CANDIDATES:
@@ -154,7 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
                 if any(row.items() >= key.items() for row in rows):
                     continue
                 rows.append({**key, **measure(task, prior, fold, options), **setting})
-                quality.append(path, rows[-1])
+                append(path, rows[-1])
                 print(json.dumps(rows[-1]), flush=True)
     record = {
         **record_head(

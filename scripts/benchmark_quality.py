@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import statistics
 import time
@@ -30,7 +29,16 @@ import torch
 from torch import nn
 
 import bayesian_layers as bl
-from _benchmarking import Record, benchmark_parser, listed_versions, record_head, write_results
+from _benchmarking import (
+    Record,
+    append,
+    benchmark_parser,
+    code_hash,
+    listed_versions,
+    read_lines,
+    record_head,
+    write_results,
+)
 from bayesian_layers.model import log_likelihood
 from bayesian_layers.noise import seeded
 
@@ -132,33 +140,13 @@ def measure(
     }
 
 
-def code_hash() -> str:
-    """Compute the SHA-256 of the library's code, so that results of different versions are not mixed."""
-    folder = Path(bl.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 def read_results(path: Path, hashes: dict[str, str], code: str) -> list[Record]:
     """Read the results of earlier runs."""
-    results = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # a run was killed while writing
-        if row["code"] == code and row["data"] == hashes.get(row["set"], row["data"]):
-            results.append(row)
-    return results
-
-
-def append(path: Path, row: Record) -> None:
-    """Add a result to the file, on a new line even after an incomplete one."""
-    cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if cut else "") + json.dumps(row) + "\n")
+    return [
+        row
+        for row in read_lines(path)
+        if row["code"] == code and row["data"] == hashes.get(row["set"], row["data"])
+    ]
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
