@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,41 @@ from _benchmarking import record_head
 from _plain_loop import elbo_replicates, mean_and_error
 from bayesian_layers.saving import atomic
 from optima import deterministic
+from optima.data import Data
 from optima.problems import Problem, described
 
 KNOWN = Path(__file__).with_name("best_known.json")
 Start = Callable[[bl.BayesianModel, Tensor, Tensor, int], bl.guides.Guide]
 Best = dict[str, Any]
+Say = Callable[[str], None]
 
 PARTICLES, RATE, ENDS = 4, 0.01, (0.003, 0.001)  # of the long run, and of what follows it
 MEANS_STEPS, MODE_STEPS = 1500, 3000
 BATCH, MOST_ROWS = 512, 10_000
 WORK, FEWEST, MOST = 2**30, 64, 8192  # rows x parameters x draws of a measurement, and its draws
 FIRST_SEED = 1000  # the seeds of a search are not those of the suite
+
+
+@dataclass
+class Run:
+    """A guide that a search trains, and how far it has come."""
+
+    model: bl.BayesianModel
+    guide: bl.guides.Guide
+    kind: str
+    seed: int
+    steps: int = 0
+    elbo: float = -math.inf
+    stderr: float = 0.0
+
+    @property
+    def rank(self) -> float:
+        """The ELBO less two standard errors; minus infinity if it is not finite."""
+        low = self.elbo - 2 * self.stderr
+        return low if math.isfinite(low) else -math.inf
+
+    def __str__(self) -> str:
+        return f"{self.kind}, seed {self.seed}: {self.elbo:.2f} ± {self.stderr:.2f}, {self.steps} steps"
 
 
 def options(rows: int) -> dict[str, Any]:
@@ -89,63 +114,71 @@ def measured(
     return mean_and_error(elbo_replicates(model, guide, x, y, draws=draws, seed=seed))
 
 
-def improve(
-    model: bl.BayesianModel, guide: bl.guides.Guide, x: Tensor, y: Tensor, steps: int, seed: int
-) -> int:
-    """Train a guide for many steps, then at smaller rates; return the steps that were taken."""
-    taken = 0
-    for rate, share in ((RATE, 1.0), *((end, 0.5) for end in ENDS)):
+def train(run: Run, x: Tensor, y: Tensor, rate: float, steps: int) -> None:
+    """Train a guide at one rate, and measure it; one that diverges is of no use."""
+    try:
         result = bl.fit(
-            model,
+            run.model,
             x,
             y,
-            guide=guide,
-            seed=seed + taken,
+            guide=run.guide,
+            seed=run.seed + run.steps,
             learning_rate=rate,
-            max_steps=max(2, round(share * steps)),
+            max_steps=max(2, steps),
             **options(len(y)),
         )
-        taken += result.steps
-    return taken
+    except bl.errors.DivergenceError:
+        run.elbo = -math.inf
+        return
+    run.steps += result.steps
+    run.elbo, run.stderr = measured(run.model, run.guide, x, y, seed=1)
 
 
-def search(
-    name: str,
-    problem: Problem,
-    data: tuple[Tensor, Tensor],
-    starts: int,
-    steps: int,
-    say: Callable[[str], None],
-) -> Best:
-    """Try all starts, and return the best with how it was found."""
-    (x, y), began, best = data, time.perf_counter(), None
-    kinds = list(STARTS)
+def begin(name: str, problem: Problem, x: Tensor, y: Tensor, starts: int, steps: int, say: Say) -> list[Run]:
+    """Train from all starts, whose kinds take turns."""
+    runs: list[Run] = []
     for number in range(starts):
-        kind, seed = kinds[number % len(kinds)], FIRST_SEED + number
+        kind, seed = list(STARTS)[number % len(STARTS)], FIRST_SEED + number
         model = problem.build(seed)
         try:
             guide = STARTS[kind](model, x, y, seed)
-            taken = improve(model, guide, x, y, steps, seed)
         except bl.errors.DivergenceError as error:
-            say(f"{name} {number}: {kind}: {error}")
+            say(f"{name}: {kind}, seed {seed}: {error}")
             continue
-        elbo, stderr = measured(model, guide, x, y, seed=1)
-        say(f"{name} {number}: {kind}: {elbo:.2f} ± {stderr:.2f}, {taken} steps")
-        if math.isfinite(elbo) and (best is None or elbo > best[0]):
-            best = elbo, model, guide, kind, seed, taken
-    if best is None:
+        runs.append(Run(model, guide, kind, seed))
+        train(runs[-1], x, y, RATE, steps)
+        say(f"{name}: {runs[-1]}")
+    return runs
+
+
+def search(name: str, problem: Problem, data: Data, starts: int, steps: int, say: Say) -> Best:
+    """Train from all starts for a quarter of the steps, the best quarter of them on, and return the best."""
+    (x, y), began = data, time.perf_counter()
+    runs = begin(name, problem, x, y, starts, steps // 4, say)
+    chosen = sorted(runs, key=lambda run: -run.rank)[: max(2, starts // 4)]
+    for run in chosen:
+        for rate, share in ((RATE, 1.0), *((end, 0.5) for end in ENDS)):
+            if run.elbo > -math.inf:
+                train(run, x, y, rate, round(share * steps))
+        say(f"{name}: {run}, the end")
+    best = max(chosen, key=lambda run: run.rank, default=None)
+    if best is None or not math.isfinite(best.rank):
         raise RuntimeError(f"no start of {name} ended with a finite ELBO")
-    _, model, guide, kind, seed, taken = best
-    elbo, stderr = measured(model, guide, x, y, seed=2)  # anew: the best of many estimates is too good
+    seconds = round(time.perf_counter() - began)
+    return {**entry(best, x, y), "starts": starts, "steps": best.steps, "seconds": seconds}
+
+
+def entry(best: Run, x: Tensor, y: Tensor) -> Best:
+    """Describe the best run; its ELBO is measured anew, since the best of many estimates is too good."""
+    elbo, stderr = measured(best.model, best.guide, x, y, seed=2)
+    rates = ", ".join(map(str, (RATE, *ENDS)))
     return {
         "elbo": round(elbo, 3),
         "stderr": round(stderr, 3),
-        "problem": described(x, y, model),
-        "method": f"local reparameterization, {PARTICLES} particles, rates {RATE}, {', '.join(map(str, ENDS))}",
-        "start": f"{kind}, seed {seed}",
-        "starts": starts,
-        "steps": taken,
-        "seconds": round(time.perf_counter() - began),
+        "problem": described(x, y, best.model),
+        "method": f"local reparameterization, {PARTICLES} particles, rates {rates}; a quarter of the steps from each "
+        "start, and on from the best quarter of them",
+        "start": f"{best.kind}, seed {best.seed}",
         **{key: value for key, value in record_head("").items() if key != "command"},
     }
 
@@ -162,12 +195,12 @@ def read(path: Path = KNOWN) -> dict[str, Best]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def record(name: str, entry: Best, path: Path = KNOWN) -> bool:
+def record(name: str, new: Best, path: Path = KNOWN) -> bool:
     """Write an entry if it is better; return whether it was."""
     known = read(path)
-    if not is_better(entry, known.get(name)):
+    if not is_better(new, known.get(name)):
         return False
-    known[name] = entry
+    known[name] = new
     with atomic.new_file(path) as file:
         file.write((json.dumps(dict(sorted(known.items())), indent=1) + "\n").encode())
     return True

@@ -182,6 +182,12 @@ def test_an_entry_is_replaced_only_by_a_better_one(search, tmp_path):
     assert search.read(tmp_path / "none.json") == {}
 
 
+def test_runs_are_ranked_by_what_is_sure(search):
+    runs = [search.Run(None, None, "mode", i, 0, elbo, stderr) for i, (elbo, stderr) in enumerate(
+        [(-10.0, 0.1), (5.0, 20.0), (math.nan, 1.0), (math.inf, math.nan)])]  # fmt: skip
+    assert [run.rank for run in runs] == [-10.2, -35.0, -math.inf, -math.inf]
+
+
 def test_recorded_entries_are_of_problems_of_the_suite(search, problems):
     for name, entry in search.read().items():
         assert math.isfinite(entry["elbo"])
@@ -243,6 +249,7 @@ def test_every_kind_of_start_gives_a_guide_with_all_parameters_free(search, buil
 @pytest.mark.slow
 def test_a_small_run_and_a_search(benchmark, search, folder, monkeypatch, capsys):
     monkeypatch.setattr(search, "WORK", 2**24)
+    monkeypatch.setattr(search, "MEANS_STEPS", 100)
     out = folder / "out"
     words = ["--problems", "article,energy", "--seeds", "1", "--output", str(out)]
     benchmark.main(words)
@@ -255,10 +262,11 @@ def test_a_small_run_and_a_search(benchmark, search, folder, monkeypatch, capsys
     assert -68 < record["rows"][0]["elbo"] < -64
     page = (out / "optima.md").read_text()
     assert page in capsys.readouterr().out
-    x, y = bl.datasets.parabola()
-    entry = search.search("article", benchmark.SUITE["article"], (x, y), 1, 1000, lambda _text: None)
-    assert -75 < entry["elbo"] < -64
+    (x, y), said = bl.datasets.parabola(), []
+    entry = search.search("article", benchmark.SUITE["article"], (x, y), 1, 400, said.append)
+    assert -90 < entry["elbo"] < -64
     assert entry["start"] == "standard deviations fixed at 0.05, seed 1000"
+    assert len(said) == 2  # the start and the end
 
 
 def test_names_on_the_command_line(benchmark):
