@@ -9,8 +9,9 @@ from torch import nn
 from torch.func import grad, vmap
 
 import bayesian_layers as bl
+from bayesian_layers.fitting.budget import EvaluationPlan
 from bayesian_layers.fitting.data.batches import make_batches
-from bayesian_layers.fitting.evaluation import REPLICATES, Evaluator, estimate_elbo
+from bayesian_layers.fitting.evaluation import Evaluator, estimate_elbo
 from bayesian_layers.noise import seeded, standard_normal
 
 PRIORS = {
@@ -155,12 +156,13 @@ def test_each_set_of_draws_has_its_own_kl(family, build):
     model = bl.BayesianModel(network(PRIORS["mixture"], build), bl.likelihoods.Normal(0.5))
     guide = family(model)
     batches = make_batches(X, Y, network=model.network, batch_size=None, seed=0)
-    evaluator = Evaluator(
-        model, batches, 0.5, size=guide.noise_size, work=1, seed=0, multiple=guide.particle_multiple
-    )
+    multiple = guide.particle_multiple
+    plan = EvaluationPlan(sets=16, draws=8 * multiple)
+    evaluator = Evaluator(model, batches, 0.5, plan, seed=0, multiple=multiple)
     found = evaluator(guide)
     priors = guide.flat_priors(model)
-    for i, noise in enumerate(evaluator.noise(guide).chunk(REPLICATES)):
+    for i in range(16):
+        noise = evaluator.noise(guide, i)
         expected = guide.kl_estimate(priors, noise)
         flat, point = guide.unconstrained(noise), guide.points(len(noise))
         ratio = priors.log_ratio(flat, point).mean()

@@ -671,7 +671,7 @@ def test_all_of_the_state_is_stored():
     names = {each.name for each in dataclasses.fields(TrainingState)}
     assert names == {"optimizer", "step", "history", "evaluations", "evaluated_at", "validation"}
     draws, rows = {"log_likelihoods", "kl", "weighted_kl"}, {"rows", "row_stderr", "total_weight"}
-    assert {each.name for each in dataclasses.fields(Evaluation)} == draws | rows
+    assert {each.name for each in dataclasses.fields(Evaluation)} == draws | rows | {"marginals"}
 
 
 class Own:

@@ -11,7 +11,7 @@ from torch import nn
 import bayesian_layers as bl
 from bayesian_layers.fitting.evaluation import estimate_elbo
 from bayesian_layers.fitting.schedule import choose
-from bayesian_layers.fitting.stepping.work import multiplications
+from bayesian_layers.fitting.stepping.work import row_work
 from bayesian_layers.noise import PairedNoise
 from substitute import Substitute
 from unusual_tensors import nested
@@ -558,4 +558,4 @@ def test_a_custom_optimizer(model, compile):
 )
 def test_work_per_row(build, make, x, expected):
     """Each parameter counts at each place where it is used, as in convolutions and long sequences."""
-    assert multiplications(build(make), x) == expected
+    assert row_work(build(make), x).multiplications == expected

@@ -336,12 +336,13 @@ def test_a_stage_that_lost_is_no_convergence():
     class Stage:
         def __init__(self, gain):
             self.gain = gain
+            self.marginals = torch.empty(2, 0)
 
         def gain_over(self, _):
             return self.gain, 0.01
 
     for gain, converged in ((0.0, True), (0.2, False), (-0.01, True), (-90.0, False)):
-        result = check_convergence([None, Stage(gain)], 0.05)
+        result = check_convergence([Stage(0.0), Stage(gain)], 0.05)
         assert result.converged == converged
         assert result.gap == pytest.approx(abs(gain), abs=0.02)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import bayesian_layers as bl
 from bayesian_layers import estimators
-from bayesian_layers.fitting import evaluation
+from bayesian_layers.fitting import budget
 from bayesian_layers.fitting.stepping.objective import Objective
 from bayesian_layers.likelihoods import Bernoulli, Categorical, Normal
 from bayesian_layers.model import log_likelihood
@@ -207,7 +207,7 @@ def test_functions_of_draws_take_all_axes(problem):
 @pytest.mark.parametrize("options", [{}, {"batch_size": 4, "sample_weight": torch.arange(6.0)}])
 def test_a_recorded_fit_is_the_eager_one(problem, options, monkeypatch):
     model, x, y = problem
-    monkeypatch.setattr(evaluation, "_MAX_DRAWS", 4)  # draws; a loop over thousands takes its time
+    monkeypatch.setattr(budget, "_MAX_DRAWS", 4)  # draws; a loop over thousands takes its time
     eager, captured = (
         bl.fit(model, x, y, max_steps=12, particles=2, compile=mode, progress=False, **options)
         for mode in ("eager", "captured")
@@ -219,7 +219,7 @@ def test_a_recorded_fit_is_the_eager_one(problem, options, monkeypatch):
 
 def test_a_fit_learns_a_sequence(build, monkeypatch):
     """y_t is a sum over the past, which a recurrent network must carry along: the noise shrinks, the ELBO rises."""
-    monkeypatch.setattr(evaluation, "_MAX_DRAWS", 4)
+    monkeypatch.setattr(budget, "_MAX_DRAWS", 4)
     x = randn(40, T, 3)
     y = torch.stack([x[..., 0].cumsum(1) / 3, -x[..., 1]], -1)
     model = bl.BayesianModel(bl.bayesianize(build(lambda: Recurrent(2)).double()), Normal("learned"))
@@ -409,7 +409,7 @@ def test_a_linear_regression_of_sequences_has_its_closed_form(build, weighted):
 
 
 def test_what_is_not_quadratic_takes_steps(build, monkeypatch):
-    monkeypatch.setattr(evaluation, "_MAX_DRAWS", 4)
+    monkeypatch.setattr(budget, "_MAX_DRAWS", 4)
     model = bl.BayesianModel(bl.bayesianize(build(lambda: Recurrent(1)).double()), Normal(0.3))
     result = bl.fit(model, randn(N, T, 3), randn(N, T, seed=1), max_steps=3, particles=1, progress=False)
     assert result.steps == 3

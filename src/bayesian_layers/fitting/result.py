@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ class FitResult:
         posterior: The posterior; it holds copies of the guide and the model.
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
         elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has used.
-        elbo_stderr: Standard error of ``elbo``: Monte Carlo, and if not all rows were seen, due to which rows came.
+        elbo_stderr: Standard error of ``elbo``: Monte Carlo, and if not all rows were seen, due to which were.
         objective: The minimised objective on the same draws: the negative ELBO, tempered if ``kl_weight`` is not 1.
         kl_weight: The weight of the KL in the objective: a number, or one per site.
         convergence: The result of the convergence test.
@@ -29,10 +30,11 @@ class FitResult:
         step_mode: How steps were run: ``"eager"``, ``"captured"`` or ``"compiled"``; ``"none"`` if no step was needed.
         estimator: How gradients were estimated.
         log_weights: Logarithms of the importance weights :math:`p(y, w_s) / q(w_s)` of the draws behind ``elbo``,
-            ``(S,)``.
+            ``(S,)``; empty if ``elbo`` was estimated from a part of the rows to save time.
         validation: Steps, and the mean log likelihood per row of the validation data, ``(evaluations, 2)``.
         warnings: The warnings of the fit; each says what to do.
-        rows_seen: Rows from which the ELBO was estimated; fewer than all with ``drop_last``, for instance.
+        rows_seen: Rows from which the ELBO was estimated; fewer than all with ``drop_last``, for instance, or if
+            all would take more than a fifth of the time of the fit.
         total_weight: Sum of the sample weights of the whole data set; ``None`` if rows have no weights.
     """
 
@@ -60,7 +62,7 @@ class FitResult:
 
     @property
     def gap(self) -> float:
-        """Estimated nats below the optimum that this fit was approaching."""
+        """Estimated nats below the optimum that this fit was approaching; NaN if convergence was not tested."""
         return self.convergence.gap
 
     @property
@@ -77,12 +79,13 @@ class FitResult:
     def k_hat(self) -> float:
         """Shape of the tail of the importance weights (PSIS): below 0.7, importance sampling could correct the guide.
 
-        Not a sign of convergence: at the optimum of a mean-field guide of a network it is often above 1.
+        Not a sign of convergence: at the optimum of a mean-field guide of a network it is often above 1. NaN without
+        ``log_weights``; ``posterior.k_hat`` computes it from all rows.
 
         References:
             Vehtari et al. (2024), arXiv 1507.02646; Yao et al. (2018), arXiv 1802.02538.
         """
-        return inference_data.pareto_k_hat(self.log_weights)
+        return inference_data.pareto_k_hat(self.log_weights) if len(self.log_weights) else math.nan
 
     def __str__(self) -> str:
         lines = [

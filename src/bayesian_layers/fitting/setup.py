@@ -19,16 +19,18 @@ from ..guides import Guide
 from ..model import BayesianModel
 from ..network import Inputs, check_inputs, check_targets, dtype_and_device, num_rows, take_rows
 from ..private_apis import RUNNING_NORM
+from .budget import Costs, EvaluationPlan, Rows, plan_evaluations
 from .checks import DataCheck
 from .data.batches import Batches
-from .evaluation import Evaluator, Validation
+from .evaluation import Evaluator
 from .schedule import Schedule, choose
 from .stepping.flat import FlatParameters
 from .stepping.objective import Objective
 from .stepping.optimizer import MakeOptimizer, check_makes_optimizer
 from .stepping.step import MODES, STEPS_PER_CALL, Mode, Step, choose_mode
-from .stepping.work import multiplications
+from .stepping.work import RowWork, row_work
 from .trainer import Trainer
+from .validation import Validation
 
 _MAX_SEED = 2**32 - 1  # seed and step together must fit into the 64 bits of a torch seed
 _VALIDATIONS = 10  # in the first stage
@@ -108,13 +110,12 @@ def make_trainer(
         steps_per_call=STEPS_PER_CALL if batches.num_batches == 1 else 1,
         optimizer=settings.optimizer,
     )
-    work = multiplications(model.network, next(iter(batches.once())).x)
+    work = row_work(model.network, next(iter(batches.once())).x)
     evaluator = Evaluator(
         model,
         batches,
         settings.kl_weight,
-        size=guide.noise_size,
-        work=work,
+        _plan(guide, batches, schedule, work, by_rows=estimator.use_for_evaluation),
         seed=settings.seed,
         multiple=guide.particle_multiple,
         by_rows=estimator if estimator.use_for_evaluation else None,
@@ -127,9 +128,23 @@ def make_trainer(
         estimator,
         schedule,
         seed=settings.seed,
-        work=batches.batch_rows * schedule.particles * max(work, guide.noise_size),
+        work=batches.batch_rows * schedule.particles * max(work.multiplications, guide.noise_size),
         validation=_validation(model, validation, schedule, settings.seed),
     )
+
+
+def _plan(
+    guide: Guide, batches: Batches, schedule: Schedule, work: RowWork, *, by_rows: bool
+) -> EvaluationPlan:
+    """Choose the size of the evaluations."""
+    costs = Costs(
+        row=work.multiplications,
+        numbers=work.numbers,
+        size=guide.noise_size,
+        parameters=sum(each.numel() for each in guide.parameters()),
+        by_rows=by_rows,
+    )
+    return plan_evaluations(costs, schedule, batches.batch_rows, Rows.of(batches), guide.particle_multiple)
 
 
 def fitting_copy(model: BayesianModel) -> BayesianModel:

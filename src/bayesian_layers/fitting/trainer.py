@@ -14,14 +14,15 @@ from ..errors import DivergenceError
 from ..estimators import Estimator
 from ..guides import Guide
 from ..noise import PairedNoise, stream
-from .convergence import Convergence, check_convergence, tolerance
+from .convergence import ONE_STAGE, TOO_SHORT, Convergence, check_convergence, tolerance
 from .data.batches import Batches
-from .evaluation import Evaluation, Evaluator, Validation
+from .evaluation import Evaluation, Evaluator
 from .schedule import Schedule
 from .stepping.eager import StepInputs
 from .stepping.flat import FlatParameters
 from .stepping.optimizer import OptimizerState
 from .stepping.step import Step
+from .validation import Validation
 
 _SAFE_EVERY = 25  # steps between copies of the parameters, for the return after a divergence
 _ROW_NOISE = 7  # key of the stream of row noise
@@ -83,7 +84,7 @@ class Trainer:
         while not stop and state.step < self.schedule.max_steps:
             start, end = self.schedule.stage(state.step)
             # A checkpoint may have been written between the end of a stage and its evaluation.
-            if state.step == start > state.evaluated_at:
+            if state.step == start > state.evaluated_at and self._evaluator.plan.each_stage:
                 self.evaluate()
             if self.convergence.converged:
                 break
@@ -97,7 +98,8 @@ class Trainer:
                     self._flat.scatter(state.optimizer.theta)
                     state.validation.append((state.step, self._validation(self.guide)))
                 stop = on_step(state, count)
-            self.evaluate()
+            if stop or state.step == self.schedule.max_steps or self._evaluator.plan.each_stage:
+                self.evaluate()
 
     def reset_to_guide(self) -> None:
         """Start at the guide's present values, after they were set by other means than steps, and evaluate them."""
@@ -129,11 +131,12 @@ class Trainer:
     @property
     def convergence(self) -> Convergence:
         """The result of the convergence test now."""
-        return check_convergence(self.state.evaluations, tolerance(self._batches.num_data))
+        untested = ONE_STAGE if self._evaluator.plan.each_stage else TOO_SHORT
+        return check_convergence(self.state.evaluations, tolerance(self._batches.num_data), untested)
 
     def log_weights(self) -> np.ndarray:
         """Compute the importance weights of the draws of the last evaluation."""
-        return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).numpy()
+        return self._evaluator.log_weights(self.guide, self.state.evaluations[-1]).cpu().numpy()
 
     def _take(self, count: int, safe: Tensor) -> None:
         state = self.state

@@ -97,6 +97,11 @@ class Guide(FlatSampler):
         """Return the variances of the entries, ``(P,)``, unconstrained, if q is one Gaussian; ``None`` otherwise."""
         return None
 
+    def marginals(self) -> tuple[Tensor, Tensor] | None:
+        """Return means and standard deviations of the entries, unconstrained, within each mode; None if not known."""
+        variance = self.variance()
+        return None if variance is None else (self.loc, variance.sqrt())
+
     def variance_within_modes(self) -> Tensor | None:
         """Return the variances about the mode that a draw belongs to, ``(P,)``, where they have a closed form."""
         return self.variance()

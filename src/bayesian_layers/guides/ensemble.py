@@ -133,6 +133,10 @@ class Ensemble(Guide):
         guide.log_weight = guide.log_weight.expand(members)
         return guide
 
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations of the members, ``(K, P)`` each."""
+        return self.loc, self.log_scale.exp()
+
     def variance_within_modes(self) -> Tensor:
         """Return the mean of the members' variances, with the weights of the mixture."""
         return self.log_weight.softmax(0) @ (2 * self.log_scale).exp()

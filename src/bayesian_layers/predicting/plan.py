@@ -19,6 +19,7 @@ MAX_MEMORY = 256 * 2**20
 _CACHE = 2**20
 _CHUNK = 2**21  # the same where all draws go together: 8 MiB in float32
 _WIDE = 256  # rows per chunk if there are so many: matrix products gain more from rows than from draws
+_ROWS = 64  # rows in a slice, rather than more draws
 _READ = 8  # multiplications that take as long as reading a number from memory
 _LIVE = 6  # activations, and intermediate results of the outputs, that are in memory together
 _COPIES = 4  # of a piece of the weights while it is drawn: noise, flat vector, a temporary, values
@@ -62,13 +63,34 @@ class Plan:
         return max(1, min(self.pairs // rows, self.weights))
 
 
+@dataclass(frozen=True)
+class RowWidth:
+    """Numbers of the widest activations of one row, in layers that are the same under all draws, and above."""
+
+    shared: int
+    drawn: int
+
+    @classmethod
+    def of(cls, network: nn.Module, draws: Mapping[str, Tensor], x: Inputs) -> RowWidth:
+        """Measure by a call of the network on two rows."""
+        sites = parameter_sites(network)
+        with seeded(0):
+            size = Size.of(network, x, [name for name, value in draws.items() if not is_shared(value)])
+        # The likelihood may have layers, too.
+        own = [value.shape[1] for name, value in draws.items() if name not in sites and value.dim() > 1]
+        return cls(size.shared, max(size.drawn, *own, 1))
+
+    def slices(self, num_draws: int, rows: int) -> list[slice]:
+        """Return slices of rows so small that the widest activation under all draws fits into a cache."""
+        step = max(1, _CHUNK // max(self.shared, self.drawn * max(1, num_draws)))
+        return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def draws(self, rows: int) -> int:
+        """Return how many draws leave room for so many rows in a slice, at most 64; one at least."""
+        return max(1, _CHUNK // (self.drawn * min(rows, _ROWS)))
+
+
 def slices_of_rows(network: nn.Module, draws: Mapping[str, Tensor], x: Inputs) -> list[slice]:
     """Return slices of rows so small that the widest activation under all draws fits into a cache."""
-    sites, num_draws = parameter_sites(network), len(next(iter(draws.values()), ()))
-    with seeded(0):
-        size = Size.of(network, x, [name for name, value in draws.items() if not is_shared(value)])
-    # The likelihood may have layers, too.
-    own = [value.shape[1] for name, value in draws.items() if name not in sites and value.dim() > 1]
-    width = max(size.shared, max(size.drawn, *own, 1) * max(1, num_draws))
-    n, rows = num_rows(x), max(1, _CHUNK // width)
-    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+    num_draws = len(next(iter(draws.values()), ()))
+    return RowWidth.of(network, draws, x).slices(num_draws, num_rows(x))

@@ -20,6 +20,7 @@ from ..trainer import TrainingState
 
 DOCUMENT = "checkpoint"
 _VECTORS = ("theta", "exp_avg", "exp_avg_sq")
+_MATRICES = ("log_likelihoods", "marginals")  # of an evaluation; the others have one axis
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _TYPES = {
     "fingerprint": dict, "values": list, "machine": str, "mode": str, "last_mode": str, "threads": int,
@@ -59,7 +60,7 @@ def state(kept: Mapping[str, Any], stored: StoredFolder, like: Tensor) -> Traini
         for each in fields(Evaluation):
             name = f"evaluation.{i}.{each.name}"
             # The number of draws follows from the settings, which are the same.
-            axes = _shape(stored, name, 2 if each.name == "log_likelihoods" else 1)
+            axes = _shape(stored, name, 2 if each.name in _MATRICES else 1)
             expected[name] = ArraySpec(torch.int64, axes)
     loaded = stored.load_arrays(expected)
     vectors = [loaded[name].view(like.dtype).to(like.device) for name in _VECTORS]

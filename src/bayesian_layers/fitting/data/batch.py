@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -27,6 +28,20 @@ class Batch:
     weight: Tensor | None  # factor of each row's log likelihood, (B,)
     scale: float  # factor of the (weighted) sum of the rows' log likelihoods
 
+    def take(self, index: Tensor, scale: float) -> Batch:
+        """Return a batch of some of the rows."""
+
+        def pick(part: Tensor) -> Tensor:
+            return part.index_select(0, index)  # twice as fast as `part[index]`
+
+        x = tuple(map(pick, self.x)) if isinstance(self.x, tuple) else pick(self.x)
+        return Batch(x, pick(self.y), None if self.weight is None else pick(self.weight), scale)
+
+    @property
+    def weight_sum(self) -> float:
+        """The sum of the rows' weights; NaN if they have none."""
+        return math.nan if self.weight is None else float(self.weight.double().sum())
+
 
 class Batches(Protocol):
     """The batches of a fit, without end."""
@@ -48,6 +63,15 @@ class Batches(Protocol):
 
     def once(self) -> Iterator[Batch]:
         """Iterate over all rows once, in order; the position of :meth:`next` does not change."""
+        ...
+
+    @property
+    def rows_given(self) -> int:
+        """Number of rows of one pass."""
+        ...
+
+    def pick(self, index: Tensor) -> tuple[Batch, float]:
+        """Return the rows with these numbers in the order of :meth:`once`, ascending, and the sum of all weights."""
         ...
 
     def state(self) -> dict[str, int]:

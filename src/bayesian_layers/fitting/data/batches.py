@@ -15,8 +15,7 @@ If all batches have the same number of rows, the three are equal.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from operator import itemgetter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -100,6 +99,7 @@ class FullBatch:
         self.num_data = n if num_data is None else check_integer("num_data", num_data, least=1)
         check_num_data(self.num_data, n, "`x`")
         self.batch_rows = n
+        self.rows_given = n
         self.weighted = weight is not None
         self.all = Batch(x, y, weight, self.num_data / n)
         self._epoch = 0
@@ -112,6 +112,11 @@ class FullBatch:
     def once(self) -> Iterator[Batch]:
         """Iterate over all rows, which are one batch."""
         yield self.all
+
+    def pick(self, index: Tensor) -> tuple[Batch, float]:
+        """Return the rows with these numbers, and the sum of all weights."""
+        index = index.to(self.all.y.device)
+        return self.all.take(index, self.num_data / len(index)), self.all.weight_sum
 
     def state(self) -> dict[str, int]:
         """Return the position."""
@@ -143,15 +148,17 @@ class ShuffledBatches:
         check_integer("seed", seed, least=0)
         full = FullBatch(x, y, weight, num_data=num_data)
         self.num_data, self.weighted = full.num_data, full.weighted
-        self._all, self._given = full.all, full.batch_rows
-        self.batch_rows = min(batch_size, self._given)
-        self.num_batches = math.ceil(self._given / self.batch_rows)
+        self._full, self.rows_given = full, full.rows_given
+        self.batch_rows = min(batch_size, self.rows_given)
+        self.num_batches = math.ceil(self.rows_given / self.batch_rows)
         self._seed = seed
         self._start(0, 0)
 
     def _start(self, epoch: int, index: int) -> None:
         self._epoch, self._index = epoch, index
-        self._order = torch.from_numpy(shuffled(self._given, self._seed, epoch)).to(self._all.y.device)
+        self._order = torch.from_numpy(shuffled(self.rows_given, self._seed, epoch)).to(
+            self._full.all.y.device
+        )
 
     def next(self) -> Batch:
         """Return the next batch."""
@@ -160,19 +167,15 @@ class ShuffledBatches:
         start = self._index * self.batch_rows
         self._index += 1
         index = self._order[start : start + self.batch_rows]
-        # `index_select` is twice as fast as `part[index]`.
-        return self._pick(lambda part: part.index_select(0, index), self.num_data / len(index))
+        return self._full.all.take(index, self.num_data / len(index))
 
     def once(self) -> Iterator[Batch]:
-        """Iterate over all rows once, in order."""
-        for start in range(0, self._given, self.batch_rows):
-            part = slice(start, start + self.batch_rows)
-            yield self._pick(itemgetter(part), self.num_data / self._given)
+        """Iterate over all rows, which are one batch."""
+        return self._full.once()
 
-    def _pick(self, pick: Callable[[Tensor], Tensor], scale: float) -> Batch:
-        x, weight = self._all.x, self._all.weight
-        picked = tuple(pick(part) for part in x) if isinstance(x, tuple) else pick(x)
-        return Batch(picked, pick(self._all.y), None if weight is None else pick(weight), scale)
+    def pick(self, index: Tensor) -> tuple[Batch, float]:
+        """Return the rows with these numbers, and the sum of all weights."""
+        return self._full.pick(index)
 
     def state(self) -> dict[str, int]:
         """Return the position."""

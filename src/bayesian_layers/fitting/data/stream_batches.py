@@ -55,7 +55,7 @@ class StreamBatches:
         self._seed = self._source.seed
         self._whole = _known_epoch(source)
         self.num_data = _num_data(source, num_data, self._whole)
-        self._epoch = self._index = self._rows = 0
+        self._epoch = self._index = self._rows = self._counted = 0
         self._batches = self._source.epoch(0)
         first = next(self._batches, _END)
         if first is _END:
@@ -98,6 +98,30 @@ class StreamBatches:
         for index, element in enumerate(self._source):
             yield Batch(*self._take(element, index), scale)
 
+    @property
+    def rows_given(self) -> int:
+        """Number of rows of one pass; the first time, it takes a pass if it is not known."""
+        if self._whole:
+            return self._whole[0]
+        if not self._counted:
+            self._counted = sum(len(batch.y) for batch in self.once())
+        return self._counted
+
+    def pick(self, index: Tensor) -> tuple[Batch, float]:
+        """Return the rows with these numbers in the order of :meth:`once`, ascending, and the sum of all weights."""
+        parts, start, total = [], 0, 0.0
+        for batch in self.once():
+            end = start + len(batch.y)
+            first, last = torch.searchsorted(index, torch.tensor([start, end])).tolist()
+            if first < last:
+                parts.append(batch.take((index[first:last] - start).to(batch.y.device), 1.0))
+            start, total = end, total + batch.weight_sum
+        if start <= int(index[-1]):
+            raise DataError(
+                f"the stream of batches must give the same rows in each pass; it gave {start} in the last"
+            )
+        return _joined(parts, self.num_data / len(index)), total
+
     def _take(self, element: Any, index: int) -> tuple[Inputs, Tensor, Tensor | None]:
         try:
             x, y, *third = _items(element)
@@ -131,6 +155,16 @@ class StreamBatches:
         if state["epoch_batches"]:
             self._whole = state["epoch_rows"], state["epoch_batches"]
         self._batches = self._source.epoch(self._epoch, self._index)
+
+
+def _joined(parts: list[Batch], scale: float) -> Batch:
+    first = parts[0]
+    if isinstance(first.x, tuple):
+        x = tuple(torch.cat(each) for each in zip(*(part.x for part in parts), strict=True))
+    else:
+        x = torch.cat([part.x for part in parts if isinstance(part.x, Tensor)])
+    weights = [part.weight for part in parts if part.weight is not None]
+    return Batch(x, torch.cat([part.y for part in parts]), torch.cat(weights) if weights else None, scale)
 
 
 class _ForeignSource:
