@@ -93,6 +93,7 @@ def regression(build, n, max_steps, batch_size, **options):
     return result, (loc - mean) / std, scale / std
 
 
+@pytest.mark.slow
 def test_many_rows_in_few_steps_are_not_converged(build):
     """The loss of nats is below the tolerance of the rows, 30 nats; but means and deviations are far off."""
     result, off, ratio = regression(build, 100_000, 500, 500)

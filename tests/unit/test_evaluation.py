@@ -43,6 +43,7 @@ def evaluate(model, guide, plan, seed=0, weight=None, **options):
     return Evaluator(model, batches, 1.0, plan, seed=seed, **options)(guide)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "weighted"), [("all rows", False), ("parts", False), ("parts", True), ("two draws", False)]
 )
@@ -61,6 +62,7 @@ def test_the_mean_is_unbiased_and_the_error_covers(model, plan, weighted):
         assert float(found[0].total_weight) == pytest.approx(float(weight.sum()))
 
 
+@pytest.mark.slow
 def test_gains_are_compared_on_the_same_draws_and_rows(model):
     guide, other = (bl.guides.MeanFieldNormal(model, init_scale=scale) for scale in (0.3, 0.3))
     with torch.no_grad():
@@ -173,6 +175,7 @@ def test_evaluations_take_a_fifth_of_the_forward_passes(fit, build, monkeypatch)
         assert "NOT TESTED" in str(result)
 
 
+@pytest.mark.slow
 def test_the_error_of_an_elbo_from_a_part_of_the_rows_covers_it(build, monkeypatch):
     """Fits that are too short for all rows, against the same posterior on all of them."""
     for name in ("_FIT", "_STEP"):

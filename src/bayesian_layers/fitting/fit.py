@@ -68,9 +68,9 @@ def fit(
 
     .. math:: E_q[\log p(y \mid x, w)] - \sum_j \text{kl\_weight}_j \, \mathrm{KL}(q(w_j) \| p(w_j))
 
-    by Adam in stages. In each stage the learning rate falls to zero on half a cosine. The fit has converged when a
-    stage gains no more than the tolerance, on draws that no step has used. If the log likelihood is quadratic in all
-    that is learned (linear regression with known noise), a mean-field guide is set to the optimum in closed form.
+    by Adam in stages; in each the learning rate falls to zero on half a cosine. The fit has converged when a stage
+    gains no more than the tolerance, on draws that no step has used, and hardly moves means and standard deviations. If
+    the log likelihood is quadratic (linear regression, known noise), a mean-field guide is set to the optimum itself.
 
     The guide is trained in place from its present state. The network and the model are never changed. During the fit
     layers that write to buffers (normalization, spectral norm) are in evaluation mode; dropout follows the network's.
