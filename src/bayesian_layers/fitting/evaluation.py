@@ -106,8 +106,8 @@ class Evaluator:
             log_p, seen = self._log_likelihoods(guide, self._sets)
         else:
             seen = self._log_likelihoods(guide, self._sets[:1])[1]
-            values = self._sets_by_rows(self._by_rows, guide)
-            log_p = seen.correction * torch.as_tensor(values, dtype=torch.float64).unsqueeze(1)
+            values = torch.tensor(self._sets_by_rows(self._by_rows, guide), dtype=torch.float64)
+            log_p = seen.correction * values.to(guide.loc.device).unsqueeze(1)
         facts = (torch.tensor([each]).double() for each in (seen.rows, seen.stderr, seen.total_weight))
         return Evaluation(log_p, kl, weighted, *facts, marginals=_marginals(guide))
 
