@@ -163,14 +163,15 @@ def test_the_loop_finds_the_optimum_of_a_linear_regression(loop, build):
     assert not torch.equal(ends[0].loc, guide.loc)  # the guide itself is left alone
 
 
-def test_the_measurement_is_the_elbo(loop, small):
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_measurement_is_the_elbo(loop, small, blocks):
     model, guide, x, y = small
-    found = loop.elbo_replicates(model, guide, x, y, draws=20_000, seed=1)
+    found = loop.elbo_replicates(model, guide, x, y, draws=6_000, seed=1, blocks=blocks)
     mean, error = loop.mean_and_error(found)
     log_p = of_the_library(model, guide.draw(20_000, seed=3), x, y).sum(1)
     expected = float(log_p.mean() - guide.weighted_kl(model).detach())
     assert abs(mean - expected) < 4 * math.hypot(error, float(log_p.std()) / 20_000**0.5)
-    assert torch.equal(found, loop.elbo_replicates(model, guide, x, y, draws=20_000, seed=1))
+    assert torch.equal(found, loop.elbo_replicates(model, guide, x, y, draws=6_000, seed=1, blocks=blocks))
 
 
 @pytest.mark.slow
