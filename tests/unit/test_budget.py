@@ -2,7 +2,7 @@ import pytest
 
 from bayesian_layers.fitting import budget
 from bayesian_layers.fitting.budget import SHARE, Costs, Rows, plan_evaluations
-from bayesian_layers.fitting.schedule import choose
+from bayesian_layers.fitting.schedule import choose, choose_particles, choose_rate
 
 SMALL = Costs(row=41, numbers=21, size=41, parameters=82)
 WIDE = Costs(row=2_400_000, numbers=4_000, size=2_400_000, parameters=4_800_000)
@@ -15,8 +15,9 @@ PROBLEMS = [
 
 
 def scheduled(costs, rows, batch, max_steps):
+    particles = choose_particles(batch, costs.size, by_rows=False)
     return choose(
-        -(-rows // batch), batch, costs.size, 40, particles=None, max_steps=max_steps, learning_rate=None
+        -(-rows // batch), particles=particles, max_steps=max_steps, learning_rate=choose_rate(40, 2)
     )
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 import bayesian_layers as bl
 from bayesian_layers.fitting.evaluation import estimate_elbo
-from bayesian_layers.fitting.schedule import choose
+from bayesian_layers.fitting.schedule import choose, choose_particles, choose_rate, draws_are_cheap
+from bayesian_layers.fitting.stepping.optimizer import clipped
 from bayesian_layers.fitting.stepping.work import row_work
 from bayesian_layers.noise import PairedNoise
 from substitute import Substitute
@@ -366,7 +367,7 @@ def test_the_progress_bar_shows_the_elbo(model, capsys):
 
 
 def test_stages_each_fall_to_zero_on_half_a_cosine():
-    schedule = choose(1, 200, 500, 50, particles=None, max_steps=None, learning_rate=0.3)
+    schedule = choose(1, particles=4, max_steps=None, learning_rate=0.3)
     first, later = schedule.first_steps, schedule.later_steps
     assert schedule.rate(0) == 0.3
     assert schedule.rate(first // 2) == pytest.approx(0.15)
@@ -376,19 +377,35 @@ def test_stages_each_fall_to_zero_on_half_a_cosine():
 
 
 def test_the_schedule_of_few_steps_and_of_few_particles():
-    short = choose(1, 200, 500, 50, particles=None, max_steps=20, learning_rate=None)
+    short = choose(1, particles=4, max_steps=20, learning_rate=0.03)
     assert (short.first_steps, short.later_steps, short.max_steps) == (14, 6, 20)
     assert short.stage(19) == (14, 20)
-    one, many = (choose(1, 200, 500, 10, particles=s, max_steps=None, learning_rate=None) for s in (1, 16))
+    one, many = (choose(1, particles=s, max_steps=None, learning_rate=0.12) for s in (1, 16))
     assert one.first_steps == 2 * many.first_steps
 
 
-def test_the_learning_rate_falls_with_the_width():
-    narrow, wide = (
-        choose(1, 200, 500, d, particles=None, max_steps=None, learning_rate=None) for d in (10, 100)
-    )
-    assert narrow.learning_rate == pytest.approx(10 * wide.learning_rate)
-    assert wide.first_steps > narrow.first_steps
+def test_the_learning_rate_falls_with_the_width_and_is_bounded_in_deep_networks():
+    assert choose_rate(10, 2) == pytest.approx(10 * choose_rate(100, 2))
+    assert choose_rate(10, 3) == 0.03
+    assert choose_rate(100, 3) == choose_rate(100, 2) < 0.03
+
+
+def test_draws_are_as_many_as_cost_little_or_as_rows_with_their_own_noise_need():
+    assert [choose_particles(200, size, by_rows=False) for size in (41, 2000, 30_000)] == [16, 4, 1]
+    assert [choose_particles(rows, 500, by_rows=True) for rows in (10, 200, 512, 5000)] == [16, 4, 1, 1]
+    assert choose_particles(200, 41, by_rows=False, multiple=6) == 18
+    assert draws_are_cheap(200, 41)
+    assert not draws_are_cheap(200, 2000)
+
+
+def test_only_gradients_far_longer_than_those_before_are_shortened():
+    before, count = torch.tensor([9.0, 16.0]), torch.tensor(5000.0)  # mean squares: a usual length of 5
+    usual, long = torch.tensor([6.0, -8.0]), torch.tensor([300.0, -400.0])
+    assert torch.allclose(clipped(usual, before, count), usual)
+    assert torch.allclose(clipped(long, before, count), torch.tensor([6.0, -8.0]))
+    assert torch.equal(clipped(long, torch.zeros(2), torch.tensor(1.0)), long)
+    early = before * (1 - 0.99**4)  # after 4 steps the averages are not full yet
+    assert torch.allclose(clipped(long, early, torch.tensor(5.0)), torch.tensor([6.0, -8.0]))
 
 
 def test_a_step_is_adam_on_the_elbo_of_pyro(model):

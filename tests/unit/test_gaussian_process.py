@@ -234,7 +234,7 @@ def test_a_random_lengthscale_leaves_functions_to_be_drawn(build):
     local = estimators.make("local", model, guide, x, y)
     assert local.supported == ("inducing_values",)
     assert (local.uses_noise, local.use_for_evaluation) == (True, False)
-    assert estimators.default(model, guide, x, y).name == "reparameterization"
+    assert estimators.default(model, guide, x, y, prefer_local=True).name == "reparameterization"
 
 
 def test_inducing_inputs_can_be_frozen(build):

@@ -30,13 +30,17 @@ _KINDS: dict[str, type[PerRow]] = {"local": Local, "flipout": Flipout}
 _SHOWN = 3  # names of sites in a note, before "and so many more"
 
 
-def default(model: BayesianModel, guide: Guide, x: Inputs, y: Tensor) -> Estimator:
+def default(model: BayesianModel, guide: Guide, x: Inputs, y: Tensor, *, prefer_local: bool) -> Estimator:
     """Make the estimator of a fit that is given none."""
     # A Gaussian process is local if nothing else is random. Draws of functions have a noise that a Gaussian likelihood
     # with small noise multiplies by a hundred; without them a fit is ten times shorter (`reports/decisions/010`).
     if any(isinstance(module, GaussianProcess) for module in model.network.modules()):
         local = make("local", model, guide, x, y)
-        if not local.uses_noise:
+        return make(DEFAULT, model, guide, x, y) if local.uses_noise else local
+    if prefer_local:
+        local = make("local", model, guide, x, y)
+        matrices = {name for name, (loc, _) in (guide.moments() or {}).items() if loc.dim() > 1}
+        if matrices and matrices <= set(local.supported):
             return local
     return make(DEFAULT, model, guide, x, y)
 

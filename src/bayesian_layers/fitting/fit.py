@@ -32,6 +32,7 @@ from .data.batches import make_batches
 from .progress import Callback, ProgressReporter
 from .result import FitResult
 from .setup import Settings, check_call, fitting_copy, make_trainer, without_autocast
+from .start import find_start
 from .stepping.optimizer import MakeOptimizer
 from .stepping.step import Mode
 from .threads import current, threads, threads_of
@@ -72,9 +73,10 @@ def fit(
     gains no more than the tolerance, on draws that no step has used, and hardly moves means and standard deviations. If
     the log likelihood is quadratic (linear regression, known noise), a mean-field guide is set to the optimum itself.
 
-    The guide is trained in place from its present state. The network and the model are never changed. During the fit
-    layers that write to buffers (normalization, spectral norm) are in evaluation mode; dropout follows the network's.
-    The fit runs in the network's dtype, also under ``torch.autocast``. Random state and threads are restored.
+    The guide is trained in place from its present state; a new guide of a deep network first takes its start from the
+    best of three short fits. Network and model are never changed. During the fit layers that write to buffers
+    (normalization, spectral norm) are in evaluation mode; dropout follows the network's. The fit runs in the network's
+    dtype, also under ``torch.autocast``. Random state and threads are restored.
 
     **Tempering.** A ``kl_weight`` other than 1 gives a tempered posterior, which every summary states. The article on
     tensor2tensor's layers minimised the mean negative log likelihood plus ``c = 0.01`` times the sum over the layers of
@@ -88,19 +90,16 @@ def fit(
         x: Inputs with N rows in front, or a tuple of inputs; they are moved to the network's device and dtype. Or a
             source of ``(x, y)`` batches: a ``bl.streams`` stream, a ``DataLoader``, or any re-iterable.
         y: Targets, N rows in front (shapes: ``bl.likelihoods``); ``None`` with a source of batches.
-        guide: Trained in place, from its present state; ``None`` makes a ``MeanFieldNormal(model)``, or a
-            ``BlockNormal(model)`` if entries belong together (inducing values of a ``GaussianProcess``).
+        guide: Trained in place; ``None`` makes a ``MeanFieldNormal(model)``, or a ``BlockNormal(model)`` if entries
+            belong together (inducing values of a ``GaussianProcess``).
         seed: Seed of everything random in the fit, below ``2**32``.
-        num_data: Number of rows of the whole data set, if ``x`` is a part of it.
+        num_data: Rows of the whole data set, if ``x`` is a part of it.
         batch_size: Rows per step; ``None`` takes all. The ELBO counts the whole data set in both cases.
         kl_weight: Weight of the KL: one number, or a mapping from site name to weight (other sites have weight 1).
         estimator: How gradients are estimated: ``"reparameterization"``, ``"local"`` (noise on the outputs of
-            linear layers) or ``"flipout"``. ``None`` takes the first, whose step is the fastest, and for Gaussian
-            processes the second, if it covers all weights. Weights that an estimator does not cover use
-            reparameterization, and the result says so.
-        particles: Draws of the weights per step; ``None`` chooses 1 to 16 by the size of the problem. An
-            even number is drawn in antithetic pairs.
-        learning_rate: Learning rate of Adam at the first step; ``None`` chooses by the width of the network.
+            linear layers; other weights use reparameterization) or ``"flipout"``; ``None`` chooses a suitable one.
+        particles: Draws of the weights per step, an even number in antithetic pairs; ``None`` chooses 1 to 16.
+        learning_rate: Learning rate of Adam at the first step; ``None`` chooses by width and depth of the network.
         max_steps: Maximal number of steps; a fit that has converged stops earlier.
         compile: How steps are run: ``"eager"``; ``"captured"``, where a step's operations are recorded once and then
             run without Python code; or ``"compiled"``, where they are also compiled by torch, which needs a C++
@@ -114,8 +113,8 @@ def fit(
             killed, the same call resumes it and gives the same numbers to the last bit. After a finished fit it
             returns the result at once. SIGINT and SIGTERM save the state and stop the fit after its present step.
         progress: Whether to show a progress bar with the ELBO.
-        callbacks: Called after each step with an object with attributes ``step``, ``objective`` and ``validation``; a
-            true return value stops the fit. A checkpoint does not save their state.
+        callbacks: Called after each step with the attributes ``step``, ``objective`` and ``validation``; a true value
+            stops the fit. A checkpoint does not save their state.
 
     Returns:
         The posterior, with the history, the ELBO and its error.
@@ -221,10 +220,12 @@ class _Job:
             solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
             if solved is None:
                 checkpointer.on_start(trainer, self._batches, restarts)
+                find_start(trainer, program, self._batches, settings, checkpointer)
                 _train(trainer, checkpointer, settings, restarts, progress, callbacks)
                 checkpointer.on_end()
             else:
-                trainer.reset_to_guide()
+                trainer.start_from_guide()
+                trainer.evaluate()
             log_weights = trainer.log_weights()
             guide.finalize(trainer.state.evaluations[-1].log_likelihoods.flatten(), program)
         texts = [*self._data_check.warnings, *restarts, *checkpointer.warnings()]
@@ -282,8 +283,8 @@ def _train(
 ) -> None:
     """Take the steps; after a divergence restart with a smaller learning rate, unless the caller chose it."""
     label = "ELBO" if settings.kl_weight == 1.0 else f"tempered objective (KL weight {settings.kl_weight})"
-    total, done = trainer.schedule.max_steps, trainer.state.step
-    with tqdm(total=total, initial=done, disable=not progress, desc="fit", unit="step") as bar:
+    total = trainer.schedule.max_steps
+    with tqdm(total=total, initial=trainer.state.step, disable=not progress, desc="fit", unit="step") as bar:
         reporter = ProgressReporter(bar, label, callbacks, checkpointer.on_step)
         while not checkpointer.finished:
             try:

@@ -23,7 +23,7 @@ from .budget import Costs, EvaluationPlan, Rows, plan_evaluations
 from .checks import DataCheck
 from .data.batches import Batches
 from .evaluation import Evaluator
-from .schedule import Schedule, choose
+from .schedule import DEEP, LARGE_NETWORK, Schedule, choose, choose_particles, choose_rate, draws_are_cheap
 from .stepping.flat import FlatParameters
 from .stepping.objective import Objective
 from .stepping.optimizer import MakeOptimizer, check_makes_optimizer
@@ -95,13 +95,9 @@ def make_trainer(
     estimator = _choose_estimator(model, guide, batches, settings.estimator)
     schedule = choose(
         batches.num_batches,
-        batches.batch_rows,
-        guide.noise_size + guide.point.shape[-1],
-        guide.max_fan_in,
-        multiple=guide.particle_multiple,
-        particles=settings.particles,
+        particles=settings.particles or _choose_particles(guide, batches, estimator),
+        learning_rate=settings.learning_rate or choose_rate(guide.max_fan_in, guide.layout.depth),
         max_steps=settings.max_steps,
-        learning_rate=settings.learning_rate,
     )
     step = Step(
         Objective(guide, estimator, guide.flat_priors(model, settings.kl_weight)),
@@ -160,8 +156,25 @@ def _choose_estimator(model: BayesianModel, guide: Guide, batches: Batches, name
     first = next(iter(batches.once()))
     x, y = take_rows(first.x, slice(4)), first.y[:4]
     if name is None:
-        return estimators.default(model, guide, x, y)
+        return estimators.default(model, guide, x, y, prefer_local=_prefers_local(guide, batches))
     return estimators.make(name, model, guide, x, y)
+
+
+def _size(guide: Guide) -> int:
+    return guide.noise_size + guide.point.shape[-1]
+
+
+def _choose_particles(guide: Guide, batches: Batches, estimator: Estimator) -> int:
+    by_rows = estimator.name == "local" and not guide.layout.joint
+    multiple = guide.particle_multiple
+    return choose_particles(batches.batch_rows, _size(guide), by_rows=by_rows, multiple=multiple)
+
+
+def _prefers_local(guide: Guide, batches: Batches) -> bool:
+    """Return whether noise per row is worth its costs: where draws are dear, and in deep networks."""
+    size = _size(guide)
+    costly = guide.layout.depth >= DEEP or not draws_are_cheap(batches.batch_rows, size)
+    return costly and size <= LARGE_NETWORK
 
 
 def _validation(

@@ -88,23 +88,30 @@ class Trainer:
                 self.evaluate()
             if self.convergence.converged:
                 break
-            safe = state.optimizer.theta.clone()
-            while not stop and state.step < end:
-                before = state.optimizer.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
-                count = min(self.step.steps_per_call, end - state.step)
-                self._take(count, safe)
-                safe = before
-                if self._validation is not None and state.step % self._validation.every == 0:
-                    self._flat.scatter(state.optimizer.theta)
-                    state.validation.append((state.step, self._validation(self.guide)))
-                stop = on_step(state, count)
+            stop = self.run_to(end, on_step)
             if stop or state.step == self.schedule.max_steps or self._evaluator.plan.each_stage:
                 self.evaluate()
 
-    def reset_to_guide(self) -> None:
-        """Start at the guide's present values, after they were set by other means than steps, and evaluate them."""
-        self.state = TrainingState(OptimizerState.start(self._flat.gather()))
-        self.evaluate()
+    def run_to(self, end: int, on_step: Callable[[TrainingState, int], bool]) -> bool:
+        """Take steps up to a step, and write the parameters to the guide; return whether the callback asks to stop."""
+        state = self.state
+        stop, safe = False, state.optimizer.theta.clone()
+        while not stop and state.step < end:
+            before = state.optimizer.theta.clone() if state.step % _SAFE_EVERY == 0 else safe
+            count = min(self.step.steps_per_call, end - state.step)
+            self._take(count, safe)
+            safe = before
+            if self._validation is not None and state.step % self._validation.every == 0:
+                self._flat.scatter(state.optimizer.theta)
+                state.validation.append((state.step, self._validation(self.guide)))
+            stop = on_step(state, count)
+        self._flat.scatter(state.optimizer.theta)
+        return stop
+
+    def start_from_guide(self) -> None:
+        """Start at the guide's present values, after they were set by other means than steps."""
+        self._start = self._flat.gather(), self._batches.state()
+        self.state = TrainingState(OptimizerState.start(self._start[0].clone()))
 
     def restart(self) -> None:
         """Go back to the start, with a smaller learning rate."""

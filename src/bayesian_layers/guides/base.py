@@ -11,8 +11,10 @@ from torch import Tensor
 from ..model import BayesianModel
 from ..noise import standard_normal
 from .kl import FlatPriors
-from .sampling import FlatSampler
+from .layout import flatten
+from .sampling import FlatSampler, default_scale
 
+_ROUNDING = 1e-2  # of standard deviations in half precision
 _REPLICATES, _DRAWS_PER_SET, _MAX_NUMBERS = (
     16,
     64,
@@ -126,6 +128,37 @@ class Guide(FlatSampler):
             The same names to the values after the step; where all steps are 0, those of ``here``. By default the sum.
         """
         return {name: value + step[name] for name, value in here.items()}
+
+    def start_at(self, loc: Tensor, point: Tensor, log_scale: Tensor) -> None:
+        """Set means, point estimates and standard deviations, before any training.
+
+        Args:
+            loc: Means, of the shape of :attr:`loc`.
+            point: Point estimates, of the shape of :attr:`point`.
+            log_scale: Logarithms of the standard deviations of the entries, of the shape of :attr:`log_scale`.
+        """
+        with torch.no_grad():
+            self.loc.copy_(loc)
+            self.point.copy_(point)
+            self.log_scale.copy_(log_scale)
+
+    def is_new(self, model: BayesianModel) -> bool:
+        """Whether the parameters are those of construction, from the network's values and the default ``init_scale``.
+
+        Args:
+            model: The model that the guide was made for.
+
+        Returns:
+            False once the guide was trained or set, or if it was made with another ``init_scale``.
+        """
+        sites, layout = model.sites(), self.layout
+        same = all(
+            torch.equal(torch.atleast_2d(values.detach())[0], flatten(sites, names))
+            for values, names in ((self.loc, layout.random), (self.point, layout.points))
+        )
+        variance = self.variance_within_modes()
+        variance = (2 * self.log_scale).exp() if variance is None else variance
+        return same and bool(((variance.sqrt() / default_scale(layout) - 1).abs() < _ROUNDING).all())
 
     def finalize(self, log_likelihoods: Tensor, model: BayesianModel) -> None:
         """Set what is only set after training; called once, at the end of a fit. By default nothing.

@@ -52,6 +52,11 @@ class Layout:
         return max((shape[1:].numel() for shape in sites if len(shape) > 1), default=1)
 
     @property
+    def depth(self) -> int:
+        """Number of layers with random weights: of random sites with two axes or more that are not joint."""
+        return sum(len(self.shapes[name]) > 1 for name in self.random if name not in self.joint)
+
+    @property
     def drawn_size(self) -> int:
         """Number of entries that are drawn from their prior."""
         return sum(self.sizes(self.drawn))

@@ -74,6 +74,10 @@ class LowRankNormal(JointNormal):
         with torch.no_grad():
             self.log_scale.sub_(0.5 * self.factor.square().sum(1).log1p())
 
+    def start_at(self, loc: Tensor, point: Tensor, log_scale: Tensor) -> None:
+        """Set means, point estimates and standard deviations, before any training; see :meth:`Guide.start_at`."""
+        super().start_at(loc, point, log_scale - 0.5 * self.factor.detach().square().sum(1).log1p())
+
     @classmethod
     def _further_entries(cls, layout: Layout, random: int, arguments: Mapping[str, Any]) -> int:
         return random * arguments["rank"]

@@ -39,8 +39,7 @@ class FlatSampler(DrawSource):
         sites = model.sites()
         self.layout = Layout.of(sites)
         if init_scale is None:
-            # Wide standard deviations prune units of wide layers; narrow ones end in worse optima of small networks.
-            self.init_scale = min(_MAX_SCALE, max(_MIN_SCALE, 1 / max(self.layout.max_fan_in, 1)))
+            self.init_scale = default_scale(self.layout)
         else:
             self.init_scale = check_positive("init_scale", init_scale, hint="It is a standard deviation.")
         self._store_name = _new_store_name()
@@ -195,6 +194,12 @@ class FlatSampler(DrawSource):
         """Return the distributions of the sites that are drawn from their prior, for the Pyro program."""
         zeros = self.layout.split(self.loc.new_zeros(self.layout.drawn_size), self.layout.drawn)
         return {name: dist.Normal(zero, 1.0).to_event(zero.dim()) for name, zero in zeros.items()}
+
+
+def default_scale(layout: Layout) -> float:
+    """Return the standard deviation at which entries start if the caller gives none."""
+    # Wide standard deviations prune units of wide layers; narrow ones end in worse optima of small networks.
+    return min(_MAX_SCALE, max(_MIN_SCALE, 1 / max(layout.max_fan_in, 1)))
 
 
 def _new_store_name() -> str:

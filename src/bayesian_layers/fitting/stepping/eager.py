@@ -12,7 +12,7 @@ from torch.func import functional_call
 from ..data.batches import Batch
 from .flat import FlatParameters
 from .objective import Objective
-from .optimizer import Adam
+from .optimizer import Adam, clipped
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class EagerStep:
             if self._adam is None:
                 return loss.unsqueeze(0), gradient
             with torch.no_grad():
+                gradient = clipped(gradient, exp_avg_sq, counts[i])
                 self._update(self._adam, theta, gradient, exp_avg, exp_avg_sq, counts[i], rates[i])
             losses.append(loss)
         return (torch.stack(losses),)

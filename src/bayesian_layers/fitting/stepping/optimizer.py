@@ -15,6 +15,7 @@ from torch import Tensor
 from ...private_apis import fused_adam_
 
 BETAS, EPSILON = (0.9, 0.99), 1e-8
+LONGEST = 2.0  # length of a gradient, relative to the root mean square of those before
 
 Adam = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
 MakeOptimizer = Callable[[list[Tensor]], Any]
@@ -40,6 +41,13 @@ class OptimizerState:
 
 # Kingma & Ba (2015), arXiv 1412.6980: with m and v the moments and r the learning rate,
 # m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  theta <- theta - r m_hat / (sqrt(v_hat) + eps).
+
+
+def clipped(gradient: Tensor, exp_avg_sq: Tensor, count: Tensor) -> Tensor:
+    """Shorten a gradient that is many times as long as those of the steps before, which is that of a rare draw."""
+    usual = exp_avg_sq.sum() / (1 - torch.exp((count - 1) * math.log(BETAS[1]))).clamp_min(EPSILON)
+    factor = (LONGEST * usual.sqrt() / (gradient.square().sum().sqrt() + EPSILON)).clamp_max(1.0)
+    return gradient * torch.where(count > 1, factor, 1.0)
 
 
 def fused_adam(
