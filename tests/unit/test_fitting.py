@@ -1,6 +1,7 @@
 import copy
 import logging
 import math
+import time
 
 import numpy as np
 import pytest
@@ -396,6 +397,15 @@ def test_draws_are_as_many_as_cost_little_or_as_rows_with_their_own_noise_need()
     assert choose_particles(200, 41, by_rows=False, multiple=6) == 18
     assert draws_are_cheap(200, 41)
     assert not draws_are_cheap(200, 2000)
+
+
+def test_a_fit_takes_no_step_after_its_time(model, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    with pytest.warns(bl.errors.ConvergenceWarning):
+        result = bl.fit(model, X, Y, max_seconds=30.0, progress=False)
+    assert 0 < result.steps <= 30
+    assert math.isfinite(result.elbo)
 
 
 def test_only_gradients_far_longer_than_those_before_are_shortened():

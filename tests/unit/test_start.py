@@ -44,6 +44,7 @@ def settings(**changed):
         "particles",
         "learning_rate",
         "max_steps",
+        "max_seconds",
         "compile",
         "optimizer",
     )
@@ -54,7 +55,7 @@ def search(model, guide):
     batches = make_batches(X, Y, network=model.network)
     with seeded(0):
         trainer = make_trainer(model, guide, batches, settings(), mode=None, validation=None)
-        start.find_start(trainer, model, batches, settings(), Checkpointer())
+        start.find_start(trainer, model, batches, settings(), Checkpointer(), math.inf)
     assert torch.equal(
         trainer.state.optimizer.theta, torch.cat([value.flatten() for value in values(guide).values()])
     )
@@ -106,7 +107,7 @@ def test_an_attempt_first_keeps_the_standard_deviations(model, short, monkeypatc
     batches = make_batches(X, Y, network=model.network)
     loc, point = guide.loc.detach(), guide.point.detach()
     with seeded(0):
-        one = start._Search(model, batches, settings(), loc, point, lambda: None).attempt(0.4)
+        one = start._Search(model, batches, settings(), loc, point, lambda: None, math.inf).attempt(0.4)
     rate = 2 / 3 * 0.03
     scale = one.guide.log_scale.detach().exp() * math.sqrt(6)  # 6 inputs of the widest layer
     assert float((scale.log() - math.log(0.4)).abs().max()) < 1.01 * rate  # one free step of Adam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -12,9 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pyro
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from ..errors import ConvergenceWarning, DivergenceError, FitWarning
+from ..errors import ConvergenceWarning, FitWarning
 from ..guides import Guide
 from ..guides.blocks import default_guide
 from ..model import BayesianModel, check_is_model
@@ -29,7 +29,7 @@ from .checks import DataCheck, check_guide
 from .convergence import Convergence
 from .data.batch import SampleWeight
 from .data.batches import make_batches
-from .progress import Callback, ProgressReporter
+from .progress import Callback
 from .result import FitResult
 from .setup import Settings, check_call, fitting_copy, make_trainer, without_autocast
 from .start import find_start
@@ -37,6 +37,7 @@ from .stepping.optimizer import MakeOptimizer
 from .stepping.step import Mode
 from .threads import current, threads, threads_of
 from .trainer import Trainer
+from .training import train
 
 _MAX_RESTARTS = 3  # after a divergence, each with a quarter of the learning rate
 
@@ -55,6 +56,7 @@ def fit(
     particles: int | None = None,
     learning_rate: float | None = None,
     max_steps: int | None = None,
+    max_seconds: float | None = None,
     compile: Mode | None = None,
     optimizer: MakeOptimizer | None = None,
     sample_weight: Tensor | Literal["third"] | None = None,
@@ -101,6 +103,7 @@ def fit(
         particles: Draws of the weights per step, an even number in antithetic pairs; ``None`` chooses 1 to 16.
         learning_rate: Learning rate of Adam at the first step; ``None`` chooses by width and depth of the network.
         max_steps: Maximal number of steps; a fit that has converged stops earlier.
+        max_seconds: Time after which no further step is taken; the evaluation of the result comes after it.
         compile: How steps are run: ``"eager"``; ``"captured"``, where a step's operations are recorded once and then
             run without Python code; or ``"compiled"``, where they are also compiled by torch, which needs a C++
             compiler and tens of seconds. ``None`` chooses before the first step.
@@ -157,6 +160,7 @@ def fit(
         particles=particles,
         learning_rate=learning_rate,
         max_steps=max_steps,
+        max_seconds=max_seconds,
         compile=compile,
         optimizer=optimizer,
     )
@@ -220,8 +224,9 @@ class _Job:
             solved = closed_form.solve(program, guide, self._batches, trainer.priors, settings.seed)
             if solved is None:
                 checkpointer.on_start(trainer, self._batches, restarts)
-                find_start(trainer, program, self._batches, settings, checkpointer)
-                _train(trainer, checkpointer, settings, restarts, progress, callbacks)
+                deadline = self._start + (math.inf if settings.max_seconds is None else settings.max_seconds)
+                find_start(trainer, program, self._batches, settings, checkpointer, deadline)
+                train(trainer, checkpointer, settings, restarts, progress, callbacks, deadline)
                 checkpointer.on_end()
             else:
                 trainer.start_from_guide()
@@ -271,31 +276,3 @@ class _Job:
             rows_seen=int(last.rows),
             total_weight=float(last.total_weight) if self._batches.weighted else None,
         )
-
-
-def _train(
-    trainer: Trainer,
-    checkpointer: Checkpointer,
-    settings: Settings,
-    restarts: list[str],
-    progress: bool,
-    callbacks: tuple[Callback, ...],
-) -> None:
-    """Take the steps; after a divergence restart with a smaller learning rate, unless the caller chose it."""
-    label = "ELBO" if settings.kl_weight == 1.0 else f"tempered objective (KL weight {settings.kl_weight})"
-    total = trainer.schedule.max_steps
-    with tqdm(total=total, initial=trainer.state.step, disable=not progress, desc="fit", unit="step") as bar:
-        reporter = ProgressReporter(bar, label, callbacks, checkpointer.on_step)
-        while not checkpointer.finished:
-            try:
-                trainer.train(reporter)
-                return
-            except DivergenceError as error:
-                if settings.learning_rate is not None or len(restarts) >= _MAX_RESTARTS:
-                    raise
-                rate = trainer.schedule.learning_rate
-                restarts.append(
-                    f"the objective became {error.neg_elbo} at step {error.step} with a learning rate of {rate:.2g}; "
-                    f"the fit was restarted with {rate / 4:.2g}. Standardize inputs and targets if they are not"
-                )
-                trainer.restart()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,15 +35,21 @@ class ProgressReporter:
     """Updates the progress bar and calls the callbacks after each call of the step."""
 
     def __init__(
-        self, bar: tqdm[Any], label: str, callbacks: tuple[Callback, ...], on_step: Callable[[], None]
+        self,
+        bar: tqdm[Any],
+        label: str,
+        callbacks: tuple[Callback, ...],
+        on_step: Callable[[], None],
+        deadline: float,
     ) -> None:
         self._bar = bar
         self._on_step = on_step  # called last, unless a callback stops the fit
         self._label = label  # name of the objective in the bar
         self._callbacks = callbacks
+        self._deadline = deadline  # of time.perf_counter()
 
     def __call__(self, state: TrainingState, count: int) -> bool:
-        """Report that ``count`` steps were taken; return whether a callback stops the fit."""
+        """Report that ``count`` steps were taken; return whether a callback or the deadline stops the fit."""
         self._bar.update(count)
         if state.step % 10 < count:
             recent = state.history[-10:]
@@ -53,6 +60,7 @@ class ProgressReporter:
         held_out = state.validation[-1][1] if state.validation else math.nan
         progress = Progress(state.step, state.history[-1], held_out)
         answers = [bool(callback(progress)) for callback in self._callbacks]  # all of them are called
-        if not any(answers):  # a fit that is stopped is saved after its evaluation
+        stop = any(answers) or time.perf_counter() >= self._deadline
+        if not stop:  # a fit that is stopped is saved after its evaluation
             self._on_step()
-        return any(answers)
+        return stop

@@ -48,6 +48,7 @@ class Settings:
     particles: int | None
     learning_rate: float | None
     max_steps: int | None
+    max_seconds: float | None
     compile: Mode | None
     optimizer: MakeOptimizer | None
 
@@ -57,8 +58,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None:  # NumPy's integers become Python's
                 object.__setattr__(self, name, check_integer(name, value, least=1))
-        if self.learning_rate is not None:
-            check_positive("learning_rate", self.learning_rate)
+        for name in ("learning_rate", "max_seconds"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
         if self.compile is not None:
             check_choice("compile", self.compile, MODES)
         if self.optimizer is not None:

@@ -11,6 +11,7 @@ objective goes on (``reports/decisions/014-start-of-a-fit.md``).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -59,7 +60,12 @@ def steps() -> int:
 
 
 def find_start(
-    trainer: Trainer, model: BayesianModel, batches: Batches, settings: Settings, checkpointer: Checkpointer
+    trainer: Trainer,
+    model: BayesianModel,
+    batches: Batches,
+    settings: Settings,
+    checkpointer: Checkpointer,
+    deadline: float,
 ) -> None:
     """Let a trainer start at the best of several attempts; a guide that has a state of its own stays as it is."""
     guide = trainer.guide
@@ -68,7 +74,7 @@ def find_start(
         return
     locs, points = torch.atleast_2d(guide.loc.detach()), torch.atleast_2d(guide.point.detach())
     modes = [
-        _Search(model, batches, settings, loc, point, checkpointer.on_step)
+        _Search(model, batches, settings, loc, point, checkpointer.on_step, deadline)
         for loc, point in zip(locs, points, strict=True)
     ]
     attempts = [modes[0].attempt(level) for level in LEVELS]
@@ -96,10 +102,12 @@ class _Search:
         loc: Tensor,
         point: Tensor,
         on_step: Callable[[], None],
+        deadline: float,
     ) -> None:
         self._model, self._batches, self._on_step = model, batches, on_step
         self._settings = replace(settings, particles=None)
         self._loc, self._point = loc, point
+        self._deadline = deadline
 
     def attempt(self, level: float) -> Attempt:
         """Fit with one level of noise."""
@@ -129,4 +137,4 @@ class _Search:
 
     def _after_step(self, state: TrainingState, count: int) -> bool:
         self._on_step()
-        return False
+        return time.perf_counter() >= self._deadline
