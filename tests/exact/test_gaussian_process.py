@@ -179,7 +179,7 @@ def test_by_rows_the_expected_log_likelihood_is_the_closed_form(kernel, family):
         guide.log_scale -= 1 + 0.3 * standard_normal(1, 1, 4, dtype=torch.float64)[0]
         if family is BlockNormal:
             guide.factor += 0.5 * standard_normal(2, 1, 16, dtype=torch.float64)[0]
-    estimator = estimators.default(model, guide, x, y)
+    estimator = estimators.default(model, guide, x, y, prefer_local=False)
     assert (estimator.name, estimator.supported, estimator.use_for_evaluation) == (
         "local",
         ("inducing_values",),
