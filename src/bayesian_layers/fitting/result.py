@@ -20,8 +20,8 @@ class FitResult:
     Attributes:
         posterior: The posterior; it holds copies of the guide and the model.
         history: The objective at each step, in nats of the whole data set, noisy; shape ``(steps,)``.
-        elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has used. It compares fits of
-            one model to the same data; compare networks or priors by a held-out score or ``posterior.loo``.
+        elbo: The ELBO at KL weight 1, in nats of the whole data set, on draws that no step has used. It compares fits
+            of one model to the same data; compare networks or priors by a held-out score or ``posterior.loo``.
         elbo_stderr: Standard error of ``elbo``: Monte Carlo, and if not all rows were seen, due to which were.
         objective: The minimised objective on the same draws: the negative ELBO, tempered if ``kl_weight`` is not 1.
         kl_weight: The weight of the KL in the objective: a number, or one per site.

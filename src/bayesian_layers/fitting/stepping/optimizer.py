@@ -45,9 +45,10 @@ class OptimizerState:
 
 def clipped(gradient: Tensor, exp_avg_sq: Tensor, count: Tensor) -> Tensor:
     """Shorten a gradient that is many times as long as those of the steps before, which is that of a rare draw."""
-    usual = exp_avg_sq.sum() / (1 - torch.exp((count - 1) * math.log(BETAS[1]))).clamp_min(EPSILON)
-    factor = (LONGEST * usual.sqrt() / (gradient.square().sum().sqrt() + EPSILON)).clamp_max(1.0)
-    return gradient * torch.where(count > 1, factor, 1.0)
+    usual = (exp_avg_sq.sum() / (1 - BETAS[1] ** (count - 1))).sqrt()
+    factor = LONGEST * usual / torch.linalg.vector_norm(gradient)
+    # At the first step, and for a gradient of zeros, it is 0 / 0.
+    return gradient * factor.nan_to_num(nan=1.0, posinf=1.0).clamp_max(1.0)
 
 
 def fused_adam(
