@@ -83,6 +83,8 @@ def test_a_start_is_searched_for_new_guides_of_deep_networks(model, build):
     assert not start.is_searched(model, guide, settings(optimizer=torch.optim.SGD))
     shallow = build(lambda: bl.BayesianModel(mlp(1, 6, 1), bl.likelihoods.Normal("learned")))
     assert not start.is_searched(shallow, bl.guides.MeanFieldNormal(shallow), settings())
+    guide.log_scale.requires_grad_(False)
+    assert not start.is_searched(model, guide, settings())
     trained = bl.guides.MeanFieldNormal(model, init_scale=0.05)
     assert not start.is_searched(model, trained, settings())
 

@@ -47,11 +47,12 @@ class Attempt:
 
 
 def is_searched(model: BayesianModel, guide: Guide, settings: Settings) -> bool:
-    """Return whether a fit looks for its start: the guide is new, and the network deep."""
+    """Return whether a fit looks for its start: the guide is new and trained as a whole, and the network deep."""
     layout = guide.layout
     enough = settings.max_steps is None or settings.max_steps // _SHARE >= steps()
     deep = layout.depth >= DEEP and not layout.joint
-    return enough and deep and settings.optimizer is None and guide.is_new(model)
+    free = settings.optimizer is None and all(each.requires_grad for each in guide.parameters())
+    return enough and deep and free and guide.is_new(model)
 
 
 def steps() -> int:
@@ -105,7 +106,8 @@ class _Search:
         deadline: float,
     ) -> None:
         self._model, self._batches, self._on_step = model, batches, on_step
-        self._settings = replace(settings, particles=None)
+        # Compiling would take longer than the steps.
+        self._settings = replace(settings, particles=None, compile=None)
         self._loc, self._point = loc, point
         self._deadline = deadline
 
