@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -103,11 +104,32 @@ bernoulli, classes, varying = (
     likelihoods.HeteroscedasticNormal,
 )
 noise = partial(likelihoods.Normal, "learned")
-made = lambda *arguments: partial(data.made, *arguments)  # noqa: E731
-friedman = lambda rows: partial(data.friedman, rows)  # noqa: E731
-table = lambda name: partial(data.table, name)  # noqa: E731
-moons = lambda rows: partial(data.moons, rows)  # noqa: E731
-digits = lambda *shape: partial(data.digits, *shape)  # noqa: E731
+
+
+def made(*arguments: Any) -> Callable[[], Any]:
+    """Name data that a function of the data module makes from arguments."""
+    return partial(data.made, *arguments)
+
+
+def friedman(rows: int) -> Callable[[], Any]:
+    """Name Friedman's function with so many rows."""
+    return partial(data.friedman, rows)
+
+
+def table(name: str) -> Callable[[], Any]:
+    """Name one of scikit-learn's tables."""
+    return partial(data.table, name)
+
+
+def moons(rows: int) -> Callable[[], Any]:
+    """Name two moons with so many rows."""
+    return partial(data.moons, rows)
+
+
+def digits(*shape: Any) -> Callable[[], Any]:
+    """Name the digits, as images of a shape."""
+    return partial(data.digits, *shape)
+
 
 SUITE: dict[str, Problem] = {
     # One curve, from one hidden layer to four.

@@ -113,19 +113,16 @@ class _Search:
 
     def attempt(self, level: float) -> Attempt:
         """Fit with one level of noise."""
-        fixed, free = (MeanFieldNormal(self._model, init_scale=self._scale(level)) for _ in range(2))
+        fixed, free = (MeanFieldNormal(self._model) for _ in range(2))
+        scale = min(_MAX_SCALE, level / math.sqrt(fixed.max_fan_in))
         fixed.log_scale.requires_grad_(False)
-        fixed.start_at(self._loc, self._point, fixed.log_scale)
+        fixed.start_at(self._loc, self._point, torch.full_like(self._loc, scale).log())
         try:
             self._train(fixed, FIXED_STEPS)
             free.start_at(fixed.loc, fixed.point, fixed.log_scale)
             return Attempt(level, self._train(free, FREE_STEPS), free)
         except DivergenceError:
             return Attempt(level, math.inf, free)
-
-    def _scale(self, level: float) -> float:
-        fan_in = MeanFieldNormal(self._model).max_fan_in
-        return min(_MAX_SCALE, level / math.sqrt(fan_in))
 
     def _train(self, guide: MeanFieldNormal, count: int) -> float:
         """Take steps, and return the mean objective of the last ones."""

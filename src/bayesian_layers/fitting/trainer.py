@@ -110,8 +110,8 @@ class Trainer:
 
     def start_from_guide(self) -> None:
         """Start at the guide's present values, after they were set by other means than steps."""
-        self._start = self._flat.gather(), self._batches.state()
-        self.state = TrainingState(OptimizerState.start(self._start[0].clone()))
+        # `restart` still goes back to the guide as it was given: a fit that was resumed knows no other start.
+        self.state = TrainingState(OptimizerState.start(self._flat.gather()))
 
     def restart(self) -> None:
         """Go back to the start, with a smaller learning rate."""
